@@ -1,0 +1,2 @@
+//! The `lrun` command.
+fn main() {}

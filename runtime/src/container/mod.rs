@@ -1,0 +1,6 @@
+//! Containers: what is asked for, what is recorded, and their life.
+
+pub mod names;
+pub mod options;
+pub mod record;
+pub mod spec;

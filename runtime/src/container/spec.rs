@@ -1,0 +1,1 @@
+//! Options and image config become an OCI Spec.

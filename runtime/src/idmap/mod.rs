@@ -1,0 +1,53 @@
+//! Id mappings: which ids a container has, and how they are mapped.
+
+use serde::{Deserialize, Serialize};
+
+/// How ids are mapped; recorded in the store's `format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// 0 is the user, 1 and up are the user's subordinate ids, mapped by `newuidmap` and `newgidmap`.
+    Subids,
+    /// 0 is the user and there is nothing else; a seccomp filter emulates root's changes of ids.
+    Single,
+    /// Run by root: every id of the surrounding namespace as it is.
+    Root,
+}
+
+/// `count` ids from `inside` (in the namespace) are `count` ids from `outside` (in its parent); `user_namespaces(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// First id inside the namespace.
+    pub inside: u32,
+    /// First id in the parent namespace.
+    pub outside: u32,
+    /// How many ids.
+    pub count: u32,
+}
+
+/// The id mapping of a store and its containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// How the mapping came to be.
+    pub mode: Mode,
+    /// User ids, ascending by `inside`.
+    pub uids: Vec<Extent>,
+    /// Group ids, ascending by `inside`.
+    pub gids: Vec<Extent>,
+}
+
+fn covers(extents: &[Extent], id: u32) -> bool {
+    extents.iter().any(|e| id >= e.inside && u64::from(id) < u64::from(e.inside) + u64::from(e.count))
+}
+
+impl IdMap {
+    /// Whether the namespace has this user id.
+    pub fn has_uid(&self, uid: u32) -> bool {
+        covers(&self.uids, uid)
+    }
+
+    /// Whether the namespace has this group id.
+    pub fn has_gid(&self, gid: u32) -> bool {
+        covers(&self.gids, gid)
+    }
+}

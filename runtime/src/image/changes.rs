@@ -1,0 +1,1 @@
+//! What a read-write layer changed.

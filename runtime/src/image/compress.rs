@@ -1,0 +1,1 @@
+//! Compressed archives, recognised by content.

@@ -1,0 +1,1 @@
+//! Untagging and deletion.

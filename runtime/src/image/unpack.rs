@@ -1,0 +1,1 @@
+//! A tar becomes a layer.

@@ -1,0 +1,32 @@
+//! The library behind `lrun`: layers, sandboxes and containers without root and without a daemon.
+//!
+//! # Floors
+//!
+//! A module imports only from lower floors or from its own folder; siblings on one floor do not import each other.
+//! `tests/architecture.rs` checks it.
+//!
+//! | floor | module | owns |
+//! | --- | --- | --- |
+//! | 5 | [`container`] | records, lifecycle, monitor, exec, commit |
+//! | 4 | [`sandbox`] | OCI `Spec` → plan → init; knows no images |
+//! | 3 | [`image`], [`network`], [`stdio`] | siblings |
+//! | 2 | [`idmap`] | id mappings, entering namespaces, the storage helper |
+//! | 1 | [`error`], [`digest`], [`reference`], [`paths`], [`file`] | vocabulary |
+//! | 0 | [`sys`] | the only `unsafe`: what nix and rustix do not wrap |
+//!
+//! The library never prints, exits or reads the environment; the `cli` crate does.
+
+pub mod container;
+pub mod digest;
+pub mod error;
+pub mod file;
+pub mod idmap;
+pub mod image;
+pub mod network;
+pub mod paths;
+pub mod reference;
+pub mod sandbox;
+pub mod stdio;
+pub mod sys;
+
+pub use error::{Error, ErrorKind, Result};

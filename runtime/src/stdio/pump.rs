@@ -1,0 +1,1 @@
+//! Moves bytes between the container, its log and its clients.

@@ -1,0 +1,1 @@
+//! System calls that nix and rustix do not wrap: the only `unsafe` code of lrun.
