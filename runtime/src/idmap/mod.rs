@@ -1,5 +1,9 @@
 //! Id mappings: which ids a container has, and how they are mapped.
 
+pub mod enter;
+pub mod helper;
+pub mod newidmap;
+
 use serde::{Deserialize, Serialize};
 
 /// How ids are mapped; recorded in the store's `format`.
