@@ -1,5 +1,10 @@
 //! Id mappings: which ids a container has, and how they are mapped.
 
+pub mod detect;
+pub mod newidmap;
+pub mod ranges;
+pub mod userns;
+
 use serde::{Deserialize, Serialize};
 
 /// How ids are mapped; recorded in the store's `format`.
