@@ -1,8 +1,11 @@
 //! Id mappings: which ids a container has, and how they are mapped.
 
+pub mod detect;
 pub mod enter;
 pub mod helper;
 pub mod newidmap;
+pub mod ranges;
+pub mod userns;
 
 use serde::{Deserialize, Serialize};
 
