@@ -6,7 +6,9 @@ use std::path::Path;
 
 use oci_spec::runtime::{self as oci, LinuxNamespaceType, PosixRlimitType, Spec};
 
-use super::plan::{Capabilities, Device, Filter, Mount, MountSource, Plan, Process, Rootfs};
+use super::caps::CapSet;
+use super::plan::{Device, Mount, MountSource, Plan, Process, Rootfs};
+use super::seccomp::Rules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{IdMap, Mode};
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
@@ -27,9 +29,9 @@ pub struct Lowering<'a> {
     /// The directory that holds the engine's own files (hosts, hostname, resolv.conf): binds from there are the engine's.
     pub engine_dir: &'a Path,
     /// The filter, decided from the options.
-    pub filter: Filter,
+    pub filter: Rules,
     /// Capabilities that were added by name.
-    pub added: u64,
+    pub added: CapSet,
     /// Stay as PID 1.
     pub init: bool,
 }
@@ -224,11 +226,11 @@ pub fn lower_process(process: &oci::Process, lowering: &Lowering<'_>) -> Result<
         create_cwd: true,
         user: as_typed.unwrap_or_else(|| format!("{}:{}", user.uid(), user.gid())),
         groups,
-        capabilities: capabilities(process.capabilities().as_ref()),
+        capabilities: bounding(process.capabilities().as_ref()),
         added: lowering.added,
         rlimits: process.rlimits().iter().flatten().map(|l| (rlimit(l.typ()), l.soft(), l.hard())).collect(),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        oom_score_adj: *process.oom_score_adj(),
+        oom_score_adj: process.oom_score_adj(),
         terminal: process.terminal().unwrap_or(false),
         window: None,
         umask: user.umask().unwrap_or(0o022),
@@ -237,18 +239,8 @@ pub fn lower_process(process: &oci::Process, lowering: &Lowering<'_>) -> Result<
     })
 }
 
-fn capabilities(sets: Option<&oci::LinuxCapabilities>) -> Capabilities {
-    let Some(sets) = sets else { return Capabilities::default() };
-    let mask = |set: &Option<oci::Capabilities>| {
-        set.iter().flatten().map(|cap| super::caps::bit(*cap)).fold(0, |all, bit| all | bit)
-    };
-    Capabilities {
-        bounding: mask(sets.bounding()),
-        permitted: mask(sets.permitted()),
-        effective: mask(sets.effective()),
-        inheritable: mask(sets.inheritable()),
-        ambient: mask(sets.ambient()),
-    }
+fn bounding(sets: Option<&oci::LinuxCapabilities>) -> CapSet {
+    sets.and_then(|sets| sets.bounding().as_ref()).map(CapSet::from_oci).unwrap_or_default()
 }
 
 fn rlimit(kind: PosixRlimitType) -> u32 {

@@ -2,6 +2,8 @@
 //!
 //! Made by [`super::lower`] on the host, sent to init through a descriptor, applied by [`super::init`] in order.
 
+use super::caps::CapSet;
+use super::seccomp::Rules;
 use serde::{Deserialize, Serialize};
 
 /// Everything that init applies.
@@ -107,32 +109,6 @@ pub struct Device {
     pub readonly: bool,
 }
 
-/// Capability sets as bit masks; bit N is capability number N of `capabilities(7)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// Bounding set.
-    pub bounding: u64,
-    /// Permitted set.
-    pub permitted: u64,
-    /// Effective set.
-    pub effective: u64,
-    /// Inheritable set.
-    pub inheritable: u64,
-    /// Ambient set.
-    pub ambient: u64,
-}
-
-/// The system call filter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Filter {
-    /// lrun's own profile, for the process's bounding capabilities.
-    Default,
-    /// Compiled from a profile.
-    Custom(Vec<u64>),
-    /// No filter.
-    Unconfined,
-}
-
 /// A process in the container: the entrypoint, or one that `exec` adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
@@ -148,10 +124,10 @@ pub struct Process {
     pub user: String,
     /// More groups, names or numbers.
     pub groups: Vec<String>,
-    /// Capability sets for uid 0; another user gets [`Process::added`] alone.
-    pub capabilities: Capabilities,
-    /// What was asked for by name, kept by a user other than 0.
-    pub added: u64,
+    /// Capabilities of uid 0, and the bounding set of everybody.
+    pub capabilities: CapSet,
+    /// What was asked for by name: a user other than 0 keeps that alone.
+    pub added: CapSet,
     /// `(RLIMIT_* number, soft, hard)`.
     pub rlimits: Vec<(u32, u64, u64)>,
     /// `no_new_privs`.
@@ -165,7 +141,7 @@ pub struct Process {
     /// File mode creation mask.
     pub umask: u32,
     /// The system call filter.
-    pub filter: Filter,
+    pub filter: Rules,
     /// One id only: ids are emulated, and another user than 0 gets a user namespace of its own.
     pub single: bool,
 }

@@ -10,10 +10,12 @@ use rustix::fs::{Gid, Mode, Uid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::channel::Supervised;
-use super::plan::{Capabilities, Filter, Process};
+use super::caps::CapPlan;
+use super::plan::Process;
 use super::terminal::{self, Terminal};
 use super::user::{self, Ids};
-use super::{caps, reaper, seccomp};
+use super::seccomp::Filter;
+use super::{caps, reaper};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
@@ -150,12 +152,11 @@ fn become_user(process: &Process, ids: &Ids) -> Result<()> {
         if ids.uid != 0 || ids.gid != 0 {
             nest(ids)?;
         }
-        caps::drop_bounding(process.capabilities.bounding)?;
+        caps::apply::before_setid(&sets(process, ids))?;
         return Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?);
     }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    caps::drop_bounding(process.capabilities.bounding)?;
-    caps::keep_over_setid()?;
+    caps::apply::before_setid(&sets(process, ids))?;
     let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|gid| nix::unistd::Gid::from_raw(*gid)).collect();
     let outside = |what: &str, id: u32| {
         format!("take {what} {id}: it may be outside the ids that this user can map; see `lrun info`")
@@ -195,25 +196,20 @@ fn confine(process: &Process, ids: &Ids) -> Result<()> {
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }
-    let held = process.capabilities;
-    match &process.filter {
-        Filter::Default => seccomp::load_default(held.bounding, process.single),
-        Filter::Custom(program) => seccomp::load_custom(program, process.single),
-        Filter::Unconfined if process.single => seccomp::load_emulation(),
-        Filter::Unconfined => Ok(()),
+    caps::apply::regain()?;
+    // Another user than root gets the kernel's own answers: it could not do what root may.
+    let filter = Filter { rules: process.filter.clone(), emulate_root: process.single && ids.uid == 0 };
+    filter.load().context(|| "load the system call filter")?;
+    caps::apply::after_setid(&sets(process, ids)).context(|| "set capabilities")
+}
+
+/// Root has all that the container has; another user only what was added by name, ambient, so that it lasts.
+fn sets(process: &Process, ids: &Ids) -> CapPlan {
+    let (all, added) = (process.capabilities, process.added & process.capabilities);
+    match ids.uid {
+        0 => CapPlan { bounding: all, permitted: all, effective: all, ..CapPlan::default() },
+        _ => CapPlan { bounding: all, permitted: added, effective: added, inheritable: added, ambient: added },
     }
-    .context(|| "load the system call filter")?;
-    let sets = match ids.uid {
-        0 => held,
-        _ => Capabilities {
-            bounding: held.bounding,
-            permitted: process.added,
-            effective: process.added,
-            inheritable: process.added,
-            ambient: process.added,
-        },
-    };
-    caps::set(&sets).context(|| "set capabilities")
 }
 
 /// Looks the program up in the container's `PATH` as the shell does, and executes it. Returns why that failed.

@@ -8,6 +8,7 @@ pub mod keyring;
 pub mod mount;
 pub mod net;
 pub mod process;
+pub mod seccomp;
 
 /// The result of a raw call: -1 and `errno`, or the value.
 fn checked(value: libc::c_long) -> rustix::io::Result<libc::c_long> {
