@@ -1,1 +1,0 @@
-//! Options and image config become an OCI Spec.

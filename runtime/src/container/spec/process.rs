@@ -1,0 +1,276 @@
+//! The process of a `Spec`, and its variant for `exec`: command, environment, user, capabilities, limits.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use oci_spec::runtime::{
+    Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User,
+};
+
+use super::config::{ContainerConfig, merge_env, split_env};
+use super::{SpecContext, unbuilt};
+use crate::container::options::limits::{UNLIMITED, resource_name};
+use crate::container::options::mounts::clean_absolute;
+use crate::container::options::{CapabilityChanges, EnvVar, ExecOptions, IdOrName, RunOptions, UserSpec};
+use crate::error::{Error, ErrorKind, Result};
+use crate::idmap::{IdMap, Mode};
+
+/// What docker sets where the image does not.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// podman's default for open files and processes.
+const DEFAULT_LIMIT: u64 = 1_048_576;
+
+/// podman's default capabilities: docker's without `MKNOD`, `NET_RAW` and `AUDIT_WRITE`.
+const DEFAULT_CAPABILITIES: [Capability; 11] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setfcap,
+    Capability::Setpcap,
+    Capability::NetBindService,
+    Capability::SysChroot,
+    Capability::Kill,
+];
+
+/// The container's first process.
+pub(super) fn process(
+    options: &RunOptions,
+    config: &ContainerConfig,
+    hostname: &str,
+    ctx: &SpecContext<'_>,
+) -> Result<Process> {
+    let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
+    if args.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "no command specified")
+            .hint(format!("the image names none, so add one: {} bash", options.image)));
+    }
+    check_ids(config.user.as_ref(), &options.groups, ctx.idmap)?;
+    let mut process = Process::default();
+    process.set_terminal(Some(options.tty));
+    process.set_user(user(config.user.as_ref(), &options.groups));
+    process.set_args(Some(args));
+    process.set_env(Some(environment(options, config, hostname)));
+    process.set_cwd(PathBuf::from(working_dir(&config.working_dir)?));
+    process.set_capabilities(Some(capability_sets(&options.capabilities)?));
+    process.set_rlimits(Some(rlimits(options, ctx)?));
+    process.set_no_new_privileges(Some(options.security.no_new_privileges));
+    process.set_oom_score_adj(None);
+    Ok(process)
+}
+
+/// The process of an `exec`: the container's own with the options on top. Capabilities, limits and privileges are the
+/// container's.
+pub fn exec_process(container: &Process, options: &ExecOptions) -> Process {
+    let mut process = container.clone();
+    let mut vars = split_env(container.env().as_deref().unwrap_or_default());
+    if options.tty && !vars.iter().any(|var| var.name == "TERM") {
+        vars.push(EnvVar { name: "TERM".to_owned(), value: Some("xterm".to_owned()) });
+    }
+    process.set_env(Some(merge_env(vars, &options.env)));
+    process.set_terminal(Some(options.tty));
+    process.set_console_size(None);
+    process.set_args(Some(options.argv.clone()));
+    if let Some(workdir) = &options.workdir {
+        process.set_cwd(PathBuf::from(workdir));
+    }
+    if let Some(spec) = &options.user {
+        let groups = container.user().additional_gids().clone();
+        let mut user = user(Some(spec), &[]);
+        user.set_additional_gids(groups);
+        process.set_user(user);
+    }
+    process
+}
+
+/// From empty: nothing of the caller's environment comes in. `HOME` is set by init from the container's `/etc/passwd`.
+fn environment(options: &RunOptions, config: &ContainerConfig, hostname: &str) -> Vec<String> {
+    let hostname = match &options.domainname {
+        Some(domain) => format!("{hostname}.{domain}"),
+        None => hostname.to_owned(),
+    };
+    let mut base = vec![("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname), ("container", "lrun".to_owned())];
+    if options.tty {
+        base.push(("TERM", "xterm".to_owned()));
+    }
+    // A variable that the user takes away stays away, also if the engine would set it.
+    let taken = |name: &str| options.env.iter().any(|var| var.name == name && var.value.is_none());
+    let base = base
+        .into_iter()
+        .filter(|(name, _)| !taken(name))
+        .map(|(name, value)| EnvVar { name: name.to_owned(), value: Some(value) })
+        .collect();
+    merge_env(base, &split_env(&config.env))
+}
+
+/// Where the process starts; an image's relative directory is taken from `/`, as docker does.
+fn working_dir(path: &str) -> Result<String> {
+    clean_absolute(&format!("/{path}"))
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the working directory '{path}' is invalid")))
+}
+
+/// Numbers go into the spec as they are; whatever has to be looked up inside (names, and the group of a user given
+/// alone) stays in `username`.
+fn user(spec: Option<&UserSpec>, groups: &[IdOrName]) -> User {
+    let number = |id: &Option<IdOrName>| match id {
+        Some(IdOrName::Id(id)) => *id,
+        _ => 0,
+    };
+    let mut user = User::default();
+    if let Some(spec) = spec {
+        user.set_uid(number(&spec.user));
+        user.set_gid(number(&spec.group));
+        user.set_username(Some(spec.to_string()));
+    }
+    user.set_umask(Some(0o022));
+    let extra: Vec<u32> = groups
+        .iter()
+        .filter_map(|group| match group {
+            IdOrName::Id(id) => Some(*id),
+            IdOrName::Name(_) => None,
+        })
+        .collect();
+    user.set_additional_gids(Some(extra).filter(|extra| !extra.is_empty()));
+    user
+}
+
+/// Ids must be mapped, except in `single` mode, where a nested namespace makes any user of the one that there is.
+fn check_ids(user: Option<&UserSpec>, groups: &[IdOrName], idmap: &IdMap) -> Result<()> {
+    if idmap.mode == Mode::Single {
+        return Ok(());
+    }
+    let unmapped = |what: &str, id: u32| {
+        Error::new(ErrorKind::Unsupported, format!("{what} {id} is not among the ids that the container has"))
+            .hint("`lrun info` shows the id mapping; an administrator can add ids in /etc/subuid and /etc/subgid")
+    };
+    if let Some(UserSpec { user: Some(IdOrName::Id(uid)), .. }) = user
+        && !idmap.has_uid(*uid)
+    {
+        return Err(unmapped("user", *uid));
+    }
+    for group in user.and_then(|user| user.group.as_ref()).into_iter().chain(groups) {
+        if let IdOrName::Id(gid) = group
+            && !idmap.has_gid(*gid)
+        {
+            return Err(unmapped("group", *gid));
+        }
+    }
+    Ok(())
+}
+
+/// Inheritable and ambient stay empty, so a program's file capabilities give nothing and another user than root starts
+/// with none; the kernel clears the effective ones when init changes its user (`capabilities(7)`).
+fn capability_sets(changes: &CapabilityChanges) -> Result<LinuxCapabilities> {
+    let granted = capabilities(&changes.add, &changes.drop)?;
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(granted.clone()));
+    sets.set_effective(Some(granted.clone()));
+    sets.set_permitted(Some(granted));
+    sets.set_inheritable(Some(HashSet::new()));
+    sets.set_ambient(Some(HashSet::new()));
+    Ok(sets)
+}
+
+/// The default capabilities with changes, as docker applies them: with `ALL` added, all but the dropped; with `ALL`
+/// dropped, only the added; else the default less the dropped, and the added (also where dropped).
+fn capabilities(add: &[String], drop: &[String]) -> Result<HashSet<Capability>> {
+    let named = |names: &[String]| -> Result<HashSet<Capability>> {
+        let parse = |name: &String| {
+            Capability::from_str(name.strip_prefix("CAP_").unwrap_or(name))
+                .map_err(|_| Error::new(ErrorKind::Invalid, format!("unknown capability {name}")))
+        };
+        names.iter().filter(|name| *name != "ALL").map(parse).collect()
+    };
+    let (added, dropped) = (named(add)?, named(drop)?);
+    let all = |names: &[String]| names.iter().any(|name| name == "ALL");
+    if all(add) {
+        return Ok(ALL_CAPABILITIES.into_iter().filter(|cap| !dropped.contains(cap)).collect());
+    }
+    if all(drop) {
+        return Ok(added);
+    }
+    let kept = DEFAULT_CAPABILITIES.into_iter().filter(|cap| !dropped.contains(cap));
+    Ok(kept.chain(added).collect())
+}
+
+/// `capabilities(7)`, by number.
+const ALL_CAPABILITIES: [Capability; 41] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::DacReadSearch,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::Kill,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setpcap,
+    Capability::LinuxImmutable,
+    Capability::NetBindService,
+    Capability::NetBroadcast,
+    Capability::NetAdmin,
+    Capability::NetRaw,
+    Capability::IpcLock,
+    Capability::IpcOwner,
+    Capability::SysModule,
+    Capability::SysRawio,
+    Capability::SysChroot,
+    Capability::SysPtrace,
+    Capability::SysPacct,
+    Capability::SysAdmin,
+    Capability::SysBoot,
+    Capability::SysNice,
+    Capability::SysResource,
+    Capability::SysTime,
+    Capability::SysTtyConfig,
+    Capability::Mknod,
+    Capability::Lease,
+    Capability::AuditWrite,
+    Capability::AuditControl,
+    Capability::Setfcap,
+    Capability::MacOverride,
+    Capability::MacAdmin,
+    Capability::Syslog,
+    Capability::WakeAlarm,
+    Capability::BlockSuspend,
+    Capability::AuditRead,
+    Capability::Perfmon,
+    Capability::Bpf,
+    Capability::CheckpointRestore,
+];
+
+/// The user's limits, and podman's defaults as far as the caller's own allow.
+fn rlimits(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Vec<PosixRlimit>> {
+    let ceiling = |resource: PosixRlimitType| {
+        let found = ctx.limits.iter().find(|limit| limit.resource == resource);
+        found.filter(|_| !ctx.raise_limits).map_or(UNLIMITED, |limit| limit.hard)
+    };
+    let mut limits = Vec::new();
+    for resource in [PosixRlimitType::RlimitNofile, PosixRlimitType::RlimitNproc] {
+        if !options.ulimits.iter().any(|limit| limit.resource == resource) {
+            let value = DEFAULT_LIMIT.min(ceiling(resource));
+            limits.push(rlimit(resource, value, value)?);
+        }
+    }
+    for limit in &options.ulimits {
+        let most = ceiling(limit.resource);
+        if limit.hard > most {
+            let name = resource_name(limit.resource);
+            let asked = if limit.hard == UNLIMITED { "unlimited".to_owned() } else { limit.hard.to_string() };
+            return Err(Error::new(
+                ErrorKind::Permission,
+                format!("ulimit {name}: the hard limit ({asked}) is above the one of this session ({most})"),
+            )
+            .hint(format!("give at most {name}={most}; an administrator can raise it in /etc/security/limits.conf")));
+        }
+        limits.push(rlimit(limit.resource, limit.soft, limit.hard)?);
+    }
+    Ok(limits)
+}
+
+fn rlimit(resource: PosixRlimitType, soft: u64, hard: u64) -> Result<PosixRlimit> {
+    PosixRlimitBuilder::default().typ(resource).soft(soft).hard(hard).build().map_err(unbuilt)
+}
