@@ -5,5 +5,6 @@
 
 pub mod escape;
 pub mod table;
+pub mod template;
 pub mod units;
 pub mod width;
