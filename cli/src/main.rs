@@ -1,2 +1,4 @@
 //! The `lrun` command.
+mod ui;
+
 fn main() {}
