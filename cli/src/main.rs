@@ -1,2 +1,4 @@
 //! The `lrun` command.
+mod args;
+
 fn main() {}
