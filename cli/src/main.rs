@@ -1,4 +1,5 @@
 //! The `lrun` command.
+mod args;
 mod ui;
 
 fn main() {}
