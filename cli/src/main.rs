@@ -1,2 +1,4 @@
 //! The `lrun` command.
+#![forbid(unsafe_code)]
+
 fn main() {}
