@@ -1,4 +1,5 @@
 //! The `lrun` command.
+#![forbid(unsafe_code)]
 mod args;
 mod ui;
 
