@@ -1,5 +1,9 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
+pub mod alive;
+pub mod engine;
+pub mod launch;
+pub mod monitor;
 pub mod names;
 pub mod options;
 pub mod record;

@@ -17,8 +17,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, Exit, Started};
+use super::alive;
+use super::names::ContainerId;
+use super::record::{Container, Containers, State, Status, update_record};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{Durability, Lock};
+use crate::paths::{ContainerPaths, Root};
 use crate::network::pasta::{Pasta, PastaOptions};
 use crate::sandbox::channel::{self, Heard, Supervised, Supervisor};
 use crate::sandbox::{init, process};
@@ -52,10 +56,10 @@ pub mod fds {
 /// What the monitor needs to know; the plan is init's.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// The container's id, which is its directory's name.
+    /// The container's id.
     pub id: String,
-    /// Its name.
-    pub name: String,
+    /// The store's path.
+    pub root: PathBuf,
     /// Whether it has a terminal; else pipes.
     pub tty: bool,
     /// Whether its stdin is open.
@@ -85,7 +89,8 @@ struct Monitor {
     config: Config,
     container: OwnedFd,
     store: OwnedFd,
-    _lock: OwnedFd,
+    paths: ContainerPaths,
+    lock: OwnedFd,
 }
 
 /// The monitor stage's whole life.
@@ -112,13 +117,14 @@ pub fn main() -> ! {
 fn prepare() -> Result<(Monitor, OwnedFd)> {
     let mut bytes = Vec::new();
     std::fs::File::from(sys::fd::take(fds::CONFIG)?).read_to_end(&mut bytes)?;
-    let config = serde_json::from_slice(&bytes)
+    let config: Config = serde_json::from_slice(&bytes)
         .map_err(|e| Error::new(ErrorKind::Io, format!("the monitor's configuration is damaged: {e}")))?;
     let monitor = Monitor {
+        paths: Root::new(&config.root).container(&config.id),
         config,
         container: sys::fd::take(fds::CONTAINER)?,
         store: sys::fd::take(fds::STORE)?,
-        _lock: sys::fd::take(fds::LOCK)?,
+        lock: sys::fd::take(fds::LOCK)?,
     };
     Ok((monitor, sys::fd::take(fds::PLAN)?))
 }
@@ -234,33 +240,69 @@ impl Monitor {
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
     }
 
+    /// What others find the container by. Not flushed: after a power cut nothing of it would be true.
     fn record_start(&self, host_pid: i32) -> Result<()> {
         let own = rustix::fs::readlink("/proc/self", Vec::new()).context(|| "find the monitor's process id")?;
-        let monitor = own.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        record::set_started(&self.container, &Started { pid: host_pid, monitor, durable: !self.config.auto_remove })
+        let init = alive::key(host_pid)?;
+        update_record(&self.paths, Durability::Relaxed, |record| {
+            record.state = State {
+                status: Status::Running,
+                init: Some(init),
+                monitor_pid: own.to_str().ok().and_then(|text| text.parse().ok()),
+                started: Some(jiff::Timestamp::now()),
+                ..State::default()
+            };
+            Ok(())
+        })
+        .map(drop)
     }
 
+    /// A container that could not be started stays as it was, with the reason.
     fn record_failure(&self, error: &Error) {
         if self.config.auto_remove {
-            self.remove();
-            return;
+            return self.remove();
         }
-        let code = u8::try_from(process::exit_code(error)).unwrap_or(125);
-        let _ = record::set_failed(&self.container, code, &error.to_string());
+        let (code, text) = (process::exit_code(error), error.to_string());
+        let _ = update_record(&self.paths, Durability::Flushed, |record| {
+            let before = std::mem::take(&mut record.state);
+            let status = if before.started.is_some() { Status::Exited } else { Status::Created };
+            record.state = State { status, init: None, monitor_pid: None, exit_code: code, error: text, ..before };
+            Ok(())
+        });
     }
 
-    /// Best effort beyond this point: the program has ended, and whoever waits must hear of it. A record that could not
-    /// be written reads as "monitor lost".
+    /// The read-write layer is on disk: its unmount wrote it back before the exit was seen. Best effort from here on, for
+    /// the program has ended and whoever waits must hear of it; an exit that could not be recorded reads as "monitor
+    /// lost".
     fn record_exit(&self, code: u8) {
         if self.config.auto_remove {
-            self.remove();
-            return;
+            return self.remove();
         }
-        let _ = record::set_exited(&self.container, &Exit { code: i32::from(code) });
+        let _ = update_record(&self.paths, Durability::Flushed, |record| {
+            let before = std::mem::take(&mut record.state);
+            record.state = State {
+                status: Status::Exited,
+                init: None,
+                monitor_pid: None,
+                exit_code: i32::from(code),
+                finished: Some(jiff::Timestamp::now()),
+                ..before
+            };
+            Ok(())
+        });
     }
 
+    /// `--rm`: the monitor may delete what belongs to the container's ids, being in their namespace.
     fn remove(&self) {
-        let _ = super::remove::remove_own(&self.store, &self.config.id, &self.config.name);
+        let remove = || -> Result<()> {
+            let id = ContainerId::parse(&self.config.id)?;
+            let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(&self.lock, 3)?);
+            let container = Container { id, paths: self.paths.clone(), lock };
+            let mut tree = |path: &std::path::Path| std::fs::remove_dir_all(path).map_err(Error::from);
+            Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, &mut tree)
+        };
+        // What is left is swept by the next command.
+        let _ = remove();
     }
 }
 
