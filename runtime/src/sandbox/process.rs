@@ -54,6 +54,7 @@ pub fn start(
     enter_cwd(&process.cwd)?;
     sys::fd::cloexec_from(3)?;
     confine(process, &ids)?;
+    sys::signal::reset_all();
     if init && let Some(code) = reaper::supervise()? {
         sys::process::exit_now(code);
     }

@@ -9,6 +9,7 @@ pub mod mount;
 pub mod net;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 
 /// The result of a raw call: -1 and `errno`, or the value.
 fn checked(value: libc::c_long) -> rustix::io::Result<libc::c_long> {

@@ -1,0 +1,198 @@
+//! The tree of commands.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    AttachArgs, CommitArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs,
+    InspectArgs, InspectType, KillArgs, LogsArgs, PsArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs,
+    SystemArgs, TagArgs, TopArgs, WaitArgs,
+};
+
+/// Every command. [`super::parse`] never returns `Container` or `Image`: their commands come out as the short ones.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a container from an image and run a command in it
+    Run(Box<RunArgs>),
+    /// Create a container without starting it
+    Create(Box<CreateArgs>),
+    /// Start containers that are not running
+    Start(StartArgs),
+    /// Stop running containers, by force after a time
+    Stop(StopArgs),
+    /// Stop containers and start them again
+    Restart(StopArgs),
+    /// Send a signal to running containers
+    Kill(KillArgs),
+    /// Remove containers
+    Rm(RmArgs),
+    /// Wait until containers end, then print their exit codes
+    Wait(WaitArgs),
+    /// Connect the terminal to a running container
+    Attach(AttachArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Print what a container wrote
+    Logs(LogsArgs),
+    /// List containers
+    #[command(alias = "ls")]
+    Ps(PsArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Print everything known about containers and images, as JSON
+    Inspect(InspectArgs),
+    /// List the processes of a container
+    #[command(override_usage = "lrun top CONTAINER [ps OPTIONS]")]
+    Top(TopArgs),
+    /// Make an image of a container's changes
+    Commit(CommitArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Show how an image came to be
+    History(HistoryArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// List what a container changed: A added, C changed, D deleted
+    Diff(DiffArgs),
+    /// Write a container's files as a tar archive
+    Export(ExportArgs),
+    /// Make an image of a tar archive
+    Import(ImportArgs),
+    /// Show what lrun found on this machine
+    Info(SystemArgs),
+    /// Show the version of lrun and of what it uses
+    Version(SystemArgs),
+    /// Commands about containers
+    Container(ContainerArgs),
+    /// Commands about images
+    Image(ImageArgs),
+}
+
+/// `lrun container …`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct ContainerArgs {
+    #[command(subcommand)]
+    command: ContainerCommand,
+}
+
+/// `lrun image …`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    command: ImageCommand,
+}
+
+/// The commands of `lrun container`.
+#[derive(Debug, Subcommand)]
+enum ContainerCommand {
+    /// Create a container from an image and run a command in it
+    Run(Box<RunArgs>),
+    /// Create a container without starting it
+    Create(Box<CreateArgs>),
+    /// Start containers that are not running
+    Start(StartArgs),
+    /// Stop running containers, by force after a time
+    Stop(StopArgs),
+    /// Stop containers and start them again
+    Restart(StopArgs),
+    /// Send a signal to running containers
+    Kill(KillArgs),
+    /// Remove containers
+    #[command(alias = "remove")]
+    Rm(RmArgs),
+    /// Wait until containers end, then print their exit codes
+    Wait(WaitArgs),
+    /// Connect the terminal to a running container
+    Attach(AttachArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Print what a container wrote
+    Logs(LogsArgs),
+    /// List containers
+    #[command(aliases = ["ps", "list"])]
+    Ls(PsArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Print everything known about containers, as JSON
+    Inspect(InspectArgs),
+    /// List the processes of a container
+    #[command(override_usage = "lrun container top CONTAINER [ps OPTIONS]")]
+    Top(TopArgs),
+    /// Make an image of a container's changes
+    Commit(CommitArgs),
+    /// List what a container changed: A added, C changed, D deleted
+    Diff(DiffArgs),
+    /// Write a container's files as a tar archive
+    Export(ExportArgs),
+}
+
+/// The commands of `lrun image`.
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// List images
+    #[command(alias = "list")]
+    Ls(ImagesArgs),
+    /// Show how an image came to be
+    History(HistoryArgs),
+    /// Print everything known about images, as JSON
+    Inspect(InspectArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove images
+    #[command(alias = "remove")]
+    Rm(RmiArgs),
+    /// Make an image of a tar archive
+    Import(ImportArgs),
+}
+
+impl Command {
+    /// The short form of a command: `ps` for `container ls`.
+    pub(super) fn canonical(self) -> Self {
+        match self {
+            Self::Container(args) => args.command.short(),
+            Self::Image(args) => args.command.short(),
+            short => short,
+        }
+    }
+}
+
+impl ContainerCommand {
+    fn short(self) -> Command {
+        match self {
+            Self::Run(args) => Command::Run(args),
+            Self::Create(args) => Command::Create(args),
+            Self::Start(args) => Command::Start(args),
+            Self::Stop(args) => Command::Stop(args),
+            Self::Restart(args) => Command::Restart(args),
+            Self::Kill(args) => Command::Kill(args),
+            Self::Rm(args) => Command::Rm(args),
+            Self::Wait(args) => Command::Wait(args),
+            Self::Attach(args) => Command::Attach(args),
+            Self::Exec(args) => Command::Exec(args),
+            Self::Logs(args) => Command::Logs(args),
+            Self::Ls(args) => Command::Ps(args),
+            Self::Rename(args) => Command::Rename(args),
+            Self::Inspect(args) => Command::Inspect(args.of(InspectType::Container)),
+            Self::Top(args) => Command::Top(args),
+            Self::Commit(args) => Command::Commit(args),
+            Self::Diff(args) => Command::Diff(args),
+            Self::Export(args) => Command::Export(args),
+        }
+    }
+}
+
+impl ImageCommand {
+    fn short(self) -> Command {
+        match self {
+            Self::Ls(args) => Command::Images(args),
+            Self::History(args) => Command::History(args),
+            Self::Inspect(args) => Command::Inspect(args.of(InspectType::Image)),
+            Self::Tag(args) => Command::Tag(args),
+            Self::Rm(args) => Command::Rmi(args),
+            Self::Import(args) => Command::Import(args),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The flags that `run` and `create` share, and how they become [`RunOptions`].
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args};
+use lrun_runtime::container::options::{
+    self, CapabilityChanges, Dns, EnvVar, LogOptions, RunOptions, Security, Streams,
+};
+use lrun_runtime::container::options::{Signal, env, limits, mounts, network, security, user};
+use lrun_runtime::error::Context;
+use lrun_runtime::{ErrorKind, Result};
+
+/// Flags of `run` and `create`.
+#[derive(Clone, Debug, Args)]
+pub struct ContainerFlags {
+    /// The image, then the command and its arguments
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_name = "IMAGE")]
+    words: Vec<String>,
+    /// Print this help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    process: ProcessFlags,
+    #[command(flatten)]
+    env: EnvFlags,
+    #[command(flatten)]
+    network: NetworkFlags,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    security: SecurityFlags,
+}
+
+/// Names and the process.
+#[derive(Clone, Debug, Args)]
+struct ProcessFlags {
+    /// Attach only these: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM")]
+    attach: Vec<String>,
+    /// Write the container's id to this file
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Run this instead of the image's entrypoint; empty: none
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+    /// Add a group
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// Run an init process that reaps orphans and forwards signals
+    #[arg(long)]
+    init: bool,
+    /// Keep standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Set a label
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    label: Vec<String>,
+    /// Set the labels that a file lists
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<String>,
+    /// Name of the container
+    #[arg(long)]
+    name: Option<String>,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// Signal that stop sends first
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds that stop waits; -1: for ever
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<i32>,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// User, and group, to run as
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Directory to run in
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+}
+
+/// `-e` and `--env-file`, which `exec` has too.
+#[derive(Clone, Debug, Args)]
+pub(super) struct EnvFlags {
+    /// Set a variable; a name alone takes over the caller's value
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Set the variables that a file lists
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<String>,
+}
+
+/// Network and names.
+#[derive(Clone, Debug, Args)]
+struct NetworkFlags {
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
+    /// Use this DNS server
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// Set an option of resolv.conf
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+    /// Search names in this domain; . for none
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
+    /// Host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// pasta, host, none or container:<name|id>
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+}
+
+/// Files and devices.
+#[derive(Clone, Debug, Args)]
+struct FileFlags {
+    /// Give a device of the host
+    #[arg(long, value_name = "HOST[:CONTAINER[:rwm]]")]
+    device: Vec<String>,
+    /// Mount a file or directory of the host, or a tmpfs: type=bind,source=…,target=…
+    #[arg(long, value_name = "SPEC")]
+    mount: Vec<String>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Size of /dev/shm (default 64m)
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<String>,
+    /// Mount a tmpfs
+    #[arg(long, value_name = "DIR[:OPTIONS]")]
+    tmpfs: Vec<String>,
+    /// Mount a file or directory of the host
+    #[arg(short, long, value_name = "HOST:CONTAINER[:OPTIONS]")]
+    volume: Vec<String>,
+}
+
+/// Limits and logs.
+#[derive(Clone, Debug, Args)]
+struct LimitFlags {
+    /// Processors; only 0 (no limit) is served
+    #[arg(long, value_name = "N")]
+    cpus: Option<String>,
+    /// Memory; only 0 (no limit) is served
+    #[arg(short, long, value_name = "BYTES")]
+    memory: Option<String>,
+    /// Processes; only -1 (no limit) is served
+    #[arg(long, value_name = "N")]
+    pids_limit: Option<String>,
+    /// Set a limit of getrlimit(2), such as nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// Bound the log: max-size=10m (-1: unbounded), max-file=3
+    #[arg(long, value_name = "NAME=VALUE")]
+    log_opt: Vec<String>,
+}
+
+/// What the container may do.
+#[derive(Clone, Debug, Args)]
+struct SecurityFlags {
+    /// Give a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Take a capability, or ALL
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=FILE|unconfined, systempaths=unconfined
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// Set a kernel parameter of the container's namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+}
+
+/// Names flag and value in the error of a value that is wrong; what is not served says so itself.
+pub(super) fn flag<T>(name: &str, value: &str, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+    parse(value).map_err(|error| match error.kind() {
+        ErrorKind::Invalid => error.context(format!("invalid argument \"{value}\" for \"{name}\" flag")),
+        _ => error,
+    })
+}
+
+/// The same for each value of a repeated flag.
+fn flags<T>(name: &str, values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    values.iter().map(|value| flag(name, value, &parse)).collect()
+}
+
+/// The same for a flag that may be absent; docker takes an empty value as absent too.
+fn given<T>(name: &str, value: Option<&String>, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+    value.filter(|value| !value.is_empty()).map(|value| flag(name, value, parse)).transpose()
+}
+
+impl ContainerFlags {
+    /// Whether `-a` was given.
+    pub(super) fn has_attach(&self) -> bool {
+        !self.process.attach.is_empty()
+    }
+
+    /// The flags, parsed and checked together.
+    pub(super) fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
+        let mut words = self.words.into_iter();
+        let mut options =
+            RunOptions { image: words.next().unwrap_or_default(), command: words.collect(), ..RunOptions::default() };
+        self.process.apply(&mut options, cwd)?;
+        for var in self.env.parse(lookup, cwd)? {
+            env::set_env(&mut options.env, var);
+        }
+        self.network.apply(&mut options)?;
+        self.files.apply(&mut options, cwd)?;
+        self.limits.apply(&mut options)?;
+        self.security.apply(&mut options, cwd)?;
+        options.check()?;
+        Ok(options)
+    }
+}
+
+impl ProcessFlags {
+    fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
+        options.name = given("--name", self.name.as_ref(), options::parse_name)?;
+        options.entrypoint =
+            self.entrypoint.map(|command| Some(command).filter(|c| !c.is_empty()).into_iter().collect());
+        options.user = given("-u, --user", self.user.as_ref(), user::parse_user)?;
+        options.groups = flags("--group-add", &self.group_add, user::parse_group)?;
+        options.workdir = given("-w, --workdir", self.workdir.as_ref(), options::parse_workdir)?;
+        options.stop_signal = given("--stop-signal", self.stop_signal.as_ref(), Signal::parse)?;
+        options.stop_timeout = self.stop_timeout;
+        for path in &self.label_file {
+            options.labels.extend(env::parse_label_file(path, &read("label", path, cwd)?)?);
+        }
+        options.labels.extend(flags("-l, --label", &self.label, env::parse_label)?);
+        let mut attach = Streams::default();
+        for stream in &self.attach {
+            flag("-a, --attach", stream, |stream| attach.add(stream))?;
+        }
+        if attach.is_empty() {
+            attach = Streams { stdin: self.interactive, stdout: true, stderr: true };
+        }
+        options.attach = attach;
+        options.tty = self.tty;
+        options.interactive = self.interactive;
+        options.rm = self.rm;
+        options.init = self.init;
+        options.cidfile = self.cidfile;
+        Ok(())
+    }
+}
+
+impl EnvFlags {
+    /// The variables of the files, then of the flags.
+    pub(super) fn parse(&self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<Vec<EnvVar>> {
+        let mut vars = Vec::new();
+        for path in &self.env_file {
+            vars.extend(env::parse_env_file(path, &read("env", path, cwd)?, lookup)?);
+        }
+        vars.extend(flags("-e, --env", &self.env, |text| env::parse_env(text, lookup))?);
+        Ok(vars)
+    }
+}
+
+impl NetworkFlags {
+    fn apply(self, options: &mut RunOptions) -> Result<()> {
+        options.hostname = given("-h, --hostname", self.hostname.as_ref(), network::parse_hostname)?;
+        options.domainname = given("--domainname", self.domainname.as_ref(), network::parse_hostname)?;
+        options.network = given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default();
+        options.add_hosts = flags("--add-host", &self.add_host, network::parse_add_host)?;
+        options.dns = Dns {
+            servers: flags("--dns", &self.dns, network::parse_dns_server)?,
+            search: flags("--dns-search", &self.dns_search, network::parse_dns_search)?,
+            options: flags("--dns-option", &self.dns_option, network::parse_dns_option)?,
+        };
+        Ok(())
+    }
+}
+
+impl FileFlags {
+    fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
+        options.mounts = flags("-v, --volume", &self.volume, |text| mounts::parse_volume(text, cwd))?;
+        options.mounts.extend(flags("--mount", &self.mount, |text| mounts::parse_mount(text, cwd))?);
+        options.mounts.extend(flags("--tmpfs", &self.tmpfs, mounts::parse_tmpfs)?);
+        options.devices = flags("--device", &self.device, security::parse_device)?;
+        options.shm_size = given("--shm-size", self.shm_size.as_ref(), limits::parse_shm_size)?.flatten();
+        options.read_only = self.read_only;
+        Ok(())
+    }
+}
+
+impl LimitFlags {
+    fn apply(self, options: &mut RunOptions) -> Result<()> {
+        given("--cpus", self.cpus.as_ref(), limits::parse_cpus)?;
+        given("-m, --memory", self.memory.as_ref(), limits::parse_memory)?;
+        given("--pids-limit", self.pids_limit.as_ref(), limits::parse_pids_limit)?;
+        for limit in flags("--ulimit", &self.ulimit, limits::parse_ulimit)? {
+            limits::set_ulimit(&mut options.ulimits, limit);
+        }
+        let mut log = LogOptions::default();
+        for option in &self.log_opt {
+            flag("--log-opt", option, |option| log.set(option))?;
+        }
+        options.log = log;
+        Ok(())
+    }
+}
+
+impl SecurityFlags {
+    fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
+        options.capabilities = CapabilityChanges {
+            add: flags("--cap-add", &self.cap_add, security::parse_capability)?,
+            drop: flags("--cap-drop", &self.cap_drop, security::parse_capability)?,
+        };
+        let read_profile =
+            |path: &str| std::fs::read_to_string(cwd.join(path)).context(|| format!("open seccomp profile ({path})"));
+        let mut security = Security::default();
+        for option in &self.security_opt {
+            flag("--security-opt", option, |option| security.set(option, &read_profile))?;
+        }
+        options.security = security;
+        options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
+        Ok(())
+    }
+}
+
+/// The content of a file that a flag names.
+fn read(kind: &str, path: &str, cwd: &Path) -> Result<Vec<u8>> {
+    std::fs::read(cwd.join(path)).context(|| format!("read {kind} file {path}"))
+}

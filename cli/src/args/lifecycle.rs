@@ -1,0 +1,111 @@
+//! `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `attach`, `rename`.
+
+use clap::{ArgAction, Args};
+use lrun_runtime::Result;
+use lrun_runtime::container::options::Signal;
+
+/// `lrun start`.
+#[derive(Clone, Debug, Args)]
+pub struct StartArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// Attach standard output and error, and forward signals
+    #[arg(short, long)]
+    pub attach: bool,
+    /// Attach standard input
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Keys that detach; empty: none
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+}
+
+/// `lrun stop` and `lrun restart`.
+#[derive(Clone, Debug, Args)]
+pub struct StopArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// Signal to send first
+    #[arg(short, long, value_name = "SIGNAL")]
+    pub signal: Option<String>,
+    /// Seconds until the container is killed; -1: never
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS")]
+    pub timeout: Option<i32>,
+}
+
+impl StopArgs {
+    /// The signal that was asked for.
+    pub fn signal(&self) -> Result<Option<Signal>> {
+        self.signal.as_deref().map(Signal::parse).transpose()
+    }
+}
+
+/// `lrun kill`.
+#[derive(Clone, Debug, Args)]
+pub struct KillArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// Signal to send
+    #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+    pub signal: String,
+}
+
+impl KillArgs {
+    /// The signal to send.
+    pub fn signal(&self) -> Result<Signal> {
+        Signal::parse(&self.signal)
+    }
+}
+
+/// `lrun rm`.
+#[derive(Clone, Debug, Args)]
+pub struct RmArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// Kill and remove running containers too
+    #[arg(short, long)]
+    pub force: bool,
+    /// Remove their anonymous volumes too
+    #[arg(short, long)]
+    pub volumes: bool,
+}
+
+/// `lrun wait`.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// `lrun attach`.
+#[derive(Clone, Debug, Args)]
+pub struct AttachArgs {
+    /// Name or id
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// Keys that detach; empty: none
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// Do not attach standard input
+    #[arg(long)]
+    pub no_stdin: bool,
+    /// Forward signals (default true)
+    #[arg(long, action = ArgAction::SetFalse)]
+    pub sig_proxy: bool,
+}
+
+/// `lrun rename`.
+#[derive(Clone, Debug, Args)]
+pub struct RenameArgs {
+    /// Name or id
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// The name that it gets
+    #[arg(value_name = "NEW_NAME")]
+    pub new_name: String,
+}

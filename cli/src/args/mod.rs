@@ -1,0 +1,146 @@
+//! The command line: every command, flag and help text, and how a wrong one is answered.
+//!
+//! Docker's grammar: a boolean flag takes `=false`, a repeated flag's last value counts, a flag's value may begin with a
+//! hyphen, and `run`, `create`, `exec` and `top` stop reading flags at their first argument.
+
+mod commands;
+mod container;
+mod exec;
+mod images;
+mod lifecycle;
+mod listing;
+mod run;
+mod usage;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+pub use commands::Command;
+pub use container::ContainerFlags;
+pub use exec::ExecArgs;
+pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs};
+pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};
+pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
+pub use run::{CreateArgs, RunArgs};
+pub use usage::Usage;
+
+/// Run and build containers without root and without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "lrun", version = concat!("version ", env!("CARGO_PKG_VERSION")), disable_version_flag = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, subcommand_value_name = "COMMAND")]
+pub struct Cli {
+    /// Options of every command, given before it.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print the version and quit
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// Options that go before the command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Keep images and containers in this directory [env: LRUN_ROOT]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// How user and group ids are mapped [env: LRUN_IDMAP]
+    #[arg(long, value_name = "MODE", ignore_case = true)]
+    pub idmap: Option<IdMapChoice>,
+    /// Print debug messages
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// Least severity of the messages that are printed
+    #[arg(short = 'l', long, value_name = "LEVEL", ignore_case = true)]
+    pub log_level: Option<LogLevel>,
+}
+
+/// `--idmap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IdMapChoice {
+    /// What the machine allows
+    Auto,
+    /// The user's subordinate ids, by newuidmap and newgidmap
+    Subids,
+    /// One id only, with root emulated
+    Single,
+    /// All ids, for root
+    Root,
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Everything
+    Debug,
+    /// What is done
+    Info,
+    /// What may be wrong
+    Warn,
+    /// What is wrong
+    Error,
+}
+
+/// Reads a command line, program name first. The command comes out canonical: `container ls` as `ps`.
+///
+/// # Errors
+/// What to print and which code to exit with, for a wrong command line and also for `--help` and `--version`.
+pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
+    let parsed = command().try_get_matches_from(&argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = parsed.map_err(|error| usage_of(&argv, error))?;
+    cli.command = cli.command.canonical();
+    Ok(cli)
+}
+
+/// The answer to what clap did not take. Help is rendered without the optional values of boolean flags.
+fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
+    if error.kind() == ErrorKind::DisplayHelp
+        && let Err(plain) = Cli::command().try_get_matches_from(argv)
+        && plain.kind() == ErrorKind::DisplayHelp
+    {
+        return Usage::new(&Cli::command(), argv, &plain);
+    }
+    Usage::new(&Cli::command(), argv, &error)
+}
+
+/// The whole command line in docker's grammar.
+pub fn command() -> clap::Command {
+    docker_grammar(Cli::command())
+}
+
+fn docker_grammar(command: clap::Command) -> clap::Command {
+    command.args_override_self(true).mut_args(docker_flag).mut_subcommands(docker_grammar)
+}
+
+/// Lets a boolean flag take `=true` and `=false`, and every other flag a value that begins with a hyphen.
+fn docker_flag(arg: Arg) -> Arg {
+    let default = match arg.get_action() {
+        ArgAction::SetTrue => "false",
+        ArgAction::SetFalse => "true",
+        ArgAction::Set | ArgAction::Append if !arg.is_positional() => return arg.allow_hyphen_values(true),
+        _ => return arg,
+    };
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value(default)
+        .default_missing_value("true")
+        .value_parser(parse_bool)
+}
+
+/// The truth values of Go's `strconv.ParseBool`.
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("parsing \"{text}\": invalid syntax")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

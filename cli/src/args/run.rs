@@ -1,0 +1,61 @@
+//! `run` and `create`.
+
+use std::path::Path;
+
+use clap::{ArgAction, Args};
+use lrun_runtime::container::options::{RunOptions, Streams};
+use lrun_runtime::{Error, ErrorKind, Result};
+
+use super::ContainerFlags;
+
+/// `lrun run`.
+#[derive(Clone, Debug, Args)]
+#[command(disable_help_flag = true, override_usage = "lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
+pub struct RunArgs {
+    #[command(flatten)]
+    flags: ContainerFlags,
+    /// Leave the container running in the background and print its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that detach; empty: none
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Forward signals (default true)
+    #[arg(long, action = ArgAction::SetFalse)]
+    sig_proxy: bool,
+}
+
+/// `lrun create`.
+#[derive(Clone, Debug, Args)]
+#[command(disable_help_flag = true, override_usage = "lrun create [OPTIONS] IMAGE [COMMAND] [ARG...]")]
+pub struct CreateArgs {
+    #[command(flatten)]
+    flags: ContainerFlags,
+}
+
+impl RunArgs {
+    /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
+    pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
+        if self.detach && self.flags.has_attach() {
+            let message = "conflicting options: cannot specify both --attach and --detach";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let mut options = self.flags.into_options(lookup, cwd)?;
+        if self.detach {
+            options.attach = Streams::default();
+        }
+        options.detach = self.detach;
+        options.detach_keys = self.detach_keys;
+        options.sig_proxy = self.sig_proxy;
+        Ok(options)
+    }
+}
+
+impl CreateArgs {
+    /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
+    pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
+        let mut options = self.flags.into_options(lookup, cwd)?;
+        options.sig_proxy = true;
+        Ok(options)
+    }
+}

@@ -1,0 +1,106 @@
+//! How a wrong command line is answered: one line that says what is wrong, and docker's exit codes.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// What to print instead of running a command, and the exit code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The text, without a final newline.
+    pub text: String,
+    /// Whether it is the answer (`--help`, `--version`) and goes to standard output.
+    pub stdout: bool,
+    /// 0 for an answer; 125 for a wrong flag of any command; 1 for a wrong command or number of arguments.
+    pub exit_code: u8,
+}
+
+impl Usage {
+    /// The answer to `error`, which `argv` caused.
+    pub fn new(root: &clap::Command, argv: &[OsString], error: &clap::Error) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Self { text: error.to_string().trim_end().to_owned(), stdout: true, exit_code: 0 }
+            }
+            _ => {
+                let path = command_path(root, argv);
+                let (what, exit_code) = explain(&path, error);
+                Self { text: format!("lrun: {what}. See '{path} --help'."), stdout: false, exit_code }
+            }
+        }
+    }
+}
+
+/// The command that `argv` names: `lrun image ls`.
+fn command_path(root: &clap::Command, argv: &[OsString]) -> String {
+    let mut path = vec![root.get_name()];
+    let mut at = root;
+    for word in argv.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(next) = at.find_subcommand(word) {
+            path.push(next.get_name());
+            at = next;
+        }
+        if !at.has_subcommands() {
+            break;
+        }
+    }
+    path.join(" ")
+}
+
+/// What is wrong, and the exit code.
+fn explain(path: &str, error: &clap::Error) -> (String, u8) {
+    let context = |kind: ContextKind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(all)) => Some(all.join(" ")),
+        _ => None,
+    };
+    let arg = context(ContextKind::InvalidArg).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            (format!("'{word}' is not a {path} command"), 1)
+        }
+        ErrorKind::MissingSubcommand => (format!("'{path}' requires a command"), 1),
+        ErrorKind::MissingRequiredArgument => (format!("'{path}' requires {}", plain_name(&arg)), 1),
+        ErrorKind::UnknownArgument if !arg.starts_with('-') => (format!("'{path}' has no place for '{arg}'"), 1),
+        ErrorKind::UnknownArgument => {
+            let meant = context(ContextKind::SuggestedArg).map(|arg| format!(" (did you mean {arg}?)"));
+            let kind = if arg.starts_with("--") { "unknown flag" } else { "unknown shorthand flag" };
+            (format!("{kind}: {arg}{}", meant.unwrap_or_default()), 125)
+        }
+        ErrorKind::InvalidValue if value.is_empty() => (format!("flag needs an argument: {}", plain_flag(&arg)), 125),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let why = match std::error::Error::source(error) {
+                Some(source) => source.to_string(),
+                None => format!("must be one of {}", valid_values(error)),
+            };
+            (format!("invalid argument \"{value}\" for \"{}\" flag: {why}", plain_flag(&arg)), 125)
+        }
+        ErrorKind::InvalidUtf8 => ("an argument is not valid UTF-8".to_owned(), 125),
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            (first.strip_prefix("error: ").unwrap_or(first).to_owned(), 125)
+        }
+    }
+}
+
+fn valid_values(error: &clap::Error) -> String {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => all.join(", "),
+        _ => "its values".to_owned(),
+    }
+}
+
+/// `--tail <N>` → `--tail`.
+fn plain_flag(arg: &str) -> &str {
+    arg.split([' ', '=', '[']).next().unwrap_or(arg)
+}
+
+/// `<CONTAINER>...` → `CONTAINER`.
+fn plain_name(arg: &str) -> String {
+    arg.replace(['<', '>'], "")
+}
