@@ -45,9 +45,8 @@ pub struct Supervisor(OwnedFd);
 
 /// A connected pair, both close-on-exec.
 pub fn pair() -> Result<(Supervisor, Supervised)> {
-    let (a, b) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .context(|| "make a socket pair")?;
+    let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .context(|| "make a socket pair")?;
     Ok((Supervisor(a), Supervised(b)))
 }
 
@@ -104,12 +103,7 @@ impl Supervisor {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(
-                &self.0,
-                &mut [IoSliceMut::new(&mut bytes)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )
+            rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
         });
         let length = match received {
             Ok(message) => message.bytes,

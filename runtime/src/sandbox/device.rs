@@ -61,7 +61,8 @@ pub fn bind_all(root: BorrowedFd<'_>, devices: &[Device]) -> Result<()> {
             Err(error) if device.optional && error.kind() == ErrorKind::NotFound => continue,
             other => other?,
         };
-        bind(root, node.as_fd(), &device.target, device.readonly).context(|| format!("show device {}", device.target))?;
+        bind(root, node.as_fd(), &device.target, device.readonly)
+            .context(|| format!("show device {}", device.target))?;
     }
     Ok(())
 }

@@ -33,7 +33,12 @@ pub mod fds {
 /// In the forked child: executes the init stage with these descriptors; returns only the failure.
 ///
 /// `streams` become 0, 1 and 2. The child's close-on-exec descriptors, the container's lock among them, end here.
-pub fn execute(plan: BorrowedFd<'_>, channel: &Supervised, store: BorrowedFd<'_>, streams: [BorrowedFd<'_>; 3]) -> Error {
+pub fn execute(
+    plan: BorrowedFd<'_>,
+    channel: &Supervised,
+    store: BorrowedFd<'_>,
+    streams: [BorrowedFd<'_>; 3],
+) -> Error {
     let attempt = || -> Result<std::convert::Infallible> {
         let binary = reexec::protected_self()?;
         // High copies first, so that no placement overwrites a source that is still needed.

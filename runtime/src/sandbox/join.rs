@@ -84,12 +84,7 @@ fn enter(monitor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Forks into the PID namespace and waits there for nothing but the end; returns only a failure.
-fn waiting_parent(
-    plan: BorrowedFd<'_>,
-    binary: OwnedFd,
-    channel: &Supervised,
-    streams: [BorrowedFd<'_>; 3],
-) -> Error {
+fn waiting_parent(plan: BorrowedFd<'_>, binary: OwnedFd, channel: &Supervised, streams: [BorrowedFd<'_>; 3]) -> Error {
     match fork_into(0) {
         Ok(Fork::Child) => match execute(plan, binary, channel, streams) {
             Ok(never) => match never {},

@@ -86,12 +86,8 @@ fn required<T>(value: Option<T>, what: &str) -> Result<T> {
 }
 
 fn sysctls(linux: &oci::Linux) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> = linux
-        .sysctl()
-        .iter()
-        .flatten()
-        .map(|(name, value)| (name.replace('.', "/"), value.clone()))
-        .collect();
+    let mut all: Vec<(String, String)> =
+        linux.sysctl().iter().flatten().map(|(name, value)| (name.replace('.', "/"), value.clone())).collect();
     all.sort();
     all
 }

@@ -9,12 +9,12 @@ use std::os::fd::AsFd;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use super::channel::Supervised;
 use super::caps::CapPlan;
+use super::channel::Supervised;
 use super::plan::Process;
+use super::seccomp::Filter;
 use super::terminal::{self, Terminal};
 use super::user::{self, Ids};
-use super::seccomp::Filter;
 use super::{caps, reaper};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
@@ -239,10 +239,9 @@ fn execute(program: &str, args: &[CString], environment: &[CString], _ids: &Ids)
     }
     match denied {
         Some(errno) => failure(errno),
-        None => Error::new(
-            ErrorKind::CommandNotFound,
-            format!("exec \"{program}\": executable file not found in $PATH"),
-        ),
+        None => {
+            Error::new(ErrorKind::CommandNotFound, format!("exec \"{program}\": executable file not found in $PATH"))
+        }
     }
 }
 

@@ -27,11 +27,8 @@ pub fn open(root: BorrowedFd<'_>, window: Option<(u16, u16)>) -> Result<Terminal
     let master = rustix::fs::openat2(root, "dev/pts/ptmx", flags, Mode::empty(), resolve)
         .context(|| "open the container's /dev/pts/ptmx")?;
     rustix::pty::unlockpt(&master).context(|| "unlock the terminal")?;
-    let slave = rustix::pty::ioctl_tiocgptpeer(
-        &master,
-        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
-    )
-    .context(|| "open the terminal")?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .context(|| "open the terminal")?;
     if let Some((rows, columns)) = window {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&slave, size).context(|| "set the window size")?;

@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for spec in ["4294967295", "4294967296", "99999999999999999999", "nobody", "-1", "mail:none", "1:4294967296", "+1"] {
+        for spec in
+            ["4294967295", "4294967296", "99999999999999999999", "nobody", "-1", "mail:none", "1:4294967296", "+1"]
+        {
             assert_eq!(ids(spec, &[]).unwrap_err().kind(), ErrorKind::Invalid, "{spec}");
         }
     }
