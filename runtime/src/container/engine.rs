@@ -1,6 +1,6 @@
 //! What every command works with: the store, and the id mapping of the containers in it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode as FileMode, OFlags};
@@ -39,7 +39,7 @@ impl Engine {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
         let directory = file::open_dir(parent)?;
-        helper::run(&self.map, &directory, &mut |_| {}, |_| {
+        helper::run(&self.map, directory.as_fd(), &mut |_| {}, |_| {
             let target = Path::new("/").join(&name);
             match std::fs::remove_dir_all(&target) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

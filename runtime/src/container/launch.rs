@@ -15,7 +15,7 @@ use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
 use super::record::{Container, Record};
 use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{self, Durability, Lock};
+use crate::file::{self, Durability};
 use crate::idmap::enter::{Forked, fork_mapped};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
@@ -33,13 +33,13 @@ use crate::sys::process::{exit_now, namespace};
 pub fn image_facts(config: &ImageConfig) -> ImageFacts {
     let run = &config.config;
     ImageFacts {
-        user: run.user.clone().unwrap_or_default(),
-        env: run.env.clone().unwrap_or_default(),
+        user: run.user.clone(),
+        env: run.env.clone(),
         entrypoint: run.entrypoint.clone().unwrap_or_default(),
         cmd: run.cmd.clone().unwrap_or_default(),
-        working_dir: run.working_dir.clone().unwrap_or_default(),
-        labels: run.labels.clone().unwrap_or_default().into_iter().collect(),
-        stop_signal: run.stop_signal.clone().unwrap_or_default(),
+        working_dir: run.working_dir.clone(),
+        labels: run.labels.clone(),
+        stop_signal: run.stop_signal.clone(),
     }
 }
 
@@ -205,7 +205,7 @@ pub fn start(
         stdin_once: options.interactive && !options.detach,
         log: Some(LogOptions {
             max_size: options.log.max_size.unwrap_or(u64::MAX),
-            max_files: options.log.max_files,
+            max_file: options.log.max_files,
         }),
         auto_remove: options.rm,
         namespaces: lower::namespaces(spec),
@@ -299,9 +299,9 @@ impl Descriptors {
 }
 
 /// Writes the OCI Spec of a container beside its record; `exec` and `start` read it.
-pub fn save_spec(container: &Path, spec: &Spec) -> Result<()> {
+pub fn save_spec(container: &Path, spec: &Spec, durability: Durability) -> Result<()> {
     let bytes = serde_json::to_vec(spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
-    file::write_atomic(&container.join("spec.json"), &bytes, Durability::Relaxed)
+    file::write_atomic(&container.join("spec.json"), &bytes, durability)
 }
 
 /// Reads it back.

@@ -1,10 +1,12 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
+pub mod create;
 pub mod engine;
 pub mod launch;
 pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod probe;
 pub mod record;
 pub mod spec;

@@ -19,6 +19,9 @@ const STRICTATIME: u64 = 0x20;
 const NODIRATIME: u64 = 0x80;
 const NOSYMFOLLOW: u64 = 0x20_0000;
 
+/// Layers that an image can have: the kernel stacks 500, and two are the engine's.
+pub const MOST_LAYERS: usize = super::rootfs::MOST_LOWERS - 2;
+
 /// What the plan needs to know beside the Spec.
 #[derive(Debug)]
 pub struct Lowering<'a> {

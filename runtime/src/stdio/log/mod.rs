@@ -45,7 +45,7 @@ const MAX_FILES: u32 = 1000;
 const NAME: &str = "log";
 
 /// How much log a container keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LogOptions {
     /// A file that has reached this size in bytes is rotated; `u64::MAX`: never.
     pub max_size: u64,
