@@ -117,3 +117,6 @@ fn oci_argument(index: usize, op: LinuxSeccompOperator, value: u64, value_two: O
     }
     builder.build().expect("every field of the builder has a default")
 }
+
+#[cfg(test)]
+mod tests;

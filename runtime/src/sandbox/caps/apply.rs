@@ -49,7 +49,7 @@ pub fn regain() -> Result<()> {
 /// # Errors
 /// What capset(2) and prctl(2) report: EPERM when the plan wants what the thread does not have.
 pub fn after_setid(plan: &CapPlan) -> Result<()> {
-    // Absent before kernel 4.3 only; whatever was ambient is outside the plan.
+    // What was ambient before is not the plan's.
     clear_ambient_capability_set().context(|| "clear the ambient capabilities")?;
     let sets = CapabilitySets {
         effective: kernel(plan.effective),
