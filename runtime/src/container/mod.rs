@@ -3,7 +3,10 @@
 pub mod alive;
 pub mod create;
 pub mod engine;
+pub mod exec;
+pub mod facts;
 pub mod launch;
+pub mod lifecycle;
 pub mod monitor;
 pub mod names;
 pub mod options;

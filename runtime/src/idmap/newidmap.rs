@@ -97,7 +97,7 @@ pub fn explain_newidmap_failure(tool: &str, stderr: &str, status: ExitStatus, no
     let (why, hint): (&str, String) = if said.contains("owned by a different user") {
         (
             "the current group is not the user's primary group, as after newgrp or sg",
-            "run lrun with the primary group (leave the newgrp shell, or: newgrp - ), or use --idmap single".into(),
+            "start lrun with the primary group (outside of the newgrp shell), or use --idmap single".into(),
         )
     } else if said.contains("not allowed") {
         (
@@ -164,6 +164,40 @@ mod tests {
         }
         let killed = explain_newidmap_failure("newgidmap", "", ExitStatus::from_raw(9), false);
         assert_eq!(killed.to_string(), "map subordinate ids: newgidmap: signal: 9 (SIGKILL)");
+    }
+
+    /// In every mode that this user has on this machine.
+    #[test]
+    fn maps_are_written_for_a_waiting_child() {
+        use crate::idmap::detect::{HostIds, decide};
+        use crate::idmap::ranges::parse_id_map;
+        use std::io::{BufRead, BufReader};
+
+        let host = HostIds::read().unwrap();
+        for want in [None, Some(Mode::Single)] {
+            let (map, _) = decide(want, &host).unwrap();
+            let mut child = Command::new("unshare")
+                .args(["--user", "sh", "-c", "echo; exec sleep 600"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            if BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap() == 0 {
+                eprintln!("SKIPPED: user namespaces cannot be made");
+                child.wait().unwrap();
+                return;
+            }
+            let pid = i32::try_from(child.id()).unwrap();
+            let written = write_maps(pid, &map);
+            let read = |file: &str| parse_id_map(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap());
+            let (uids, gids) = (read("uid_map"), read("gid_map"));
+            let again = write_maps(pid, &map);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            written.unwrap();
+            assert_eq!((uids, gids), (map.uids, map.gids));
+            assert!(again.is_err(), "a map can be written once only");
+        }
     }
 
     #[test]

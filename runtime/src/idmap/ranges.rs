@@ -246,7 +246,8 @@ mod tests {
     #[test]
     fn maps_of_ranges() {
         let partial = &[e(0, 1000, 1), e(1, 100_000, 65536)];
-        let cases: &[(&str, &[Range], &[Extent], &[Extent])] = &[
+        type Case<'a> = (&'a str, &'a [Range], &'a [Extent], &'a [Extent]);
+        let cases: &[Case<'_>] = &[
             ("none", &[], ALL, &[e(0, 1000, 1)]),
             ("one", &[r(100_000, 65536)], ALL, &[e(0, 1000, 1), e(1, 100_000, 65536)]),
             ("two", &[r(500, 5), r(100, 5)], ALL, &[e(0, 1000, 1), e(1, 500, 5), e(6, 100, 5)]),

@@ -101,8 +101,8 @@ impl Pasta {
         i32::try_from(self.child.id()).unwrap_or(-1)
     }
 
-    /// Waits until the namespace is connected. To be called once, after [`Pasta::as_fd`] polls readable, or before
-    /// to block. On failure pasta has ended, or is killed.
+    /// Waits until the namespace is connected: at once if [`Pasta::as_fd`] polls readable. To be called once. On failure
+    /// pasta has ended or is killed, and is reaped here; a caller that reaps every child does that afterwards only.
     pub fn ready(&mut self) -> Result<Readiness> {
         let failure = match self.wait_for_report() {
             Ok(true) => return Ok(Readiness::Up),
