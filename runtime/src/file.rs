@@ -48,10 +48,25 @@ pub fn make_dir(path: &Path) -> Result<()> {
     make_dir_mode(path, DIR_MODE)
 }
 
-fn make_dir_mode(path: &Path, mode: Mode) -> Result<()> {
-    let attempt = || format!("create directory {}", path.display());
-    rustix::fs::mkdir(path, mode).context(attempt)?;
-    rustix::fs::chmodat(rustix::fs::CWD, path, mode, AtFlags::empty()).context(attempt)
+/// Creates a directory with this mode, whatever the umask. Its parent must exist, itself must not.
+pub fn make_dir_mode(path: &Path, mode: Mode) -> Result<()> {
+    rustix::fs::mkdir(path, mode)
+        .and_then(|()| rustix::fs::chmodat(rustix::fs::CWD, path, mode, AtFlags::empty()))
+        .context(|| format!("create directory {}", path.display()))
+        .map_err(with_way_out)
+}
+
+/// Adds what to do where the store cannot be written at all.
+fn with_way_out(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EROFS) => {
+            error.hint("the store's file system is read-only: choose another store with --root or LRUN_ROOT")
+        }
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            error.hint("free space with \"lrun rm\" and \"lrun rmi\", or choose another store with --root or LRUN_ROOT")
+        }
+        _ => error,
+    }
 }
 
 /// Creates a directory with mode 0700 unless one is there.
@@ -83,7 +98,7 @@ pub fn write_atomic_at(dir: impl AsFd, name: &str, bytes: &[u8], durability: Dur
     if let Err(error) = written {
         // What is left over is swept with the next collection; the first error is the one to report.
         let _ = rustix::fs::unlinkat(dir, temporary.as_str(), AtFlags::empty());
-        return Err(error.context(format!("write {name}")));
+        return Err(with_way_out(error.context(format!("write {name}"))));
     }
     if durability == Durability::Flushed {
         rustix::fs::fsync(dir).context(|| format!("flush the directory of {name}"))?;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{Mode, OFlags};
 
-use super::FILE_MODE;
+use super::{FILE_MODE, with_way_out};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 
 /// What [`Lock::probe`] sees.
@@ -39,6 +39,7 @@ fn open(path: &Path) -> Result<OwnedFd> {
         other => other,
     }
     .context(|| format!("open lock {}", path.display()))
+    .map_err(with_way_out)
 }
 
 fn wait(fd: BorrowedFd<'_>, kind: i32) -> nix::Result<()> {

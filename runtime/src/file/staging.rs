@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use super::lock::busy;
@@ -140,10 +141,13 @@ fn is_old(path: &Path) -> bool {
 }
 
 /// What tells this machine from others: its id (cluster nodes booted from one image share it) and its name.
-fn host_id() -> String {
-    let machine = read_small(Path::new("/etc/machine-id"), HOST_MAX).unwrap_or_default();
-    let name = rustix::system::uname();
-    format!("{} {}\n", String::from_utf8_lossy(&machine).trim(), name.nodename().to_string_lossy())
+fn host_id() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let machine = read_small(Path::new("/etc/machine-id"), HOST_MAX).unwrap_or_default();
+        let name = rustix::system::uname();
+        format!("{} {}\n", String::from_utf8_lossy(&machine).trim(), name.nodename().to_string_lossy())
+    })
 }
 
 #[cfg(test)]
