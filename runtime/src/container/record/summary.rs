@@ -80,11 +80,20 @@ impl Containers {
         let mut failure = None;
         self.each(|id, read: Result<Claim>| match read {
             Ok(claim) => uses.push(self.claimed(&id, claim)),
+            // Flushed records are never empty: this one was never acknowledged, and needs nothing.
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.is_empty(&id) => {}
             Err(error) => {
                 failure = Some(error.hint(format!("remove the container with \"lrun rm -f {}\"", id.short())))
             }
         })?;
         failure.map_or(Ok(uses), Err)
+    }
+
+    /// Whether a power cut left an empty record, and nobody is just working on the container.
+    fn is_empty(&self, id: &ContainerId) -> bool {
+        let paths = self.paths(id);
+        let empty = std::fs::symlink_metadata(paths.record()).is_ok_and(|m| m.len() == 0);
+        empty && Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Free)
     }
 
     fn claimed(&self, id: &ContainerId, claim: Claim) -> ContainerUse {
