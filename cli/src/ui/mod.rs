@@ -4,6 +4,10 @@
 //! by itself, to a writer that it is given.
 
 pub mod escape;
+pub mod filters;
+pub mod inspect;
+pub mod progress;
+pub mod report;
 pub mod rows;
 pub mod table;
 pub mod template;
