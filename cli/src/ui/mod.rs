@@ -6,6 +6,7 @@
 pub mod escape;
 pub mod filters;
 pub mod inspect;
+pub mod output;
 pub mod progress;
 pub mod report;
 pub mod rows;

@@ -25,8 +25,8 @@ pub fn complain(message: &str) {
 
 /// Prints an error and its hint, made harmless for a terminal.
 pub fn error(error: &Error) {
-    complain(&format!("lrun: {}", escape::escape(&error.to_string())));
+    complain(&format!("lrun: {}", escape::line(&error.to_string())));
     if let Some(hint) = error.hint_text() {
-        complain(&format!("  hint: {}", escape::escape(hint)));
+        complain(&format!("  hint: {}", escape::line(hint)));
     }
 }

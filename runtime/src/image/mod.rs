@@ -1,10 +1,15 @@
 //! Images: layers, their archives and indexes, configs, and the store that holds them.
 
+mod attributes;
 pub mod changes;
 pub mod compress;
 pub mod config;
+pub mod import;
 pub mod index;
+pub mod owners;
 pub mod pack;
 pub mod remove;
 pub mod store;
+pub mod tar;
+mod tree;
 pub mod unpack;

@@ -1,0 +1,86 @@
+//! `import`: a root file system's archive becomes an image.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::os::fd::{AsFd, OwnedFd};
+
+use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::image::import::{ImportOptions, architecture, import};
+use lrun_runtime::reference::Reference;
+
+use crate::args::{Global, ImportArgs};
+use crate::context;
+use crate::ui::progress::{Progress, Style};
+use crate::ui::{escape, output};
+
+/// Runs the command.
+pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
+    if args.is_url() {
+        return Err(Error::new(ErrorKind::Unsupported, format!("{}: lrun import does not download", args.source))
+            .hint("pipe it in: curl -fL URL | lrun import - NAME"));
+    }
+    check_platform(args.platform.as_deref())?;
+    let reference = args.repository.as_deref().map(Reference::parse).transpose()?;
+    let (archive, total) = open(&args.source)?;
+    let options = ImportOptions {
+        changes: args.change.clone(),
+        message: args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.source)),
+        reference,
+        clock: context::source_date_epoch()?,
+    };
+    let engine = context::settled_engine(global)?;
+    let mut progress = Progress::new(std::io::stderr(), style(), "Importing", total);
+    let mut done = 0;
+    let mut report = |bytes| {
+        done = bytes;
+        progress.set(bytes);
+    };
+    let imported =
+        import(&engine.store, &engine.map, archive, &options, &mut report, &mut |path| engine.remove_tree(path));
+    progress.finish(total.unwrap_or(done));
+    let imported = imported.context(|| format!("import {}", args.source))?;
+    for warning in &imported.warnings {
+        output::complain(&format!("WARNING: {}", escape::line(warning)));
+    }
+    output::line(&imported.id.to_string());
+    Ok(0)
+}
+
+fn open(source: &str) -> Result<(OwnedFd, Option<u64>)> {
+    if source == "-" {
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            let message = "standard input is a terminal: an archive is expected";
+            return Err(Error::new(ErrorKind::Invalid, message).hint("lrun import - NAME < archive.tar"));
+        }
+        return Ok((rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3)?, None));
+    }
+    let file = File::open(source).context(|| format!("open {source}"))?;
+    let metadata = file.metadata().context(|| format!("look at {source}"))?;
+    if metadata.is_dir() {
+        return Err(Error::new(ErrorKind::Invalid, format!("{source} is a directory: an archive is expected")));
+    }
+    let total = metadata.is_file().then_some(metadata.len());
+    Ok((file.into(), total))
+}
+
+/// Only what runs here can be imported: another platform's image could not be used.
+fn check_platform(platform: Option<&str>) -> Result<()> {
+    let Some(platform) = platform.filter(|text| !text.is_empty()) else { return Ok(()) };
+    let own = architecture()?;
+    let mut parts = platform.split('/');
+    let fits = parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == own);
+    if fits {
+        return Ok(());
+    }
+    let message = format!("--platform {platform}: only images for linux/{own} can be made on this machine");
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+fn style() -> Style {
+    if !std::io::stderr().is_terminal() {
+        return Style::Plain;
+    }
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
+    Style::Terminal { columns: usize::from(columns.max(20)) }
+}

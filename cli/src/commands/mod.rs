@@ -1,0 +1,108 @@
+//! The commands, one file each. A command returns its exit code; its errors are printed here.
+
+mod attach;
+mod commit;
+mod create;
+mod diff;
+mod exec;
+mod export;
+mod history;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod logs;
+mod ps;
+mod rename;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod session;
+mod start;
+mod stop;
+mod tag;
+mod top;
+mod version;
+mod wait;
+
+use std::process::ExitCode;
+
+use lrun_runtime::error::Result;
+
+use crate::args::{Cli, Command, Global, LogLevel};
+use crate::ui::{output, report};
+
+/// Runs the command and returns the program's exit code.
+pub fn run(cli: Cli) -> ExitCode {
+    trace(&cli.global);
+    let family = match &cli.command {
+        Command::Run(_) => report::Family::Run,
+        Command::Exec(_) => report::Family::Exec,
+        Command::Create(_) => report::Family::Create,
+        _ => report::Family::Other,
+    };
+    match dispatch(&cli.global, cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(report::exit_code(family, error.kind()))
+        }
+    }
+}
+
+fn dispatch(global: &Global, command: Command) -> Result<u8> {
+    match command {
+        Command::Run(args) => run::run(global, *args),
+        Command::Create(args) => create::run(global, *args),
+        Command::Start(args) => start::run(global, &args),
+        Command::Stop(args) => stop::run(global, &args),
+        Command::Restart(args) => restart::run(global, &args),
+        Command::Kill(args) => kill::run(global, &args),
+        Command::Rm(args) => rm::run(global, &args),
+        Command::Wait(args) => wait::run(global, &args),
+        Command::Attach(args) => attach::run(global, &args),
+        Command::Exec(args) => exec::run(global, args),
+        Command::Logs(args) => logs::run(global, &args),
+        Command::Ps(args) => ps::run(global, &args),
+        Command::Rename(args) => rename::run(global, &args),
+        Command::Inspect(args) => inspect::run(global, &args),
+        Command::Top(args) => top::run(global, &args),
+        Command::Commit(args) => commit::run(global, &args),
+        Command::Images(args) => images::run(global, &args),
+        Command::History(args) => history::run(global, &args),
+        Command::Tag(args) => tag::run(global, &args),
+        Command::Rmi(args) => rmi::run(global, &args),
+        Command::Diff(args) => diff::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
+        Command::Import(args) => import::run(global, &args),
+        Command::Info(args) => info::run(global, &args),
+        Command::Version(args) => version::run(global, &args),
+        // `args::parse` turns these into the short forms.
+        Command::Container(_) | Command::Image(_) => Ok(1),
+    }
+}
+
+/// Does `one` for each name; goes on after a failure, which is printed and makes the exit code 1.
+fn for_each(names: &[String], mut one: impl FnMut(&str) -> Result<()>) -> Result<u8> {
+    let mut code = 0;
+    for name in names {
+        if let Err(error) = one(name) {
+            output::error(&error);
+            code = 1;
+        }
+    }
+    Ok(code)
+}
+
+fn trace(global: &Global) {
+    let level = match (global.debug, global.log_level) {
+        (true, _) | (_, Some(LogLevel::Debug)) => tracing::Level::DEBUG,
+        (_, Some(LogLevel::Info)) => tracing::Level::INFO,
+        (_, Some(LogLevel::Error)) => tracing::Level::ERROR,
+        _ => tracing::Level::WARN,
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    subscriber.without_time().init();
+}

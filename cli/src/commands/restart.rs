@@ -1,0 +1,22 @@
+//! `restart`: stop and start.
+
+use lrun_runtime::container::lifecycle;
+use lrun_runtime::error::Result;
+
+use super::{for_each, start, stop};
+use crate::args::{Global, StopArgs};
+use crate::context;
+use crate::ui::output;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
+    let signal = args.signal()?;
+    let engine = context::engine(global)?;
+    for_each(&args.containers, |name| {
+        let record = lifecycle::find(&engine, name)?;
+        stop::stop(&engine, &record, signal, args.timeout)?;
+        start::start_detached(&engine, &record)?;
+        output::line(name);
+        Ok(())
+    })
+}

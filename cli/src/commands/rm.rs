@@ -1,0 +1,23 @@
+//! `rm`: removes containers. There are no anonymous volumes yet that `-v` would find.
+
+use lrun_runtime::container::lifecycle;
+use lrun_runtime::error::{ErrorKind, Result};
+
+use super::for_each;
+use crate::args::{Global, RmArgs};
+use crate::context;
+use crate::ui::output;
+
+/// Runs the command. With `--force` a container that does not exist is no failure, as in docker.
+pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
+    let engine = context::engine(global)?;
+    for_each(&args.containers, |name| {
+        let found = lifecycle::find(&engine, name);
+        match found {
+            Err(error) if args.force && error.kind() == ErrorKind::NotFound => return Ok(()),
+            other => lifecycle::remove(&engine, &other?, args.force)?,
+        }
+        output::line(name);
+        Ok(())
+    })
+}

@@ -1,0 +1,44 @@
+//! `stop`: the stop signal, and SIGKILL when that has not helped in time.
+
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::launch::options_of;
+use lrun_runtime::container::lifecycle;
+use lrun_runtime::container::options::Signal;
+use lrun_runtime::container::record::Record;
+use lrun_runtime::error::Result;
+
+use super::for_each;
+use crate::args::{Global, StopArgs};
+use crate::context;
+use crate::ui::output;
+
+/// Seconds between the stop signal and SIGKILL, unless something else was said.
+const TIMEOUT: i32 = 10;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
+    let signal = args.signal()?;
+    let engine = context::engine(global)?;
+    for_each(&args.containers, |name| {
+        let record = lifecycle::find(&engine, name)?;
+        stop(&engine, &record, signal, args.timeout)?;
+        output::line(name);
+        Ok(())
+    })
+}
+
+/// Stops a container by the command's wishes, else the container's, else docker's defaults.
+pub fn stop(engine: &Engine, record: &Record, signal: Option<Signal>, timeout: Option<i32>) -> Result<()> {
+    let options = options_of(record)?;
+    let image = || {
+        let image = engine.store.image(&record.image.id).ok()?;
+        Signal::parse(&image.config.config.stop_signal).ok()
+    };
+    let signal = signal.or(options.stop_signal).or_else(image).map_or(libc_sigterm(), Signal::number);
+    let timeout = timeout.or(options.stop_timeout).unwrap_or(TIMEOUT);
+    lifecycle::stop(engine, record, signal, i64::from(timeout))
+}
+
+fn libc_sigterm() -> i32 {
+    rustix::process::Signal::TERM.as_raw()
+}

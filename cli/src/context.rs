@@ -1,0 +1,137 @@
+//! What the commands share: the environment, the id mapping, the opened store, the user's streams.
+//!
+//! The environment and the current directory are read here and nowhere else.
+
+use std::path::{Path, PathBuf};
+
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::launch::Host;
+use lrun_runtime::container::{lifecycle, probe};
+use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::idmap::detect::{HostIds, decide};
+use lrun_runtime::idmap::{IdMap, Mode};
+use lrun_runtime::image::store::Store;
+use lrun_runtime::network;
+
+use crate::args::{Global, IdMapChoice};
+
+/// A variable of the environment, if it is set, not empty, and UTF-8.
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable of the environment as `-e NAME` passes it on: set and empty is a value.
+pub fn env_exact(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The current directory.
+pub fn cwd() -> Result<PathBuf> {
+    std::env::current_dir().context(|| "find the current directory")
+}
+
+/// The host as a container's start needs it.
+pub fn host() -> Host {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Host { hostname: name, pasta: network::available() }
+}
+
+/// How the caller wants ids to be mapped; `None`: as the machine allows.
+pub fn wanted_mode(global: &Global) -> Result<Option<Mode>> {
+    let choice = match (global.idmap, env("LRUN_IDMAP")) {
+        (Some(choice), _) => choice,
+        (None, Some(text)) => match text.to_lowercase().as_str() {
+            "auto" => IdMapChoice::Auto,
+            "subids" => IdMapChoice::Subids,
+            "single" => IdMapChoice::Single,
+            "root" => IdMapChoice::Root,
+            _ => {
+                let message = format!("LRUN_IDMAP is \"{text}\": use auto, subids, single or root");
+                return Err(Error::new(ErrorKind::Invalid, message));
+            }
+        },
+        (None, None) => IdMapChoice::Auto,
+    };
+    Ok(match choice {
+        IdMapChoice::Auto => None,
+        IdMapChoice::Subids => Some(Mode::Subids),
+        IdMapChoice::Single => Some(Mode::Single),
+        IdMapChoice::Root => Some(Mode::Root),
+    })
+}
+
+/// The id mapping that the caller gets.
+pub fn id_map(global: &Global) -> Result<IdMap> {
+    let (map, notes) = decide(wanted_mode(global)?, &HostIds::read()?)?;
+    for note in notes {
+        tracing::debug!(what = note.what, why = note.why, "id mapping");
+    }
+    Ok(map)
+}
+
+/// The store's directory: where it was asked for, else below the user's data. A mapping that was forced has a store of
+/// its own, since files written under another one would have other owners.
+pub fn store_path(global: &Global, map: &IdMap) -> Result<PathBuf> {
+    let given = global.root.clone().or_else(|| env("LRUN_ROOT").map(PathBuf::from));
+    if let Some(path) = given {
+        return Ok(if path.is_absolute() { path } else { cwd()?.join(path) });
+    }
+    let data = env("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = data.or_else(|| env("HOME").map(|home| Path::new(&home).join(".local/share"))).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "there is no home directory for the store: HOME is not set")
+            .hint("set LRUN_ROOT to a directory")
+    })?;
+    let forced = match wanted_mode(global)? {
+        Some(mode) => decide(None, &HostIds::read()?).is_ok_and(|(own, _)| own.mode != mode),
+        None => false,
+    };
+    Ok(data.join(match (forced, map.mode) {
+        (false, _) => "lrun",
+        (true, Mode::Subids) => "lrun-subids",
+        (true, Mode::Single) => "lrun-single",
+        (true, Mode::Root) => "lrun-root",
+    }))
+}
+
+/// Where a store goes when the file system of its usual place cannot hold one.
+fn second_place() -> Result<PathBuf> {
+    if let Some(scratch) = env("LRUN_SCRATCH") {
+        return Ok(Path::new(&scratch).join("lrun"));
+    }
+    Ok(PathBuf::from(format!("/var/tmp/lrun-{}", rustix::process::geteuid().as_raw())))
+}
+
+/// Opens the store, making it where there is none. Leftovers of interrupted commands are removed on the way.
+pub fn engine(global: &Global) -> Result<Engine> {
+    let map = id_map(global)?;
+    let path = store_path(global, &map)?;
+    let explicit = global.root.is_some() || env("LRUN_ROOT").is_some();
+    let opened = Store::open(&path, true, map.mode, &|path| probe::probe(&map, path));
+    let store = match opened {
+        Err(error) if error.kind() == ErrorKind::Unsupported && !explicit => {
+            let second = second_place()?;
+            tracing::warn!("{error}; using {}", second.display());
+            Store::open(&second, true, map.mode, &|path| probe::probe(&map, path)).map_err(|_| error)?
+        }
+        other => other?,
+    };
+    let engine = Engine { store, map };
+    engine.sweep();
+    Ok(engine)
+}
+
+/// As [`engine`], and settles containers whose monitor was killed. For commands that are not in a hurry.
+pub fn settled_engine(global: &Global) -> Result<Engine> {
+    let engine = engine(global)?;
+    // A damaged record is reported by the commands that need it.
+    let _ = lifecycle::list(&engine);
+    Ok(engine)
+}
+
+/// The time that new images carry, where the environment fixes one for reproducible results.
+pub fn source_date_epoch() -> Result<Option<jiff::Timestamp>> {
+    let Some(text) = env("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let time = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let message = || format!("SOURCE_DATE_EPOCH is \"{text}\": seconds since 1970 are expected");
+    time.map(Some).ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
+}

@@ -1,1 +1,0 @@
-//! What a read-write layer changed.

@@ -1,0 +1,210 @@
+//! What a read-write layer changed, as `docker diff` tells it: A, C and D, with the directories on the way.
+//!
+//! Runs in the storage helper, on descriptors of the layers' `diff/` directories. Several upper layers (a container that
+//! was committed and went on) are seen as one, and so are the lower ones: both sides are merged as overlayfs merges.
+
+mod merged;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, fstat, readlinkat, statat};
+
+pub use super::attributes::RootAttrs;
+
+use super::attributes;
+use super::tar::{join, shown};
+use super::tree::{Step, Walk, open};
+use crate::error::{Context, Error, ErrorKind, Result};
+use merged::{Found, Merged};
+
+/// The kind of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ChangeKind {
+    /// Not in the lower layers.
+    Added,
+    /// Other content or attributes than in the lower layers, or a directory with changes inside.
+    Changed,
+    /// In the lower layers, no longer there.
+    Deleted,
+}
+
+/// One changed path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// How it changed.
+    pub kind: ChangeKind,
+    /// Absolute path inside the container.
+    pub path: Vec<u8>,
+}
+
+/// Deeper than any path that a program can name.
+const MAX_DEPTH: usize = 2048;
+
+/// Reports what the layers `uppers` (their `diff/` directories, topmost first) change in the layers `lowers` (topmost
+/// first, without lrun's own), sorted by path. What was copied up but is the same as below is left out. `seed`: the
+/// attributes that the topmost upper layer's root was made with; `/` is reported if its mode, owner or extended
+/// attributes are others.
+pub fn changes(
+    uppers: &[BorrowedFd<'_>],
+    lowers: &[BorrowedFd<'_>],
+    seed: Option<&RootAttrs>,
+    out: &mut dyn FnMut(Change),
+) -> Result<()> {
+    let (upper, lower) = (Merged::new(uppers)?, Merged::new(lowers)?);
+    let mut diff = Diff { out, pending: Vec::new(), attributes: attributes::Reader::new() };
+    if let (Some(root), Some(seed)) = (uppers.first(), seed) {
+        let root = RootAttrs::read(*root)?;
+        if (root.mode, root.uid, root.gid, &root.xattrs) != (seed.mode, seed.uid, seed.gid, &seed.xattrs) {
+            diff.report(ChangeKind::Changed, b"");
+        }
+    }
+    diff.directory(b"", &upper, &lower)
+}
+
+/// Bytes of the regular files below `upper`, a layer's `diff/`; a file with several names counts once.
+pub fn usage(upper: BorrowedFd<'_>) -> Result<u64> {
+    let mut seen = HashSet::new();
+    let mut sum = 0u64;
+    let mut walk = Walk::new(upper)?;
+    while let Some(step) = walk.next()? {
+        if let Step::Item { directory, name, kind: FileType::RegularFile, .. } = step {
+            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+                sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+            }
+        }
+    }
+    Ok(sum)
+}
+
+struct Diff<'a> {
+    out: &'a mut dyn FnMut(Change),
+    /// Directories on the way to here that were not reported yet.
+    pending: Vec<Vec<u8>>,
+    attributes: attributes::Reader,
+}
+
+impl Diff<'_> {
+    fn directory(&mut self, path: &[u8], upper: &Merged, lower: &Merged) -> Result<()> {
+        if self.pending.len() > MAX_DEPTH {
+            return Err(Error::new(ErrorKind::Unsupported, format!("{} is too deep", shown(path))));
+        }
+        for name in names(upper, lower)? {
+            let path = join(path, name.to_bytes());
+            self.name(&path, &name, upper, lower).context(|| format!("compare {}", shown(&path)))?;
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, path: &[u8], name: &CStr, upper: &Merged, lower: &Merged) -> Result<()> {
+        let below = lower.find(name)?;
+        let above = match upper.find(name)? {
+            // An opaque directory hides what it does not have.
+            Found::Nothing if upper.opaque => Found::Deleted,
+            found => found,
+        };
+        match (above, below) {
+            (Found::Nothing, _) | (Found::Deleted, Found::Nothing | Found::Deleted) => Ok(()),
+            (Found::Deleted, _) => {
+                self.report(ChangeKind::Deleted, path);
+                Ok(())
+            }
+            (Found::Directory(upper), Found::Directory(lower)) => {
+                if self.same_directory(&upper, &lower)? {
+                    self.pending.push(path.to_vec());
+                    let done = self.directory(path, &upper, &lower);
+                    self.pending.retain(|pending| pending != path);
+                    return done;
+                }
+                self.report(ChangeKind::Changed, path);
+                self.directory(path, &upper, &lower)
+            }
+            (Found::Directory(upper), below) => {
+                self.report(kind(&below), path);
+                self.directory(path, &upper, &Merged::nothing())
+            }
+            (Found::Other { layer, stat }, Found::Other { layer: lower_layer, stat: lower_stat }) => {
+                let above = (upper.layer(layer)?, stat);
+                let below = (lower.layer(lower_layer)?, lower_stat);
+                if !self.same_file(name, above, below)? {
+                    self.report(ChangeKind::Changed, path);
+                }
+                Ok(())
+            }
+            (Found::Other { .. }, below) => {
+                self.report(kind(&below), path);
+                Ok(())
+            }
+        }
+    }
+
+    fn report(&mut self, kind: ChangeKind, path: &[u8]) {
+        for directory in self.pending.drain(..) {
+            (self.out)(Change { kind: ChangeKind::Changed, path: absolute(&directory) });
+        }
+        (self.out)(Change { kind, path: absolute(path) });
+    }
+
+    fn same_directory(&mut self, upper: &Merged, lower: &Merged) -> Result<bool> {
+        let (Some(upper), Some(lower)) = (upper.top(), lower.top()) else { return Ok(false) };
+        let (above, below) = (fstat(upper)?, fstat(lower)?);
+        if attributes_of(&above) != attributes_of(&below) {
+            return Ok(false);
+        }
+        let upper = open(upper, c".", OFlags::DIRECTORY)?;
+        let lower = open(lower, c".", OFlags::DIRECTORY)?;
+        Ok(self.attributes.read(upper.as_fd())?.xattrs == self.attributes.read(lower.as_fd())?.xattrs)
+    }
+
+    fn same_file(
+        &mut self,
+        name: &CStr,
+        (upper, above): (BorrowedFd<'_>, Stat),
+        (lower, below): (BorrowedFd<'_>, Stat),
+    ) -> Result<bool> {
+        if attributes_of(&above) != attributes_of(&below) {
+            return Ok(false);
+        }
+        match FileType::from_raw_mode(above.st_mode) {
+            FileType::RegularFile if above.st_size != below.st_size => Ok(false),
+            FileType::RegularFile => {
+                let (upper, lower) = (open(upper, name, OFlags::empty())?, open(lower, name, OFlags::empty())?);
+                Ok(self.attributes.read(upper.as_fd())?.xattrs == self.attributes.read(lower.as_fd())?.xattrs)
+            }
+            FileType::Symlink => Ok(readlinkat(upper, name, Vec::new())? == readlinkat(lower, name, Vec::new())?),
+            _ => Ok(above.st_rdev == below.st_rdev),
+        }
+    }
+}
+
+/// Type, mode, owner and time; sizes of directories mean nothing.
+fn attributes_of(stat: &Stat) -> (u32, u32, u32, i64, u64) {
+    (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
+}
+
+fn kind(below: &Found) -> ChangeKind {
+    match below {
+        Found::Nothing | Found::Deleted => ChangeKind::Added,
+        _ => ChangeKind::Changed,
+    }
+}
+
+fn absolute(path: &[u8]) -> Vec<u8> {
+    [b"/", path].concat()
+}
+
+/// What may have changed: the names of the upper layers, and those of the lower ones if they are hidden.
+fn names(upper: &Merged, lower: &Merged) -> Result<Vec<CString>> {
+    let mut names = upper.names()?;
+    if upper.opaque {
+        names.extend(lower.names()?);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}

@@ -1,1 +1,0 @@
-//! A tree becomes a tar.

@@ -1,0 +1,270 @@
+//! A tree becomes a tar: a container's read-write layer as a layer of an image, or a whole root file system.
+//!
+//! Runs in the storage helper, because files belong to mapped ids and file capabilities read differently outside. One
+//! pass in a fixed order, in lrun's canonical form ([`crate::image::tar::header`]): the same tree gives the same bytes.
+
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat};
+use serde::{Deserialize, Serialize};
+
+use super::attributes::{self, RootAttrs};
+use super::owners::Owner;
+use super::tar::{Head, Kind, Limits, OPAQUE, Time, WHITEOUT, header, join, shown};
+use super::tree::{Step, Walk, open};
+use crate::digest::Digest;
+use crate::error::{Context, Error, ErrorKind, Result};
+use stream::Stream;
+
+/// What was packed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// Digest of the tar.
+    pub diff_id: Digest,
+    /// Bytes of the tar.
+    pub size: u64,
+    /// Bytes of its regular files, holes counted.
+    pub content: u64,
+    /// Its entries.
+    pub entries: u64,
+    /// Nothing was changed: the tar has no entry.
+    pub empty: bool,
+}
+
+/// Packs the read-write layer in `layer` (its wrapper directory, with `diff/`).
+///
+/// - `seed`: the attributes that the layer's root got when it was made; the root has an entry only if it differs. A
+///   time that alone differs does not make a layer of nothing.
+/// - `recorded`: the true owner of a path (relative, without leading slash) that the id mapping lacks; kept where the
+///   file still belongs to 0.
+/// - `clock`: no time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
+/// - `index_out`: gets the layer's index; flushing is the caller's.
+/// - `out`: gets the tar; a sink where only the digest counts.
+///
+/// The tree must not change meanwhile. Whiteouts become `.wh.` entries; a name that starts with `.wh.` would turn into
+/// a deletion elsewhere and is refused as `Unsupported`. Sockets are left out.
+pub fn pack_layer(
+    layer: BorrowedFd<'_>,
+    seed: Option<&RootAttrs>,
+    recorded: &dyn Fn(&[u8]) -> Option<Owner>,
+    clock: Option<i64>,
+    index_out: Option<File>,
+    out: &mut dyn Write,
+) -> Result<Packed> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
+    let root = RootAttrs::read(diff.as_fd())?;
+    let rules = Rules { layer: true, seed: seed.map(|seed| differs(&root, seed)), recorded, clock };
+    pack(diff.as_fd(), rules, index_out, out)
+}
+
+/// Packs the root file system at `root` as it is: no whiteouts are made or understood. For the other arguments and the
+/// result see [`pack_layer`]; the root always has an entry.
+pub fn pack_tree(
+    root: BorrowedFd<'_>,
+    recorded: &dyn Fn(&[u8]) -> Option<Owner>,
+    out: &mut dyn Write,
+) -> Result<Packed> {
+    pack(root, Rules { layer: false, seed: None, recorded, clock: None }, None, out)
+}
+
+/// How the root compares with what it was made as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Differs {
+    No,
+    OnlyTime,
+    Yes,
+}
+
+fn differs(root: &RootAttrs, seed: &RootAttrs) -> Differs {
+    if (root.mode, root.uid, root.gid, &root.xattrs) != (seed.mode, seed.uid, seed.gid, &seed.xattrs) {
+        return Differs::Yes;
+    }
+    if root.mtime == seed.mtime { Differs::No } else { Differs::OnlyTime }
+}
+
+struct Rules<'a> {
+    /// Whether overlayfs's marks are turned into whiteouts.
+    layer: bool,
+    seed: Option<Differs>,
+    recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
+    clock: Option<i64>,
+}
+
+fn pack(root: BorrowedFd<'_>, rules: Rules<'_>, index: Option<File>, out: &mut dyn Write) -> Result<Packed> {
+    let mut found = (0, 0);
+    let (diff_id, size) = stream::with(out, index, |stream| {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let attributes = attributes::Reader::new();
+        let (links, blocks) = (HashMap::new(), Vec::new());
+        let mut packer = Packer { stream, rules, own, attributes, links, blocks, entries: 0, content: 0 };
+        packer.tree(root)?;
+        found = (packer.entries, packer.content);
+        Ok(())
+    })?;
+    let (entries, content) = found;
+    Ok(Packed { diff_id, size, content, entries, empty: entries == 0 })
+}
+
+struct Packer<'a, 's> {
+    stream: &'a mut Stream<'s>,
+    rules: Rules<'a>,
+    /// Whose files may have a recorded owner; 0 and 0 in the storage helper.
+    own: (u32, u32),
+    attributes: attributes::Reader,
+    /// Files with more than one name, by device and inode.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    blocks: Vec<u8>,
+    entries: u64,
+    content: u64,
+}
+
+impl Packer<'_, '_> {
+    fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
+        let longest = Limits::default().path;
+        let mut walk = Walk::new(root)?;
+        while let Some(step) = walk.next()? {
+            let (path, done) = match step {
+                Step::Enter { directory, path, empty } => (path, self.directory(directory, path, empty)),
+                Step::Item { directory, name, kind, path } => (path, self.item(directory, name, kind, path)),
+                Step::Leave { .. } => continue,
+            };
+            if path.len() > longest {
+                let text = format!("a path of {} bytes cannot be in an image", path.len());
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+            done.context(|| format!("pack {}", shown(path)))?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], empty: bool) -> Result<()> {
+        self.check_name(path)?;
+        let stat = fstat(directory)?;
+        let found = self.attributes.read(directory)?;
+        let skip = match self.rules.seed {
+            _ if !path.is_empty() => false,
+            None | Some(Differs::Yes) => false,
+            Some(Differs::No) => true,
+            Some(Differs::OnlyTime) => empty,
+        };
+        if !skip {
+            let mut head = self.head(path, Kind::Directory, &stat);
+            head.xattrs = found.xattrs;
+            self.write(&head)?;
+        }
+        match self.rules.layer && found.opaque {
+            true => self.mark(join(path, OPAQUE)),
+            false => Ok(()),
+        }
+    }
+
+    fn item(&mut self, directory: BorrowedFd<'_>, name: &CStr, kind: FileType, path: &[u8]) -> Result<()> {
+        if kind == FileType::Socket {
+            return Ok(());
+        }
+        self.check_name(path)?;
+        if kind == FileType::RegularFile {
+            return self.file(directory, name, path);
+        }
+        let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let numbers = (major(stat.st_rdev), minor(stat.st_rdev));
+        let kind = match kind {
+            FileType::CharacterDevice if self.rules.layer && stat.st_rdev == 0 => {
+                let parent = path.strip_suffix(name.to_bytes()).unwrap_or_default();
+                return self.mark([parent, WHITEOUT, name.to_bytes()].concat());
+            }
+            FileType::CharacterDevice => Kind::Char(numbers.0, numbers.1),
+            FileType::BlockDevice => Kind::Block(numbers.0, numbers.1),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Symlink => Kind::Symlink,
+            _ => return Err(Error::new(ErrorKind::Unsupported, "an unknown type of file")),
+        };
+        let mut head = self.head(path, kind, &stat);
+        if kind == Kind::Symlink {
+            head.link = readlinkat(directory, name, Vec::new())?.into_bytes();
+        }
+        self.write(&head)
+    }
+
+    fn file(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
+        let file = open(directory, name, OFlags::empty())?;
+        let stat = fstat(&file)?;
+        let mut head = self.head(path, Kind::File, &stat);
+        if stat.st_nlink > 1 {
+            match self.links.get(&(stat.st_dev, stat.st_ino)) {
+                Some(first) => {
+                    head.kind = Kind::Hardlink;
+                    head.link.clone_from(first);
+                    return self.write(&head);
+                }
+                None => drop(self.links.insert((stat.st_dev, stat.st_ino), path.to_vec())),
+            }
+        }
+        head.xattrs = self.attributes.read(file.as_fd())?.xattrs;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        (head.size, head.stored) = (size, size);
+        self.content += size;
+        self.write(&head)?;
+        let holes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size;
+        self.stream.content(file.as_fd(), size, holes)
+    }
+
+    /// In a layer, a name like a whiteout's would delete a file of the layers below wherever the image is unpacked.
+    fn check_name(&self, path: &[u8]) -> Result<()> {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        if self.rules.layer && name.starts_with(WHITEOUT) {
+            let text = format!("a file name that starts with .wh. cannot be in an image layer: /{}", shown(path));
+            return Err(Error::new(ErrorKind::Unsupported, text).hint("rename or remove that file"));
+        }
+        Ok(())
+    }
+
+    fn head(&self, path: &[u8], kind: Kind, stat: &Stat) -> Head {
+        let (uid, gid, mode) = self.owner(path, stat);
+        let mtime = Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+        let mtime = match self.rules.clock {
+            Some(clock) if mtime.secs >= clock => Time { secs: clock, nanos: 0 },
+            _ => mtime,
+        };
+        let (link, xattrs, path) = (Vec::new(), Vec::new(), path.to_vec());
+        Head { path, kind, mode, uid, gid, mtime, link, size: 0, stored: 0, segments: None, xattrs }
+    }
+
+    /// The owner on disk, or the recorded one where the mapping lacked it and nobody gave the file to another id.
+    fn owner(&self, path: &[u8], stat: &Stat) -> (u32, u32, u32) {
+        let on_disk = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
+        if stat.st_uid != self.own.0 && stat.st_gid != self.own.1 {
+            return on_disk;
+        }
+        let Some(owner) = (self.rules.recorded)(path) else { return on_disk };
+        let uid = owner.uid.filter(|_| stat.st_uid == self.own.0);
+        let gid = owner.gid.filter(|_| stat.st_gid == self.own.1);
+        let kept = (uid.is_some() || gid.is_some()) && on_disk.2 == owner.mode & !0o6000;
+        (uid.unwrap_or(on_disk.0), gid.unwrap_or(on_disk.1), if kept { owner.mode } else { on_disk.2 })
+    }
+
+    /// A whiteout. All are alike: when something was deleted is nobody's business.
+    fn mark(&mut self, path: Vec<u8>) -> Result<()> {
+        let (link, xattrs, mtime) = (Vec::new(), Vec::new(), Time::default());
+        let kind = Kind::File;
+        let mode = 0o644;
+        self.write(&Head { path, kind, mode, uid: 0, gid: 0, mtime, link, size: 0, stored: 0, segments: None, xattrs })
+    }
+
+    fn write(&mut self, head: &Head) -> Result<()> {
+        self.entries += 1;
+        self.blocks.clear();
+        header::write(head, &mut self.blocks);
+        self.stream.entry(&self.blocks, head.stored > 0)
+    }
+}

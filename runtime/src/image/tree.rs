@@ -1,0 +1,146 @@
+//! Goes through a directory tree by descriptors, in a fixed order: a directory, then what is in it by name (bytes).
+//!
+//! No path is ever resolved, so depth is not limited by `PATH_MAX` and no link is followed. Few descriptors are held.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::io::Errno;
+
+use super::tar::shown;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Directories above the current one that stay open; those further up are opened again by `..`.
+const OPEN: usize = 64;
+const BUFFER: usize = 32 << 10;
+
+/// What comes next in a tree.
+pub(crate) enum Step<'w> {
+    /// Into a directory, the root itself first (its path is empty).
+    Enter { directory: BorrowedFd<'w>, path: &'w [u8], empty: bool },
+    /// Something that is no directory.
+    Item { directory: BorrowedFd<'w>, name: &'w CStr, kind: FileType, path: &'w [u8] },
+    /// Out of a directory again.
+    Leave { directory: BorrowedFd<'w> },
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    pub(crate) name: CString,
+    pub(crate) kind: FileType,
+}
+
+struct Frame {
+    /// Closed where the tree is deep.
+    fd: Option<OwnedFd>,
+    names: std::vec::IntoIter<Name>,
+    path: usize,
+}
+
+/// A walk through a tree.
+pub(crate) struct Walk {
+    stack: Vec<Frame>,
+    path: Vec<u8>,
+    name: CString,
+    left: Option<OwnedFd>,
+    started: bool,
+}
+
+impl Walk {
+    /// Starts at `root`.
+    pub(crate) fn new(root: BorrowedFd<'_>) -> Result<Self> {
+        let fd = open(root, c".", OFlags::DIRECTORY)?;
+        let names = names(fd.as_fd())?.into_iter();
+        let stack = vec![Frame { fd: Some(fd), names, path: 0 }];
+        Ok(Self { stack, path: Vec::new(), name: CString::default(), left: None, started: false })
+    }
+
+    /// The next step; `None` after leaving the root.
+    pub(crate) fn next(&mut self) -> Result<Option<Step<'_>>> {
+        self.left = None;
+        if !std::mem::replace(&mut self.started, true) {
+            return self.entered();
+        }
+        let Some(frame) = self.stack.last_mut() else { return Ok(None) };
+        self.path.truncate(frame.path);
+        let next = frame.names.next();
+        let Some(Name { name, kind }) = next else { return self.leave() };
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name.to_bytes());
+        if kind == FileType::Directory {
+            self.enter(&name).context(|| format!("directory {}", shown(&self.path)))?;
+            return self.entered();
+        }
+        self.name = name;
+        match self.stack.last().and_then(|frame| frame.fd.as_ref()) {
+            Some(fd) => Ok(Some(Step::Item { directory: fd.as_fd(), name: &self.name, kind, path: &self.path })),
+            None => Err(lost()),
+        }
+    }
+
+    fn enter(&mut self, name: &CStr) -> Result<()> {
+        let parent = self.stack.last().and_then(|frame| frame.fd.as_ref()).ok_or_else(lost)?;
+        let fd = open(parent.as_fd(), name, OFlags::DIRECTORY)?;
+        let names = names(fd.as_fd())?.into_iter();
+        self.stack.push(Frame { fd: Some(fd), names, path: self.path.len() });
+        if let Some(far) = self.stack.len().checked_sub(OPEN).and_then(|far| self.stack.get_mut(far)) {
+            far.fd = None;
+        }
+        Ok(())
+    }
+
+    fn entered(&self) -> Result<Option<Step<'_>>> {
+        let frame = self.stack.last().ok_or_else(lost)?;
+        let directory = frame.fd.as_ref().ok_or_else(lost)?.as_fd();
+        Ok(Some(Step::Enter { directory, path: &self.path, empty: frame.names.len() == 0 }))
+    }
+
+    fn leave(&mut self) -> Result<Option<Step<'_>>> {
+        let fd = self.stack.pop().and_then(|frame| frame.fd).ok_or_else(lost)?;
+        if let Some(parent) = self.stack.last_mut().filter(|parent| parent.fd.is_none()) {
+            parent.fd = Some(open(fd.as_fd(), c"..", OFlags::DIRECTORY)?);
+        }
+        let left: &OwnedFd = self.left.insert(fd);
+        Ok(Some(Step::Leave { directory: left.as_fd() }))
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Io, "a directory was closed while it was read")
+}
+
+/// Opens for reading, without changing the access time where that is allowed, and without waiting for a FIFO's writer.
+pub(crate) fn open(directory: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(directory, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(directory, name, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+/// What is in a directory, sorted by the names' bytes.
+pub(crate) fn names(directory: BorrowedFd<'_>) -> Result<Vec<Name>> {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    let mut reader = RawDir::new(directory, buffer.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(entry) = reader.next() {
+        let entry = entry.context(|| "read a directory")?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            }
+            known => known,
+        };
+        names.push(Name { name: name.to_owned(), kind });
+    }
+    names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(names)
+}

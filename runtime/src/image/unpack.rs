@@ -1,1 +1,0 @@
-//! A tar becomes a layer.

@@ -1,0 +1,228 @@
+//! The stream of an archive in three threads: one reads (and decompresses), the caller parses and writes files, one
+//! hashes and writes the index. Chunks travel round, so memory is bounded and no byte is copied for hashing.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::index::Writer;
+use crate::image::tar::gather::Source;
+use crate::image::tar::{Limits, invalid};
+
+const CHUNK: usize = 256 << 10;
+/// Chunks between two threads.
+pub(super) const QUEUE: usize = 3;
+
+/// What a part of a chunk is, for the index; the ranges of a chunk's events cover it in order.
+#[derive(Debug)]
+pub(super) enum Event {
+    Head(Range<usize>),
+    Raw(Range<usize>),
+    Content(Range<usize>),
+    ContentEnd,
+    Entry { content: bool, path: Option<Vec<u8>> },
+    Other,
+    Implicit(Vec<u8>),
+    Kept { number: u64, path: Vec<u8> },
+    End,
+}
+
+/// A chunk that has been dealt with.
+pub(super) struct Batch {
+    chunk: Vec<u8>,
+    events: Vec<Event>,
+}
+
+/// Reads the archive into chunks until its end or until nobody takes them.
+pub(super) fn read(input: &mut dyn Read, chunks: &SyncSender<io::Result<Vec<u8>>>, free: &Receiver<Vec<u8>>) {
+    loop {
+        let mut chunk = free.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        match fill(input, &mut chunk) {
+            Ok(0) => return,
+            Ok(count) => {
+                chunk.truncate(count);
+                if chunks.send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Nobody listens only if unpacking failed already.
+                let _ = chunks.send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+fn fill(input: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Hashes chunks and writes the index. `None` if unpacking stopped before the archive's end.
+pub(super) fn record(batches: &Receiver<Batch>, free: &Sender<Vec<u8>>, index: File) -> Result<Option<(Digest, u64)>> {
+    let mut writer = Writer::new(index)?;
+    let mut hasher = Hasher::new();
+    let mut size = 0u64;
+    while let Ok(Batch { chunk, events }) = batches.recv() {
+        hasher.update(&chunk);
+        size += chunk.len() as u64;
+        let part = |range: Range<usize>| chunk.get(range).unwrap_or_default();
+        for event in events {
+            match event {
+                Event::Head(range) => writer.head(part(range))?,
+                Event::Raw(range) => writer.raw(part(range))?,
+                Event::Content(range) => writer.content(part(range)),
+                Event::ContentEnd => writer.content_end()?,
+                Event::Entry { content, path } => writer.entry(content, path.as_deref())?,
+                Event::Other => writer.other()?,
+                Event::Implicit(path) => writer.implicit(&path)?,
+                Event::Kept { number, path } => writer.kept(number, &path)?,
+                Event::End => {
+                    writer.finish()?;
+                    return Ok(Some((hasher.finish(), size)));
+                }
+            }
+        }
+        // The reader may have ended.
+        let _ = free.send(chunk);
+    }
+    Ok(None)
+}
+
+/// The archive as the parsing thread sees it.
+pub(super) struct Input<'a> {
+    chunks: Receiver<io::Result<Vec<u8>>>,
+    batches: SyncSender<Batch>,
+    chunk: Vec<u8>,
+    at: usize,
+    events: Vec<Event>,
+    total: u64,
+    limit: u64,
+    /// Whether an error came from the stream itself, not from what it says.
+    pub(super) broken: bool,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn new(
+        chunks: Receiver<io::Result<Vec<u8>>>,
+        batches: SyncSender<Batch>,
+        limits: &Limits,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        let (chunk, events) = (Vec::new(), Vec::new());
+        Self { chunks, batches, chunk, at: 0, events, total: 0, limit: limits.bytes, broken: false, progress }
+    }
+
+    /// Notes something for the index at this point of the stream.
+    pub(super) fn note(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Hands over what is done and gets the next chunk if none is left; false at the end.
+    fn refill(&mut self) -> Result<bool> {
+        if self.at < self.chunk.len() {
+            return Ok(true);
+        }
+        self.hand_over()?;
+        let Ok(next) = self.chunks.recv() else { return Ok(false) };
+        self.chunk = next.inspect_err(|_| self.broken = true)?;
+        self.at = 0;
+        self.total += self.chunk.len() as u64;
+        (self.progress)(self.total);
+        match self.total > self.limit {
+            true => Err(invalid(format!("the archive has more than {} bytes, the limit", self.limit))),
+            false => Ok(true),
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        let batch = Batch { chunk: std::mem::take(&mut self.chunk), events: std::mem::take(&mut self.events) };
+        self.at = 0;
+        // The recorder stops only with an error of its own, which the caller prefers to this one.
+        self.batches.send(batch).map_err(|_| Error::new(ErrorKind::Io, "the layer index cannot be written"))
+    }
+
+    /// The next `most` bytes at most; empty at the end.
+    fn part(&mut self, most: u64) -> Result<Range<usize>> {
+        if most == 0 || !self.refill()? {
+            return Ok(0..0);
+        }
+        let left = (self.chunk.len() - self.at) as u64;
+        let start = self.at;
+        self.at += left.min(most) as usize;
+        Ok(start..self.at)
+    }
+
+    /// Passes `size` bytes of an entry's content to `write`.
+    pub(super) fn content(&mut self, size: u64, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let range = self.part(left)?;
+            if range.is_empty() {
+                return Err(invalid("the archive ends inside the content"));
+            }
+            left -= range.len() as u64;
+            write(self.chunk.get(range.clone()).unwrap_or_default())?;
+            self.events.push(Event::Content(range));
+        }
+        self.events.push(Event::ContentEnd);
+        Ok(())
+    }
+
+    /// Skips `size` bytes that belong to no file.
+    pub(super) fn skip(&mut self, size: u64) -> Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let range = self.part(left)?;
+            if range.is_empty() {
+                return Err(invalid("the archive ends inside the content"));
+            }
+            left -= range.len() as u64;
+            self.events.push(Event::Raw(range));
+        }
+        Ok(())
+    }
+
+    /// Takes everything up to the end and closes the index.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        loop {
+            let range = self.part(u64::MAX)?;
+            if range.is_empty() {
+                break;
+            }
+            self.events.push(Event::Raw(range));
+        }
+        self.events.push(Event::End);
+        self.hand_over()
+    }
+}
+
+impl Source for Input<'_> {
+    fn take(&mut self, into: &mut Vec<u8>, count: usize) -> Result<usize> {
+        let mut taken = 0;
+        while taken < count {
+            let range = self.part((count - taken) as u64)?;
+            if range.is_empty() {
+                break;
+            }
+            taken += range.len();
+            into.extend_from_slice(self.chunk.get(range.clone()).unwrap_or_default());
+            self.events.push(Event::Head(range));
+        }
+        Ok(taken)
+    }
+}
