@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn columns_of_text() {
-        for (text, columns) in [("", 0), ("bash", 4), ("…", 1), ("日本", 4), ("e\u{301}", 1), ("🎉", 2), ("ü", 1)] {
+        for (text, columns) in [("", 0), ("bash", 4), ("…", 1), ("日本", 4), ("e\u{301}", 1), ("🎉", 2), ("ü", 1)]
+        {
             assert_eq!(of(text), columns, "{text}");
         }
     }

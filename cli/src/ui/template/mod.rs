@@ -14,8 +14,8 @@ use gotmpl::parse::{ListNode, Parser};
 use gotmpl::{TemplateError, Value};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
-pub use data::{Data, Kinds};
 use data::Shapes;
+pub use data::{Data, Kinds};
 
 /// A parsed template.
 pub struct Template {
@@ -117,8 +117,9 @@ fn parse_error(error: TemplateError) -> Error {
         }
         other => format!("template: {other}"),
     };
-    Error::new(ErrorKind::Invalid, message)
-        .hint("the format is a Go template, as in '{{.Names}}: {{.Status}}', or 'json', or 'table {{.ID}}\\t{{.Names}}'")
+    Error::new(ErrorKind::Invalid, message).hint(
+        "the format is a Go template, as in '{{.Names}}: {{.Status}}', or 'json', or 'table {{.ID}}\\t{{.Names}}'",
+    )
 }
 
 #[cfg(test)]
@@ -174,7 +175,10 @@ mod tests {
             (r#"{{with .State}}{{.Pid}} {{$.Id}}{{end}}"#, "42 c2c5"),
             (r#"{{$s := .State}}{{$s.Pid}}{{if eq $s.Pid 42}}!{{end}}"#, "42!"),
             (r#"{{range (split "a,b" ",")}}<{{.}}>{{end}}"#, "<a><b>"),
-            (r#"{{upper .Id}} {{lower "AB"}} {{title "a bc"}} [{{pad .Id 1 2}}] {{truncate .Id 2}}"#, "C2C5 ab A Bc [ c2c5  ] c2"),
+            (
+                r#"{{upper .Id}} {{lower "AB"}} {{title "a bc"}} [{{pad .Id 1 2}}] {{truncate .Id 2}}"#,
+                "C2C5 ab A Bc [ c2c5  ] c2",
+            ),
             (r#"{{define "x"}}{{.Id}}{{end}}{{template "x" .}}"#, "c2c5"),
             (r#"{{printf "%s=%d" .Id .State.Pid}}{{.Id | printf "%q"}}"#, "c2c5=42\"c2c5\""),
             (r#"{{and .Id .State.Running}} {{or .State.Health "-"}} {{not .Id}}"#, "true - false"),
