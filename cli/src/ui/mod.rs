@@ -4,6 +4,7 @@
 //! by itself, to a writer that it is given.
 
 pub mod escape;
+pub mod filters;
 pub mod rows;
 pub mod table;
 pub mod template;
