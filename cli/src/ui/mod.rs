@@ -5,6 +5,9 @@
 
 pub mod escape;
 pub mod filters;
+pub mod inspect;
+pub mod progress;
+pub mod report;
 pub mod rows;
 pub mod table;
 pub mod template;
