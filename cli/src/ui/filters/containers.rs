@@ -79,12 +79,8 @@ struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     fn new(filters: &'a Filters, image_id: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        for status in filters.values("status").filter(|status| !State::NAMES.contains(status)) {
-            return Err(invalid("status", status, &format!("must be one of {}", State::NAMES.join(", "))));
-        }
-        for health in filters.values("health").filter(|health| !HEALTH.contains(health)) {
-            return Err(invalid("health", health, &format!("must be one of {}", HEALTH.join(", "))));
-        }
+        check_words(filters, "status", &State::NAMES)?;
+        check_words(filters, "health", &HEALTH)?;
         let name = |pattern: &str| Regex::new(pattern).map_err(|error| invalid("name", pattern, &error.to_string()));
         let code = |code: &str| code.parse().map_err(|_| invalid("exited", code, "must be an exit code"));
         Ok(Self {
@@ -141,6 +137,14 @@ impl<'a> Matcher<'a> {
 
 /// docker's words for the state of a health check.
 const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+
+/// Refuses values that are none of these words.
+fn check_words(filters: &Filters, filter: &str, words: &[&str]) -> Result<()> {
+    match filters.values(filter).find(|value| !words.contains(value)) {
+        Some(value) => Err(invalid(filter, value, &format!("must be one of {}", words.join(", ")))),
+        None => Ok(()),
+    }
+}
 
 /// `80`, `80/udp`, `8000-9000/tcp`.
 fn ports(filter: &str, value: &str) -> Result<(RangeInclusive<u16>, String)> {

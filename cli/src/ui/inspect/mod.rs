@@ -4,6 +4,7 @@
 //! its fields, and what is left out of the JSON is a list of paths beside it.
 
 pub mod container;
+pub mod host;
 pub mod image;
 
 use lrun_runtime::error::{Error, ErrorKind, Result};
@@ -142,14 +143,22 @@ impl Format {
             Self::Indented => indented(&shown),
             Self::Compact => to_string(serde_json::to_string(&shown)),
             Self::Template(_) if objects.is_empty() => Ok("\n".to_owned()),
+            Self::Template(_) => objects.iter().map(|object| self.render_one(object, terminal)).collect(),
+        }
+    }
+
+    /// The output for the one object of `info` or `version`, which stands in no array.
+    ///
+    /// # Errors
+    ///
+    /// As [`Format::render`].
+    pub fn render_one(&self, object: &Object, terminal: bool) -> Result<String> {
+        match self {
+            Self::Indented => indented(object.json()),
+            Self::Compact => to_string(serde_json::to_string(object.json())),
             Self::Template(template) => {
-                let mut out = String::new();
-                for object in objects {
-                    let data = Data::new(&object.full, &object.shown, KINDS, terminal);
-                    out.push_str(&template.render(&data)?);
-                    out.push('\n');
-                }
-                Ok(out)
+                let data = Data::new(&object.full, &object.shown, KINDS, terminal);
+                Ok(template.render(&data)? + "\n")
             }
         }
     }
@@ -257,5 +266,8 @@ mod tests {
             r#"template: :1:2: executing "" at <.Nope>: map has no entry for key "Nope""#
         );
         assert_eq!(Format::parse(Some("{{.Id}}")).unwrap().render(&[], false).unwrap(), "\n");
+        let one = |source| Format::parse(Some(source)).unwrap().render_one(&object(), false).unwrap();
+        assert_eq!(one("{{.Id}}"), "c2c5\n");
+        assert!(one("json").starts_with(r#"{"Id":"c2c5","#));
     }
 }

@@ -9,9 +9,8 @@ use super::{Column, Format, Model, View, short_id};
 use crate::ui::units;
 
 const NONE: &str = "<none>";
-const TABLE: &str =
-    r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
-const TABLE_DIGESTS: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}";
+const TABLE: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const TABLE_DIGESTS: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
     virtual_size: {{.Size}}\n";
 const RAW_DIGESTS: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\n\
@@ -113,25 +112,25 @@ pub const MODEL: Model<Row> = Model {
         Column { name: "CreatedAt", header: "CREATED AT", value: created_at },
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.image.size) },
         Column { name: "Containers", header: "CONTAINERS", value: containers },
-        Column { name: "SharedSize", header: "SHARED SIZE", value: |_, _| NOT_COUNTED.to_owned() },
-        Column { name: "UniqueSize", header: "UNIQUE SIZE", value: |_, _| NOT_COUNTED.to_owned() },
+        Column { name: "SharedSize", header: "SHARED SIZE", value: |_, _| UNKNOWN.to_owned() },
+        Column { name: "UniqueSize", header: "UNIQUE SIZE", value: |_, _| UNKNOWN.to_owned() },
     ],
     labels: None,
 };
 
-/// What docker shows where a listing does not count something.
-const NOT_COUNTED: &str = "N/A";
+/// What docker shows where a listing does not know something.
+const UNKNOWN: &str = "N/A";
 
 fn created_since(row: &Row, view: &View) -> String {
-    row.image.created.map_or_else(String::new, |created| units::ago(created, view.now))
+    row.image.created.map_or_else(|| UNKNOWN.to_owned(), |created| units::ago(created, view.now))
 }
 
 fn created_at(row: &Row, _: &View) -> String {
-    row.image.created.map_or_else(|| NOT_COUNTED.to_owned(), units::created_at)
+    row.image.created.map_or_else(|| UNKNOWN.to_owned(), units::created_at)
 }
 
 fn containers(row: &Row, _: &View) -> String {
-    row.image.containers.map_or_else(|| NOT_COUNTED.to_owned(), |count| count.to_string())
+    row.image.containers.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string())
 }
 
 #[cfg(test)]

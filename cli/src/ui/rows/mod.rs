@@ -11,6 +11,7 @@ pub mod ports;
 pub mod ps;
 pub mod top;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use gotmpl::Value;
 use jiff::Timestamp;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
-use super::template::Template;
+use super::template::{Piece, Template};
 use super::{escape, table};
 
 /// How the rows are to be shown.
@@ -49,8 +50,11 @@ pub struct Model<T: 'static> {
     /// Its fields.
     pub columns: &'static [Column<T>],
     /// What the method `.Label "key"` looks into.
-    pub labels: Option<fn(&T) -> &BTreeMap<String, String>>,
+    pub labels: Option<LabelsOf<T>>,
 }
+
+/// Finds the labels of a row.
+pub type LabelsOf<T> = fn(&T) -> &BTreeMap<String, String>;
 
 /// A parsed `--format`.
 pub struct Format {
@@ -95,22 +99,52 @@ impl<T> Model<T> {
         // A row that is printed whole, as JSON, keeps its exact values; what is printed is made harmless then.
         let whole = format.template.uses("");
         let escape_cells = !format.json && (format.table || (view.terminal && !whole));
-        let engine = format.template.rows();
         let mut out = String::new();
         if format.table {
             // Functions may not fit headers, as in `{{slice .ID 0 20}}`; the rows do not suffer for that.
             out.push_str(&format.template.headers().run(&self.headers()).unwrap_or_default());
             out.push('\n');
         }
-        for row in rows {
-            out.push_str(&engine.run(&self.row(format, row, view, escape_cells))?);
-            out.push('\n');
-        }
+        self.render_rows(format, rows, view, escape_cells, &mut out)?;
         Ok(match format.table {
             true => table::layout(&out, table::MIN_WIDTH),
             false if view.terminal && whole => escape::text(&out).into_owned(),
             false => out,
         })
+    }
+
+    /// The rows below the headers. A template of nothing but fields goes without the engine: listings of thousands of
+    /// rows should take no time.
+    fn render_rows(
+        &self,
+        format: &Format,
+        rows: &[T],
+        view: &View,
+        escape_cells: bool,
+        out: &mut String,
+    ) -> Result<()> {
+        if let Some(pieces) = format.template.plain() {
+            for row in rows {
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => out.push_str(text),
+                        Piece::Field(field) => {
+                            let column = self.columns.iter().find(|column| column.name == field);
+                            let text = column.map_or_else(String::new, |column| (column.value)(row, view));
+                            out.push_str(&if escape_cells { escape::line(&text) } else { Cow::Borrowed(&*text) });
+                        }
+                    }
+                }
+                out.push('\n');
+            }
+            return Ok(());
+        }
+        let engine = format.template.rows();
+        for row in rows {
+            out.push_str(&engine.run(&self.row(format, row, view, escape_cells))?);
+            out.push('\n');
+        }
+        Ok(())
     }
 
     fn row(&self, format: &Format, row: &T, view: &View, escape_cells: bool) -> Value {

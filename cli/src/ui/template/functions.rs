@@ -187,8 +187,8 @@ fn truncate(_: &Shapes, args: &[Value]) -> Result<Value, String> {
         Value::Int(n) if *n >= 0 => usize::try_from(*n).unwrap_or(usize::MAX),
         other => return Err(format!("{other} is not a length")),
     };
-    let end = source.floor_char_boundary(length);
-    Ok(string(&source[..end]))
+    let end = source.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|&end| end <= length).last();
+    Ok(string(&source[..end.unwrap_or(0)]))
 }
 
 fn arg(args: &[Value], i: usize) -> Result<&Value, String> {

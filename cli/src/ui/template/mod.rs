@@ -9,8 +9,9 @@ mod functions;
 mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use gotmpl::parse::{ListNode, Parser};
+use gotmpl::parse::{Expr, ListNode, Node, Parser, PipeNode};
 use gotmpl::{TemplateError, Value};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
@@ -23,6 +24,15 @@ pub struct Template {
     defines: Vec<(String, ListNode)>,
     fields: BTreeSet<String>,
     whole: bool,
+    plain: Option<Vec<Piece>>,
+}
+
+/// A part of a template that needs no engine.
+pub enum Piece {
+    /// Text, printed as it is.
+    Text(Arc<str>),
+    /// A field of the row.
+    Field(String),
 }
 
 impl Template {
@@ -34,6 +44,7 @@ impl Template {
     pub fn parse(source: &str) -> Result<Self> {
         let parser = Parser::with_name(Some(""), source, "{{", "}}").map_err(parse_error)?;
         let (mut tree, defines) = parser.parse().map_err(parse_error)?;
+        let plain = if defines.is_empty() { plain(&tree) } else { None };
         let mut rewriter = rewrite::Rewriter::new(source);
         rewriter.list(&mut tree)?;
         let mut named = Vec::with_capacity(defines.len());
@@ -41,12 +52,17 @@ impl Template {
             rewriter.list(&mut define.body)?;
             named.push((define.name.to_string(), define.body));
         }
-        Ok(Self { tree, defines: named, fields: rewriter.fields, whole: rewriter.whole })
+        Ok(Self { tree, defines: named, fields: rewriter.fields, whole: rewriter.whole, plain })
     }
 
     /// Whether the template may read this field of its data; `true` for all when it prints the data whole.
     pub fn uses(&self, field: &str) -> bool {
         self.whole || self.fields.contains(field)
+    }
+
+    /// The template's parts, where it is nothing but text and fields, as most formats of listings are.
+    pub fn plain(&self) -> Option<&[Piece]> {
+        self.plain.as_deref()
     }
 
     /// The fields that the template names, on the data itself or on something inside.
@@ -108,6 +124,22 @@ impl Engine {
             }
         })
     }
+}
+
+fn plain(tree: &ListNode) -> Option<Vec<Piece>> {
+    let field = |pipe: &PipeNode| match (pipe.decl.is_empty(), pipe.commands.as_slice()) {
+        (true, [command]) => match command.args.as_slice() {
+            [Expr::Field(_, path)] if path.len() == 1 => Some(Piece::Field(path[0].to_string())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let piece = |node: &Node| match node {
+        Node::Text(text) => Some(Piece::Text(text.text.clone())),
+        Node::Action(action) => field(&action.pipe),
+        _ => None,
+    };
+    tree.nodes.iter().map(piece).collect()
 }
 
 fn parse_error(error: TemplateError) -> Error {
