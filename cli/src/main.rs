@@ -1,4 +1,40 @@
-//! The `lrun` command.
-mod args;
+//! The `lrun` command: reads the command line, runs one command, and says what came of it.
+//!
+//! The same binary is every process of a container's making: the monitor, init and what `exec` adds start it again under
+//! names of their own, before anything else is looked at.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod commands;
+mod context;
+mod ui;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use lrun_runtime::container::monitor;
+use lrun_runtime::sandbox::{init, join};
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let name = argv.first().map(|name| name.as_bytes()).unwrap_or_default();
+    if name == init::STAGE.to_bytes() {
+        init::main()
+    } else if name == monitor::STAGE.to_bytes() {
+        monitor::main()
+    } else if name == join::STAGE.to_bytes() {
+        join::main()
+    }
+    match args::parse(argv) {
+        Ok(cli) => commands::run(cli),
+        Err(usage) => {
+            if usage.stdout {
+                ui::output::line(&usage.text);
+            } else {
+                ui::output::complain(&usage.text);
+            }
+            ExitCode::from(usage.exit_code)
+        }
+    }
+}

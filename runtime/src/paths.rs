@@ -1,1 +1,222 @@
-//! Every path of the store.
+//! Where everything is in the store; nothing else joins path components.
+//!
+//! ```text
+//! <root>/
+//!   format                           layout version, id mapping, what the file system can do
+//!   lock                             shared by writers from resolving to publishing, exclusive for collection
+//!   refs.lock  names.lock            held while references and container names change
+//!   blobs/sha256/<hex>               image configs and manifests, immutable
+//!   images/<hex>.json                image records
+//!   layers/<hex>/{diff/,index,meta.json}
+//!   refs/<registry>/<repository…>/:<tag>
+//!   containers/<id>/{record.json,record.lock,spec.json,lock,log,attach,work/,layer/diff/}
+//!   names/<name>                     symlink to a container's id
+//!   staging/<random>/                work in progress
+//!   engine/                          the engine's own layers
+//! ```
+//!
+//! Components come from types that cannot hold a path separator ([`Digest`], [`Reference`], container ids and names).
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::reference::Reference;
+
+/// The root directory of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// The store at this path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the store is; its presence makes a directory a store.
+    pub fn format(&self) -> PathBuf {
+        self.0.join("format")
+    }
+
+    /// The store lock.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The lock held while references and image records change.
+    pub fn refs_lock(&self) -> PathBuf {
+        self.0.join("refs.lock")
+    }
+
+    /// The lock held while container names change.
+    pub fn names_lock(&self) -> PathBuf {
+        self.0.join("names.lock")
+    }
+
+    /// All blobs.
+    pub fn blobs(&self) -> PathBuf {
+        self.0.join("blobs/sha256")
+    }
+
+    /// One blob.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// All image records.
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
+    /// File name of an image's record in [`Root::images`].
+    pub fn image_file(id: &Digest) -> String {
+        format!("{}.json", id.hex())
+    }
+
+    /// The record of an image.
+    pub fn image(&self, id: &Digest) -> PathBuf {
+        self.images().join(Self::image_file(id))
+    }
+
+    /// All layers.
+    pub fn layers(&self) -> PathBuf {
+        self.0.join("layers")
+    }
+
+    /// One layer's directory.
+    pub fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.layers().join(diff_id.hex())
+    }
+
+    /// The tree of a layer, which overlayfs mounts.
+    pub fn layer_diff(&self, diff_id: &Digest) -> PathBuf {
+        self.layer(diff_id).join("diff")
+    }
+
+    /// The index of a layer's archive.
+    pub fn layer_index(&self, diff_id: &Digest) -> PathBuf {
+        self.layer(diff_id).join("index")
+    }
+
+    /// File name of a layer's facts inside its directory.
+    pub const LAYER_META: &'static str = "meta.json";
+
+    /// The facts of a layer.
+    pub fn layer_meta(&self, diff_id: &Digest) -> PathBuf {
+        self.layer(diff_id).join(Self::LAYER_META)
+    }
+
+    /// All references.
+    pub fn refs(&self) -> PathBuf {
+        self.0.join("refs")
+    }
+
+    /// The directory with the tags of a reference's repository.
+    pub fn repository(&self, reference: &Reference) -> PathBuf {
+        self.refs().join(reference.registry()).join(reference.repository())
+    }
+
+    /// The file of one reference; `None` for one without a tag.
+    pub fn reference(&self, reference: &Reference) -> Option<PathBuf> {
+        // A repository's component never starts with ':', so a tag never meets a deeper repository.
+        reference.tag().map(|tag| self.repository(reference).join(format!(":{tag}")))
+    }
+
+    /// All containers.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
+    }
+
+    /// One container's directory; `id` is a checked container id.
+    pub fn container(&self, id: &str) -> ContainerPaths {
+        ContainerPaths(self.containers().join(id))
+    }
+
+    /// All names.
+    pub fn names(&self) -> PathBuf {
+        self.0.join("names")
+    }
+
+    /// The symlink of one container name, already checked.
+    pub fn name(&self, name: &str) -> PathBuf {
+        self.names().join(name)
+    }
+
+    /// Work in progress.
+    pub fn staging(&self) -> PathBuf {
+        self.0.join("staging")
+    }
+
+    /// The engine's own layers.
+    pub fn engine(&self) -> PathBuf {
+        self.0.join("engine")
+    }
+}
+
+/// A container's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPaths(PathBuf);
+
+impl ContainerPaths {
+    /// File name of the record.
+    pub const RECORD: &'static str = "record.json";
+
+    /// The files of a container that still is in `staging/`, or elsewhere.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The record.
+    pub fn record(&self) -> PathBuf {
+        self.0.join(Self::RECORD)
+    }
+
+    /// The OCI spec of the last start.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// The lock that its monitor holds.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The lock held while the record is replaced.
+    pub fn record_lock(&self) -> PathBuf {
+        self.0.join("record.lock")
+    }
+
+    /// The log.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// The attach socket.
+    pub fn attach(&self) -> PathBuf {
+        self.0.join("attach")
+    }
+
+    /// Where overlay work directories are made.
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// The read-write layer, in the shape of a store layer.
+    pub fn layer(&self) -> PathBuf {
+        self.0.join("layer")
+    }
+
+    /// The tree of the read-write layer.
+    pub fn layer_diff(&self) -> PathBuf {
+        self.0.join("layer/diff")
+    }
+}

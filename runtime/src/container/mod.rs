@@ -1,6 +1,15 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
+pub mod alive;
+pub mod create;
+pub mod engine;
+pub mod exec;
+pub mod facts;
+pub mod launch;
+pub mod lifecycle;
+pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod probe;
 pub mod record;
 pub mod spec;

@@ -1,5 +1,12 @@
 //! Id mappings: which ids a container has, and how they are mapped.
 
+pub mod detect;
+pub mod enter;
+pub mod helper;
+pub mod newidmap;
+pub mod ranges;
+pub mod userns;
+
 use serde::{Deserialize, Serialize};
 
 /// How ids are mapped; recorded in the store's `format`.

@@ -1,4 +1,20 @@
-//! The sandbox: an OCI runtime `Spec` becomes a plan, and init applies it. Knows no images.
+//! The sandbox: an OCI runtime `Spec` becomes a [`plan`], and [`init`] applies it. Knows no images.
+//!
+//! [`lower`] decides (pure), [`init`] and [`join`] do. Everything that enters a container runs from a protected clone of
+//! lrun's binary ([`reexec`]) and ends in [`process`], so that the entrypoint and what `exec` adds are confined alike.
 
 pub mod caps;
+pub mod channel;
+mod device;
+pub mod init;
+pub mod join;
+pub mod lower;
+mod mounts;
+pub mod plan;
+pub mod process;
+mod reaper;
+pub mod reexec;
+mod rootfs;
 pub mod seccomp;
+mod terminal;
+mod user;

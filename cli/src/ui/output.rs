@@ -1,0 +1,32 @@
+//! The only place that writes to standard output and standard error.
+
+use std::io::Write;
+
+use lrun_runtime::Error;
+
+use super::escape;
+
+/// Prints a result. A reader that has gone away ends the program quietly, as SIGPIPE would.
+pub fn text(text: &str) {
+    if std::io::stdout().lock().write_all(text.as_bytes()).is_err() {
+        std::process::exit(141);
+    }
+}
+
+/// Prints a result on a line of its own.
+pub fn line(line: &str) {
+    text(&format!("{line}\n"));
+}
+
+/// Prints a message to standard error; a failure to do so has nowhere to go.
+pub fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
+}
+
+/// Prints an error and its hint, made harmless for a terminal.
+pub fn error(error: &Error) {
+    complain(&format!("lrun: {}", escape::escape(&error.to_string())));
+    if let Some(hint) = error.hint_text() {
+        complain(&format!("  hint: {}", escape::escape(hint)));
+    }
+}

@@ -1,0 +1,190 @@
+//! The text and the JSON of `info`: docker's names where docker has the fact, lrun's own facts beside them.
+
+use serde_json::{Value as Json, json};
+
+use crate::ui::{escape, units};
+
+/// What lrun found on this machine and in its store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// lrun's version.
+    pub version: String,
+    /// Containers that run.
+    pub running: usize,
+    /// Containers that are paused.
+    pub paused: usize,
+    /// Containers that neither run nor are paused.
+    pub stopped: usize,
+    /// Images of the store.
+    pub images: usize,
+    /// The store's directory.
+    pub root: String,
+    /// The file system under the store, as in `extfs`.
+    pub filesystem: String,
+    /// How overlayfs is mounted, as in `kernel overlayfs, user xattrs`; why it cannot be, otherwise.
+    pub overlay: String,
+    /// `subids`, `single` or `root`.
+    pub idmap: String,
+    /// Why that id mapping, and what it maps.
+    pub idmap_detail: String,
+    /// The default network, as in `pasta`.
+    pub network: String,
+    /// `none`, `direct` or `systemd`.
+    pub cgroup_driver: String,
+    /// `2`, `1`, or empty where there is no cgroup file system.
+    pub cgroup_version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The distribution's name.
+    pub operating_system: String,
+    /// The machine's architecture, as in `x86_64`.
+    pub architecture: String,
+    /// The host's name.
+    pub hostname: String,
+    /// Processors.
+    pub cpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Whether the user is not root.
+    pub rootless: bool,
+    /// What is missing or limits lrun here, each with what to do about it.
+    pub warnings: Vec<String>,
+}
+
+impl Info {
+    /// The text for people. Warnings are no part of it: they go to standard error, see [`Info::warning_lines`].
+    pub fn to_text(&self) -> String {
+        let containers = self.running + self.paused + self.stopped;
+        let lines: [(usize, &str, String); 24] = [
+            (0, "Version", self.version.clone()),
+            (0, "Containers", containers.to_string()),
+            (1, "Running", self.running.to_string()),
+            (1, "Paused", self.paused.to_string()),
+            (1, "Stopped", self.stopped.to_string()),
+            (0, "Images", self.images.to_string()),
+            (0, "Storage Driver", DRIVER.to_owned()),
+            (1, "Root Dir", self.root.clone()),
+            (1, "Backing Filesystem", self.filesystem.clone()),
+            (1, "Overlay", self.overlay.clone()),
+            (0, "Id Mapping", self.idmap.clone()),
+            (1, "Detail", self.idmap_detail.clone()),
+            (0, "Network", self.network.clone()),
+            (0, "Cgroup Driver", self.cgroup_driver.clone()),
+            (0, "Cgroup Version", self.cgroup_version.clone()),
+            (0, "Security Options", self.security_options().join(", ")),
+            (0, "Kernel Version", self.kernel.clone()),
+            (0, "Operating System", self.operating_system.clone()),
+            (0, "OSType", "linux".to_owned()),
+            (0, "Architecture", self.architecture.clone()),
+            (0, "CPUs", self.cpus.to_string()),
+            (0, "Total Memory", units::binary_size(self.memory)),
+            (0, "Name", self.hostname.clone()),
+            (0, "Rootless", self.rootless.to_string()),
+        ];
+        let shown = lines.iter().filter(|(_, _, value)| !value.is_empty());
+        shown.map(|(depth, label, value)| format!("{}{label}: {}\n", " ".repeat(*depth), escape::line(value))).collect()
+    }
+
+    /// One line for each thing that is missing, as docker prints its own.
+    pub fn warning_lines(&self) -> String {
+        self.warnings.iter().map(|warning| format!("WARNING: {}\n", escape::line(warning))).collect()
+    }
+
+    /// The object for `--format`.
+    pub fn to_json(&self) -> Json {
+        json!({
+            "Containers": self.running + self.paused + self.stopped,
+            "ContainersRunning": self.running,
+            "ContainersPaused": self.paused,
+            "ContainersStopped": self.stopped,
+            "Images": self.images,
+            "Driver": DRIVER,
+            "DriverStatus": [["Backing Filesystem", self.filesystem], ["Overlay", self.overlay]],
+            "IdMapping": self.idmap,
+            "IdMappingDetail": self.idmap_detail,
+            "Network": self.network,
+            "CgroupDriver": self.cgroup_driver,
+            "CgroupVersion": self.cgroup_version,
+            "KernelVersion": self.kernel,
+            "OperatingSystem": self.operating_system,
+            "OSType": "linux",
+            "Architecture": self.architecture,
+            "NCPU": self.cpus,
+            "MemTotal": self.memory,
+            "DockerRootDir": self.root,
+            "Name": self.hostname,
+            "ServerVersion": self.version,
+            "DefaultRuntime": "lrun",
+            "Runtimes": {"lrun": {"path": "lrun"}},
+            "SecurityOptions": self.security_options().iter().map(|option| format!("name={option}")).collect::<Vec<_>>(),
+            "Rootless": self.rootless,
+            "Warnings": self.warnings,
+        })
+    }
+
+    fn security_options(&self) -> Vec<&'static str> {
+        let mut options = vec!["seccomp", "userns", "cgroupns"];
+        if self.rootless {
+            options.push("rootless");
+        }
+        options
+    }
+}
+
+/// The storage driver's name, as inspect and info print it.
+pub const DRIVER: &str = "overlay";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> Info {
+        Info {
+            version: "0.1.0".to_owned(),
+            running: 1,
+            stopped: 2,
+            images: 3,
+            root: "/home/u/.local/share/lrun".to_owned(),
+            idmap: "subids".to_owned(),
+            cgroup_version: "2".to_owned(),
+            memory: 16_650_000_000,
+            cpus: 8,
+            rootless: true,
+            hostname: "x\u{1b}c".to_owned(),
+            warnings: vec!["pasta is not installed: apt install passt".to_owned()],
+            ..Info::default()
+        }
+    }
+
+    #[test]
+    fn text_leaves_out_what_is_unknown() {
+        insta::assert_snapshot!(info().to_text(), @r"
+        Version: 0.1.0
+        Containers: 3
+         Running: 1
+         Paused: 0
+         Stopped: 2
+        Images: 3
+        Storage Driver: overlay
+         Root Dir: /home/u/.local/share/lrun
+        Id Mapping: subids
+        Cgroup Version: 2
+        Security Options: seccomp, userns, cgroupns, rootless
+        OSType: linux
+        CPUs: 8
+        Total Memory: 15.51GiB
+        Name: x\x1bc
+        Rootless: true
+        ");
+        assert_eq!(info().warning_lines(), "WARNING: pasta is not installed: apt install passt\n");
+    }
+
+    #[test]
+    fn json_has_dockers_names() {
+        let json = info().to_json();
+        for name in ["Containers", "ServerVersion", "CgroupDriver", "CgroupVersion", "NCPU", "MemTotal", "Runtimes"] {
+            assert!(json.get(name).is_some(), "{name}");
+        }
+        assert_eq!(json["SecurityOptions"][3], "name=rootless");
+    }
+}

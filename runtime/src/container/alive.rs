@@ -1,0 +1,55 @@
+//! Processes named in records: told from later ones with the same number, and held by pidfds.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
+
+use super::record::ProcessKey;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// The key of a process that is alive. Reads the host's `/proc`.
+pub fn key(pid: i32) -> Result<ProcessKey> {
+    let start_time = start_time(pid)
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("process {pid} is not in the host's /proc")))?;
+    let boot_id =
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context(|| "read the machine's boot id")?;
+    Ok(ProcessKey { pid, start_time, boot_id: boot_id.trim().to_owned() })
+}
+
+/// Field 22 of `proc_pid_stat(5)`; the second field may itself hold spaces and parentheses.
+fn start_time(pid: i32) -> Option<u64> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after = text.iter().rposition(|b| *b == b')')? + 1;
+    let rest = String::from_utf8_lossy(&text[after..]).into_owned();
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// A pidfd of the process with this key; `None` when it is gone.
+pub fn open(wanted: &ProcessKey) -> Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(wanted.pid) else { return Ok(None) };
+    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(Error::from(errno).context(format!("open process {}", wanted.pid))),
+    };
+    // Looked up while the pidfd is held: if the key fits now, the pidfd is that process's.
+    Ok(key(wanted.pid).is_ok_and(|found| found == *wanted).then_some(pidfd))
+}
+
+/// Waits until the process that `pidfd` refers to has ended, at most `timeout_ms` milliseconds (negative: for ever);
+/// whether it has.
+pub fn wait_gone(pidfd: &OwnedFd, timeout_ms: i64) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let deadline = std::time::Instant::now() + std::time::Duration::from_millis(timeout_ms.max(0) as u64);
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let limit = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        match poll(&mut fds, (timeout_ms >= 0).then_some(&limit)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Creating a container: the image is resolved, the Spec built, the record written. Runs in the CLI.
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::Spec;
+
+use super::engine::Engine;
+use super::launch::{Host, container_spec, effective_network, image_facts, save_spec};
+use super::names::{ContainerId, ContainerName};
+use super::options::RunOptions;
+use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION, Record, State};
+use super::spec::container_config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::Durability;
+use crate::sandbox::lower::MOST_LAYERS;
+
+/// A container that was just made, locked by the caller.
+#[derive(Debug)]
+pub struct Created {
+    /// Its directory and lock.
+    pub container: Container,
+    /// Its record.
+    pub record: Record,
+    /// Its Spec.
+    pub spec: Spec,
+}
+
+/// Creates a container. It is on disk when this returns, unless it removes itself when it ends.
+pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Created> {
+    let name = match &options.name {
+        Some(name) => NameChoice::Given(ContainerName::parse(name)?),
+        None => NameChoice::Generated,
+    };
+    let _using = engine.store.lock_shared()?;
+    let image = engine.store.resolve(&options.image)?;
+    let layers = image.record.layers.clone();
+    if layers.len() > MOST_LAYERS {
+        let message = format!("image {} has {} layers; the kernel stacks at most {MOST_LAYERS}", options.image, layers.len());
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .hint("make an image with fewer: `lrun commit --squash` merges a container's layers into one"));
+    }
+    let facts = image_facts(&image.config);
+    let config = container_config(options, &facts)?;
+    let id = ContainerId::random()?;
+    let network = effective_network(&options.network, host)?;
+    let spec = container_spec(engine, options, &facts, id.as_str(), &network, host)?;
+    let placeholder = ContainerName::parse(id.short())?;
+    let mut record = Record {
+        version: RECORD_VERSION,
+        id,
+        name: placeholder,
+        created: jiff::Timestamp::now(),
+        image: ImageUse { id: image.id.clone(), reference: options.image.clone() },
+        command: config.entrypoint.iter().chain(&config.cmd).cloned().collect(),
+        state: State::default(),
+        labels: config.labels.clone(),
+        auto_remove: options.rm,
+        ports: Vec::new(),
+        image_depth: layers.len(),
+        layers,
+        pending_commit: None,
+        restart_count: 0,
+        options: serde_json::to_value(options).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?,
+        extra: BTreeMap::new(),
+    };
+    let durability = if options.rm { Durability::Relaxed } else { Durability::Flushed };
+    let containers = Containers::new(engine.root());
+    let container = containers.create(&mut record, name, durability)?;
+    if let Err(error) = save_spec(container.paths.path(), &spec, durability) {
+        let _ = containers.remove(container, durability, &mut |path| engine.remove_tree(path));
+        return Err(error);
+    }
+    Ok(Created { container, record, spec })
+}

@@ -1,0 +1,310 @@
+//! Creating and starting containers: runs in the CLI, on the host, with one thread.
+//!
+//! Create writes the record; start takes the container's lock, starts the monitor with it and maps the monitor's ids,
+//! and from then on is a client of the monitor like any other.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode as FileMode, OFlags};
+
+use super::engine::Engine;
+use super::monitor::{self, PastaProgram};
+use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
+use super::record::{Container, Record};
+use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{self, Durability};
+use crate::idmap::enter::{Forked, fork_mapped};
+use crate::image::config::ImageConfig;
+use crate::network::{self, files as net_files};
+use crate::sandbox::caps;
+use crate::sandbox::join::memory;
+use crate::sandbox::lower::{self, Lowering, lower};
+use crate::sandbox::plan::{Plan, Rootfs};
+use crate::sandbox::reexec;
+use crate::sandbox::seccomp::{self, Rules};
+use crate::stdio::log::LogOptions;
+use crate::sys;
+use crate::sys::process::{exit_now, namespace};
+
+/// What of an image a container takes.
+pub fn image_facts(config: &ImageConfig) -> ImageFacts {
+    let run = &config.config;
+    ImageFacts {
+        user: run.user.clone(),
+        env: run.env.clone(),
+        entrypoint: run.entrypoint.clone().unwrap_or_default(),
+        cmd: run.cmd.clone().unwrap_or_default(),
+        working_dir: run.working_dir.clone(),
+        labels: run.labels.clone(),
+        stop_signal: run.stop_signal.clone(),
+    }
+}
+
+/// The host's side of a start.
+#[derive(Debug)]
+pub struct Host {
+    /// The host's name.
+    pub hostname: String,
+    /// Pasta, where it is installed; else why not.
+    pub pasta: Result<PathBuf>,
+}
+
+/// The network of a container after the default has been decided: pasta where there is one, else none.
+pub fn effective_network(wanted: &Network, host: &Host) -> Result<Network> {
+    match (wanted, &host.pasta) {
+        (Network::Default, Ok(_)) => Ok(Network::Pasta),
+        (Network::Default, Err(_)) => Ok(Network::None),
+        (Network::Pasta, Err(error)) => Err(Error::from_parts(error.to_parts())),
+        (Network::Container(_), _) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "joining the network of another container is not supported yet: use --network pasta, host or none",
+        )),
+        (other, _) => Ok(other.clone()),
+    }
+}
+
+/// The directory of a container that holds its generated files.
+fn files_dir(container: &Path) -> PathBuf {
+    container.join("files")
+}
+
+/// The OCI Spec of a container with this id.
+pub fn container_spec(
+    engine: &Engine,
+    options: &RunOptions,
+    image: &ImageFacts,
+    id: &str,
+    network: &Network,
+    host: &Host,
+) -> Result<Spec> {
+    let container = engine.root().container(id);
+    let files = files_dir(container.path());
+    let short: String = id.chars().take(12).collect();
+    let with_host = *network == Network::Host;
+    let limits = caller_limits();
+    let context = SpecContext {
+        hostname: if with_host { &host.hostname } else { &short },
+        idmap: &engine.map,
+        limits: &limits,
+        raise_limits: false,
+        network: if with_host { NetworkNamespace::Host } else { NetworkNamespace::New },
+        rootfs: PathBuf::from("rootfs"),
+        hosts: files.join("hosts"),
+        hostname_file: files.join("hostname"),
+        resolv_conf: files.join("resolv.conf"),
+        thermal_throttle: &thermal_throttle(),
+        cgroup: None,
+    };
+    build_spec(options, image, &context)
+}
+
+fn caller_limits() -> Vec<Ulimit> {
+    use oci_spec::runtime::PosixRlimitType as Kind;
+    use rustix::process::Resource;
+    [(Kind::RlimitNofile, Resource::Nofile), (Kind::RlimitNproc, Resource::Nproc), (Kind::RlimitCore, Resource::Core)]
+        .into_iter()
+        .map(|(resource, kernel)| {
+            let limit = rustix::process::getrlimit(kernel);
+            let value = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+            Ulimit { resource, soft: value(limit.current), hard: value(limit.maximum) }
+        })
+        .collect()
+}
+
+fn thermal_throttle() -> Vec<String> {
+    let cpus = Path::new("/sys/devices/system/cpu");
+    if !cpus.join("cpu0/thermal_throttle").exists() {
+        return Vec::new();
+    }
+    let names = file::list_dir(cpus).unwrap_or_default();
+    let mut found: Vec<String> = names
+        .into_iter()
+        .filter(|name| name.strip_prefix("cpu").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()) && !n.is_empty()))
+        .map(|name| format!("/sys/devices/system/cpu/{name}/thermal_throttle"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Writes the generated `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`; whether pasta has to forward DNS.
+fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Network) -> Result<bool> {
+    let directory = files_dir(container);
+    file::ensure_dir(&directory)?;
+    let hostname = spec.hostname().clone().unwrap_or_default();
+    let (access, address) = match network {
+        Network::Host => (net_files::Access::Host, None),
+        Network::Pasta => (net_files::Access::Pasta, network::uplink::address()),
+        _ => (net_files::Access::None, None),
+    };
+    let extra: Vec<_> = options.add_hosts.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
+    let hosts = net_files::hosts_file(&hostname, address, &extra)?;
+    let wishes = net_files::DnsWishes {
+        servers: &options.dns.servers,
+        search: &options.dns.search,
+        options: &options.dns.options,
+    };
+    let host_text = file::read_small(Path::new("/etc/resolv.conf"), 1 << 16).unwrap_or_default();
+    let host_text = String::from_utf8_lossy(&host_text);
+    let resolv = net_files::resolv_conf(&host_text, &wishes, access, network::uplink::is_local)?;
+    let hostname = net_files::hostname_file(&hostname);
+    for (name, text) in [("hosts", &hosts), ("hostname", &hostname), ("resolv.conf", &resolv.text)] {
+        let path = directory.join(name);
+        std::fs::write(&path, text).context(|| format!("write {}", path.display()))?;
+        rustix::fs::chmod(&path, FileMode::from_raw_mode(0o644))?;
+    }
+    Ok(resolv.forward)
+}
+
+/// Which filter the options ask for.
+fn rules(options: &RunOptions, spec: &Spec) -> Result<Rules> {
+    let bounding = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.capabilities().as_ref())
+        .and_then(|sets| sets.bounding().as_ref().map(caps::CapSet::from_oci))
+        .unwrap_or_default();
+    match &options.security.seccomp {
+        SeccompChoice::Default => Ok(Rules::Default(bounding)),
+        SeccompChoice::Unconfined => Ok(Rules::Unconfined),
+        SeccompChoice::Profile(profile) => {
+            let oci = seccomp::parse_profile(profile)?.resolve(bounding, seccomp::running_kernel())?;
+            seccomp::compile(&oci).map(Rules::Custom)
+        }
+    }
+}
+
+/// Starts a container whose lock the caller holds; the monitor keeps it. `client` is the monitor's end of the first
+/// client's socket.
+///
+/// Returns when the monitor runs; what becomes of the container is told on the client's socket.
+pub fn start(
+    engine: &Engine,
+    container: Container,
+    record: &Record,
+    spec: &Spec,
+    client: OwnedFd,
+    host: &Host,
+) -> Result<()> {
+    let options = &options_of(record)?;
+    let Container { paths, lock, .. } = container;
+    let network = effective_network(&options.network, host)?;
+    let dns_forward = write_files(paths.path(), spec, options, &network)?;
+    let plan = plan(engine, paths.path(), record, options, spec)?;
+    let pasta = match (&network, &host.pasta) {
+        (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
+        _ => None,
+    };
+    let config = monitor::Config {
+        id: record.id.to_string(),
+        root: engine.root().path().to_owned(),
+        tty: options.tty,
+        stdin: options.interactive,
+        stdin_once: options.interactive && !options.detach,
+        log: Some(LogOptions {
+            max_size: options.log.max_size.unwrap_or(u64::MAX),
+            max_file: options.log.max_files,
+        }),
+        auto_remove: options.rm,
+        namespaces: lower::namespaces(spec),
+        pasta,
+    };
+    let descriptors = Descriptors {
+        config: memory(&config)?,
+        plan: memory(&plan)?,
+        store: engine.directory()?,
+        container: file::open_dir(paths.path())?,
+        lock: lock.into_fd(),
+        client,
+    };
+    match fork_mapped(&engine.map, namespace::PID).context(|| "start the container's monitor")? {
+        Forked::Child => descriptors.become_monitor(),
+        Forked::Parent { .. } => Ok(()),
+    }
+}
+
+/// The options that a container was created with.
+pub fn options_of(record: &Record) -> Result<RunOptions> {
+    serde_json::from_value(record.options.clone())
+        .map_err(|e| Error::new(ErrorKind::Corrupt, format!("the record of container {}: {e}", record.id.short())))
+}
+
+fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions, spec: &Spec) -> Result<Plan> {
+    let relative = format!("containers/{}", record.id);
+    // A layer that a commit left fresh has been given its attributes by the commit.
+    let first = record.state.started.is_none();
+    let top = record.layers.last().filter(|_| first);
+    let seed = top.map(|digest| format!("layers/{}/diff", digest.hex()));
+    let rootfs = Rootfs::Overlay {
+        lowers: engine.lowers(&record.layers)?,
+        upper: format!("{relative}/layer/diff"),
+        work: format!("{relative}/work"),
+        volatile: options.rm,
+        seed,
+        readonly: options.read_only,
+    };
+    let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
+    let mut plan = lower(
+        spec,
+        Lowering {
+            map: &engine.map,
+            rootfs,
+            engine_dir: &files_dir(container),
+            filter: rules(options, spec)?,
+            added,
+            init: options.init,
+        },
+    )?;
+    plan.process.groups.extend(options.groups.iter().map(ToString::to_string));
+    Ok(plan)
+}
+
+/// What the monitor is passed, in the order of [`monitor::fds`].
+struct Descriptors {
+    config: OwnedFd,
+    plan: OwnedFd,
+    store: OwnedFd,
+    container: OwnedFd,
+    lock: OwnedFd,
+    client: OwnedFd,
+}
+
+impl Descriptors {
+    /// In the forked child: executes the monitor's stage. It closes all but its own, so that no lock and no descriptor
+    /// of the user's stays open in it.
+    fn become_monitor(self) -> ! {
+        let attempt = || -> Result<std::convert::Infallible> {
+            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
+            let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
+            let mut high = Vec::new();
+            let own = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client];
+            for fd in [&null, &null, &null].into_iter().chain(own).chain([&binary]) {
+                high.push(rustix::io::fcntl_dupfd_cloexec(fd, 64)?);
+            }
+            let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
+            for (number, fd) in high.iter().enumerate() {
+                sys::fd::place(fd.as_fd(), number as i32)?;
+            }
+            sys::fd::cloexec_from(monitor::fds::END)?;
+            reexec::execute(&binary, monitor::STAGE)
+        };
+        match attempt() {
+            Ok(never) => match never {},
+            // The client's socket closes, which the client reports.
+            Err(_) => exit_now(125),
+        }
+    }
+}
+
+/// Writes the OCI Spec of a container beside its record; `exec` and `start` read it.
+pub fn save_spec(container: &Path, spec: &Spec, durability: Durability) -> Result<()> {
+    let bytes = serde_json::to_vec(spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+    file::write_atomic(&container.join("spec.json"), &bytes, durability)
+}
+
+/// Reads it back.
+pub fn load_spec(container: &Path) -> Result<Spec> {
+    file::read_json(&container.join("spec.json"), 4 << 20)
+}

@@ -1,0 +1,370 @@
+//! The monitor: one process per container, its only supervisor.
+//!
+//! Forked by the CLI as uid 0 of the container's user namespace and PID 1 of an outer PID namespace, executed anew from
+//! lrun's binary so that it starts small. Host mount and network namespaces. It starts init, the network helper and the
+//! pump of the standard streams, keeps the container's lock for as long as it lives, and records the exit. When it dies,
+//! however that happens, the kernel kills everything in its PID namespace: a free lock means that nobody writes the
+//! read-write layer any more. Single-threaded; signals from inside cannot reach it, and as a PID 1 it ignores all that it
+//! has no handler for.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use super::alive;
+use super::names::ContainerId;
+use super::record::{Container, Containers, State, Status, update_record};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{Durability, Lock};
+use crate::paths::{ContainerPaths, Root};
+use crate::network::pasta::{Pasta, PastaOptions};
+use crate::sandbox::channel::{self, Heard, Supervised, Supervisor};
+use crate::sandbox::{init, process};
+use crate::stdio::attach::{self, Hello, Report};
+use crate::stdio::log::{LogOptions, LogWriter};
+use crate::stdio::pump::{ContainerIo, Event, Pump, PumpOptions};
+use crate::sys;
+use crate::sys::process::{Fork, exit_now, fork_into};
+
+/// The stage's name, its `argv[0]`.
+pub const STAGE: &std::ffi::CStr = c"lrun-monitor";
+
+/// The numbers of the descriptors that the monitor is passed, above the standard streams, which are `/dev/null`.
+pub mod fds {
+    /// [`super::Config`] as JSON.
+    pub const CONFIG: i32 = 3;
+    /// The plan, which only init reads.
+    pub const PLAN: i32 = 4;
+    /// The store's directory.
+    pub const STORE: i32 = 5;
+    /// The container's directory.
+    pub const CONTAINER: i32 = 6;
+    /// The container's lock, held by this open file description.
+    pub const LOCK: i32 = 7;
+    /// The monitor's end of the first client's socket.
+    pub const CLIENT: i32 = 8;
+    /// The first number that is closed.
+    pub const END: i32 = 9;
+}
+
+/// What the monitor needs to know; the plan is init's.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// The container's id.
+    pub id: String,
+    /// The store's path.
+    pub root: PathBuf,
+    /// Whether it has a terminal; else pipes.
+    pub tty: bool,
+    /// Whether its stdin is open.
+    pub stdin: bool,
+    /// Whether stdin ends with the client that feeds it.
+    pub stdin_once: bool,
+    /// The log's limits; `None` keeps no log.
+    pub log: Option<LogOptions>,
+    /// Remove the container when it has ended.
+    pub auto_remove: bool,
+    /// New namespaces of init.
+    pub namespaces: u64,
+    /// The network helper to start.
+    pub pasta: Option<PastaProgram>,
+}
+
+/// The network helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PastaProgram {
+    /// Its path on the host.
+    pub path: PathBuf,
+    /// Whether it answers DNS in the container by the host's resolver.
+    pub dns_forward: bool,
+}
+
+struct Monitor {
+    config: Config,
+    container: OwnedFd,
+    store: OwnedFd,
+    paths: ContainerPaths,
+    lock: OwnedFd,
+}
+
+/// The monitor stage's whole life.
+pub fn main() -> ! {
+    let _ = sys::fd::close_from(fds::END);
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    sys::signal::reset_all();
+    sys::signal::ignore(libc::SIGPIPE);
+    sys::signal::ignore(libc::SIGXFSZ);
+    let Ok(client) = sys::fd::take(fds::CLIENT) else { exit_now(125) };
+    let code = match prepare().and_then(|(monitor, plan)| monitor.run(plan, &client)) {
+        Ok(()) => 0,
+        Err(error) => {
+            let code = u8::try_from(process::exit_code(&error)).unwrap_or(125);
+            let _ = attach::send_report(&client, &Report::Failed { error, code });
+            1
+        }
+    };
+    exit_now(code)
+}
+
+fn prepare() -> Result<(Monitor, OwnedFd)> {
+    let mut bytes = Vec::new();
+    std::fs::File::from(sys::fd::take(fds::CONFIG)?).read_to_end(&mut bytes)?;
+    let config: Config = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("the monitor's configuration is damaged: {e}")))?;
+    let monitor = Monitor {
+        paths: Root::new(&config.root).container(&config.id),
+        config,
+        container: sys::fd::take(fds::CONTAINER)?,
+        store: sys::fd::take(fds::STORE)?,
+        lock: sys::fd::take(fds::LOCK)?,
+    };
+    Ok((monitor, sys::fd::take(fds::PLAN)?))
+}
+
+/// The container's first process as the monitor has it.
+struct Init {
+    pid: Pid,
+    pidfd: OwnedFd,
+    channel: Supervisor,
+}
+
+/// The container's ends and the engine's ends of the standard streams.
+struct Streams {
+    container: [OwnedFd; 3],
+    engine: Option<(Option<OwnedFd>, OwnedFd, OwnedFd)>,
+}
+
+impl Monitor {
+    fn run(self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
+        let Some(hello) = attach::receive_hello(client)? else {
+            return Err(Error::new(ErrorKind::Io, "the client is gone"));
+        };
+        let streams = self.streams()?;
+        let mut init = self.start_init(&plan, &streams)?;
+        drop(plan);
+        let outcome = self.supervise(&mut init, streams, client, hello);
+        if let Err(error) = outcome {
+            let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
+            let _ = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED);
+            self.record_failure(&error);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn streams(&self) -> Result<Streams> {
+        let null = |flags: OFlags| rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty());
+        if self.config.tty {
+            let container = [null(OFlags::RDONLY)?, null(OFlags::WRONLY)?, null(OFlags::WRONLY)?];
+            return Ok(Streams { container, engine: None });
+        }
+        let (stdin, feed) = match self.config.stdin {
+            true => pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| (read, Some(write)))?,
+            false => (null(OFlags::RDONLY)?, None),
+        };
+        let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (err, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Streams { container: [stdin, stdout, stderr], engine: Some((feed, out, err)) })
+    }
+
+    fn start_init(&self, plan: &OwnedFd, streams: &Streams) -> Result<Init> {
+        let (supervisor, supervised) = channel::pair()?;
+        match fork_into(self.config.namespaces).context(|| "create the container's namespaces")? {
+            Fork::Child => {
+                drop(supervisor);
+                become_init(plan.as_fd(), &supervised, self.store.as_fd(), &streams.container)
+            }
+            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor }),
+        }
+    }
+
+    /// From the started init to the recorded exit.
+    fn supervise(&self, init: &mut Init, streams: Streams, client: &OwnedFd, hello: Hello) -> Result<()> {
+        let host_pid = host_pid(&init.pidfd)?;
+        let pasta = match &self.config.pasta {
+            Some(program) => Some(start_pasta(program, host_pid)?),
+            None => None,
+        };
+        let terminal = match init.channel.hear()? {
+            Heard::Ready(terminal) => terminal,
+            Heard::Failed(error) => return Err(error),
+            Heard::Closed => return Err(died(init)),
+        };
+        let io = match (terminal, streams.engine) {
+            (Some(master), _) => ContainerIo::Tty { master },
+            (None, Some((stdin, stdout, stderr))) => ContainerIo::Pipes { stdin, stdout, stderr },
+            (None, None) => return Err(Error::new(ErrorKind::Io, "init made no terminal")),
+        };
+        drop(streams.container);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
+        let mut pump = Pump::new(&epoll, io, log, PumpOptions { stdin_once: self.config.stdin_once })?;
+        pump.listen(attach::listen(&self.container)?)?;
+        pump.add_client(rustix::io::fcntl_dupfd_cloexec(client, 3)?, hello)?;
+        if let Some(mut pasta) = pasta {
+            pasta.ready()?;
+        }
+        self.record_start(host_pid)?;
+        init.channel.go()?;
+        match init.channel.hear()? {
+            Heard::Closed => {}
+            Heard::Failed(error) => return Err(error),
+            Heard::Ready(_) => return Err(Error::new(ErrorKind::Io, "init reported twice")),
+        }
+        pump.started()?;
+        let code = self.serve(init, &epoll, &mut pump)?;
+        self.record_exit(code);
+        pump.finish(code)?;
+        while !pump.drained() {
+            turn(&epoll, &mut pump, init)?;
+        }
+        Ok(())
+    }
+
+    /// Serves streams and clients until init has ended; its exit code, 128 + N for signal N.
+    fn serve(&self, init: &Init, epoll: &OwnedFd, pump: &mut Pump) -> Result<u8> {
+        epoll::add(epoll, &init.pidfd, epoll::EventData::new_u64(ENDED), epoll::EventFlags::IN)?;
+        while !turn(epoll, pump, init)? {}
+        epoll::delete(epoll, &init.pidfd)?;
+        let status = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED)?;
+        let status = status.ok_or_else(|| Error::new(ErrorKind::Io, "the container's exit status is lost"))?;
+        let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+        Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+    }
+
+    /// What others find the container by. Not flushed: after a power cut nothing of it would be true.
+    fn record_start(&self, host_pid: i32) -> Result<()> {
+        let own = rustix::fs::readlink("/proc/self", Vec::new()).context(|| "find the monitor's process id")?;
+        let init = alive::key(host_pid)?;
+        update_record(&self.paths, Durability::Relaxed, |record| {
+            record.state = State {
+                status: Status::Running,
+                init: Some(init),
+                monitor_pid: own.to_str().ok().and_then(|text| text.parse().ok()),
+                started: Some(jiff::Timestamp::now()),
+                ..State::default()
+            };
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    /// A container that could not be started stays as it was, with the reason.
+    fn record_failure(&self, error: &Error) {
+        if self.config.auto_remove {
+            return self.remove();
+        }
+        let (code, text) = (process::exit_code(error), error.to_string());
+        let _ = update_record(&self.paths, Durability::Flushed, |record| {
+            let before = std::mem::take(&mut record.state);
+            let status = if before.started.is_some() { Status::Exited } else { Status::Created };
+            record.state = State { status, init: None, monitor_pid: None, exit_code: code, error: text, ..before };
+            Ok(())
+        });
+    }
+
+    /// The read-write layer is on disk: its unmount wrote it back before the exit was seen. Best effort from here on, for
+    /// the program has ended and whoever waits must hear of it; an exit that could not be recorded reads as "monitor
+    /// lost".
+    fn record_exit(&self, code: u8) {
+        if self.config.auto_remove {
+            return self.remove();
+        }
+        let _ = update_record(&self.paths, Durability::Flushed, |record| {
+            let before = std::mem::take(&mut record.state);
+            record.state = State {
+                status: Status::Exited,
+                init: None,
+                monitor_pid: None,
+                exit_code: i32::from(code),
+                finished: Some(jiff::Timestamp::now()),
+                ..before
+            };
+            Ok(())
+        });
+    }
+
+    /// `--rm`: the monitor may delete what belongs to the container's ids, being in their namespace.
+    fn remove(&self) {
+        let remove = || -> Result<()> {
+            let id = ContainerId::parse(&self.config.id)?;
+            let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(&self.lock, 3)?);
+            let container = Container { id, paths: self.paths.clone(), lock };
+            let mut tree = |path: &std::path::Path| std::fs::remove_dir_all(path).map_err(Error::from);
+            Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, &mut tree)
+        };
+        // What is left is swept by the next command.
+        let _ = remove();
+    }
+}
+
+fn start_pasta(program: &PastaProgram, host_pid: i32) -> Result<Pasta> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let netns = rustix::fs::open(format!("/proc/{host_pid}/ns/net"), flags, Mode::empty())
+        .context(|| "open the container's network namespace")?;
+    Pasta::start(&program.path, netns.as_fd(), PastaOptions { dns_forward: program.dns_forward })
+}
+
+/// Token of the pidfd; below all of the pump's.
+const ENDED: u64 = 1;
+
+/// Handles one batch of events; whether init has ended.
+fn turn(epoll: &OwnedFd, pump: &mut Pump, init: &Init) -> Result<bool> {
+    let mut events: [std::mem::MaybeUninit<epoll::Event>; 16] = [const { std::mem::MaybeUninit::uninit() }; 16];
+    let ready = match epoll::wait(epoll, &mut events, None) {
+        Ok((ready, _)) => ready,
+        Err(rustix::io::Errno::INTR) => return Ok(false),
+        Err(errno) => return Err(Error::from(errno).context("wait for the container")),
+    };
+    let mut ended = false;
+    for event in ready.iter() {
+        let token = event.data.u64();
+        if token == ENDED {
+            ended = true;
+        } else if Pump::owns(token)
+            && let Some(Event::Signal(number)) = pump.handle(token)?
+        {
+            signal(init, number);
+        }
+    }
+    Ok(ended)
+}
+
+fn signal(init: &Init, number: i32) {
+    if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
+        let _ = rustix::process::pidfd_send_signal(&init.pidfd, signal);
+    }
+}
+
+/// In the forked child: never returns.
+fn become_init(plan: BorrowedFd<'_>, channel: &Supervised, store: BorrowedFd<'_>, streams: &[OwnedFd; 3]) -> ! {
+    let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+    channel.failed(&init::execute(plan, channel, store, streams));
+    exit_now(125)
+}
+
+/// The process id that the host's procfs shows; the monitor itself is in another PID namespace.
+fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))
+        .context(|| "find the container's process id")?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the host's /proc does not show the container's process id"))
+}
+
+/// Init ended without a word.
+fn died(init: &Init) -> Error {
+    let status = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
+    let how = match status.and_then(|status| status.terminating_signal()) {
+        Some(signal) => format!("signal {signal}"),
+        None => "no report".to_owned(),
+    };
+    Error::new(ErrorKind::Io, format!("the container's init (process {:?}) died: {how}", init.pid))
+}

@@ -1,0 +1,72 @@
+//! Whether a file system can hold a store: an overlay is mounted there, as a container's would be.
+//!
+//! Runs once, when a store is made; the answer is kept in `format`. The child that tries is in namespaces of its own.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file;
+use crate::idmap::IdMap;
+use crate::idmap::enter::{Forked, fork_mapped};
+use crate::image::store::{Features, Verdict, fs_verdict};
+use crate::sys::process::{exit_now, namespace};
+
+/// What the file system at `path` (an existing directory of the user's) can do, or why that is not enough.
+pub fn probe(map: &IdMap, path: &Path) -> Result<Features> {
+    let kind = rustix::fs::statfs(path).context(|| format!("look at the file system of {}", path.display()))?.f_type;
+    let (file_system, must_try) = match fs_verdict(kind as i64) {
+        Verdict::Good(name) => (name, false),
+        Verdict::Probe(name) => (name, true),
+        Verdict::Refused { name, reason } => return Err(unsuitable(path, name, reason)),
+    };
+    let scratch = path.join(".probe");
+    for name in ["", "lower", "upper", "work"] {
+        file::ensure_dir(&scratch.join(name))?;
+    }
+    let outcome = try_overlay(map, &scratch);
+    let _ = std::fs::remove_dir_all(&scratch);
+    if let Err(error) = outcome {
+        let reason = if must_try { format!("an overlay there failed: {error}") } else { error.to_string() };
+        return Err(unsuitable(path, file_system, &reason));
+    }
+    Ok(Features { file_system: file_system.to_owned(), ..Features::default() })
+}
+
+fn unsuitable(path: &Path, name: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{} is on {name}, which cannot hold a store: {reason}", path.display()))
+        .hint("set LRUN_ROOT (or LRUN_SCRATCH) to a directory on a local ext4, xfs or btrfs")
+}
+
+/// Mounts an overlay in a child, writes through it, and reports the error number as exit code.
+fn try_overlay(map: &IdMap, scratch: &Path) -> Result<()> {
+    let directory = file::open_dir(scratch)?;
+    match fork_mapped(map, namespace::MOUNT)? {
+        Forked::Child => {
+            let attempt = || -> rustix::io::Result<()> {
+                use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen};
+                rustix::process::fchdir(&directory)?;
+                let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+                fsconfig_set_string(&overlay, "lowerdir", "lower")?;
+                fsconfig_set_string(&overlay, "upperdir", "upper")?;
+                fsconfig_set_string(&overlay, "workdir", "work")?;
+                fsconfig_set_flag(&overlay, "userxattr")?;
+                fsconfig_create(&overlay)?;
+                let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+                rustix::fs::mkdirat(&root, "made", rustix::fs::Mode::from_raw_mode(0o755))?;
+                rustix::fs::unlinkat(&root, "made", rustix::fs::AtFlags::REMOVEDIR)
+            };
+            exit_now(attempt().map_or_else(|errno| errno.raw_os_error(), |()| 0))
+        }
+        Forked::Parent { pid, .. } => {
+            let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
+            match status.and_then(|(_, status)| status.exit_status()) {
+                Some(0) => Ok(()),
+                Some(errno) if errno > 0 => Err(std::io::Error::from_raw_os_error(errno).into()),
+                _ => Err(Error::new(ErrorKind::Io, "the trial ended early")),
+            }
+        }
+    }
+}

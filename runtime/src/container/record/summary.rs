@@ -1,0 +1,128 @@
+//! Reading many records at little cost each: only the fields that a list needs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Containers, ImageUse, State};
+use crate::container::names::{ContainerId, ContainerName};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::{self, Lock, LockState};
+use crate::image::remove::ContainerUse;
+use crate::paths::ContainerPaths;
+
+/// Largest record that is read.
+pub(super) const RECORD_MAX: usize = 16 << 20;
+
+/// What `ps` shows of a container; fields as in [`super::Record`].
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Summary {
+    /// The id.
+    pub id: ContainerId,
+    /// The name.
+    pub name: ContainerName,
+    /// When it was created.
+    pub created: Timestamp,
+    /// What it was made from.
+    pub image: ImageUse,
+    /// Entrypoint and arguments.
+    pub command: Vec<String>,
+    /// Its recorded state: `Running` is true only while the container's lock is held.
+    pub state: State,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Removed when it exits.
+    #[serde(default)]
+    pub auto_remove: bool,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Vec<String>,
+}
+
+/// All containers.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those whose record could be read, newest first.
+    pub summaries: Vec<Summary>,
+    /// The others, and why.
+    pub damaged: Vec<(ContainerId, Error)>,
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    image: ImageUse,
+    state: State,
+    layers: Vec<Digest>,
+    #[serde(default)]
+    pending_commit: Option<Digest>,
+}
+
+impl Containers {
+    /// All containers, three system calls each.
+    pub fn list(&self) -> Result<Listing> {
+        let mut listing = Listing::default();
+        self.each(|id, read| match read {
+            Ok(summary) => listing.summaries.push(summary),
+            Err(error) => listing.damaged.push((id, error)),
+        })?;
+        listing.summaries.sort_by(|a: &Summary, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        Ok(listing)
+    }
+
+    /// What all containers need of images and layers. A record that cannot be read is an error: its layers are unknown.
+    pub fn uses(&self) -> Result<Vec<ContainerUse>> {
+        let mut uses = Vec::new();
+        let mut failure = None;
+        self.each(|id, read: Result<Claim>| match read {
+            Ok(claim) => uses.push(self.claimed(&id, claim)),
+            // Flushed records are never empty: this one was never acknowledged, and needs nothing.
+            Err(error) if error.kind() == ErrorKind::Corrupt && self.is_empty(&id) => {}
+            Err(error) => {
+                failure = Some(error.hint(format!("remove the container with \"lrun rm -f {}\"", id.short())))
+            }
+        })?;
+        failure.map_or(Ok(uses), Err)
+    }
+
+    /// Whether a power cut left an empty record, and nobody is just working on the container.
+    fn is_empty(&self, id: &ContainerId) -> bool {
+        let paths = self.paths(id);
+        let empty = std::fs::symlink_metadata(paths.record()).is_ok_and(|m| m.len() == 0);
+        empty && Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Free)
+    }
+
+    fn claimed(&self, id: &ContainerId, claim: Claim) -> ContainerUse {
+        let lock = self.root.container(id.as_str()).lock();
+        // If in doubt, it runs: nothing is removed then.
+        let running = claim.state.status.is_active() && Lock::probe(&lock).is_ok_and(|s| s == LockState::Held);
+        let mut layers = claim.layers;
+        layers.extend(claim.pending_commit);
+        ContainerUse { id: id.to_string(), running, image: claim.image.id, layers }
+    }
+
+    /// Reads part of every record; containers that vanish meanwhile are left out.
+    fn each<T: DeserializeOwned>(&self, mut each: impl FnMut(ContainerId, Result<T>)) -> Result<()> {
+        let path = self.root.containers();
+        let dir = file::open_dir(&path)?;
+        for name in file::list_dir(&path)? {
+            let Ok(id) = ContainerId::parse(&name) else { continue };
+            let relative = ContainerPaths::at(&name).record();
+            match read_at(&dir, &relative) {
+                Err(error) if error.errno() == Some(libc::ENOENT) => {}
+                read => each(id, read),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_at<T: DeserializeOwned>(dir: &std::os::fd::OwnedFd, path: &Path) -> Result<T> {
+    let bytes = file::read_small_at(dir, path, RECORD_MAX)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged: {error}", path.display())))
+}

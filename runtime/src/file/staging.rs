@@ -1,0 +1,223 @@
+//! `staging/<random>/`: work in progress under a lock of its own, and the trees that are being deleted.
+//!
+//! A directory whose lock is free was left by a process that ended. The lock file says which host made it: a lock held
+//! on another machine may be invisible here, so directories of other hosts are left alone for a week.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use super::lock::busy;
+use super::{Lock, list_dir, make_dir, read_small};
+use crate::digest::random_hex;
+use crate::error::{Context as _, Result};
+use crate::paths::Root;
+
+/// Deletes the tree at a path, itself included. What mapped ids own can only be deleted inside their namespace, so
+/// the caller supplies this; it treats what is gone already as deleted.
+pub type RemoveTree<'a> = dyn FnMut(&Path) -> Result<()> + 'a;
+
+const LOCK: &str = "lock";
+const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+const HOST_MAX: usize = 4096;
+const ATTEMPTS: u32 = 16;
+
+/// A directory of our own in `staging/`. Dropping releases its lock and leaves the directory to the next sweep.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    lock: Lock,
+}
+
+impl Staging {
+    /// Makes and locks a directory with a random name.
+    pub fn new(root: &Root) -> Result<Self> {
+        let mut failure = busy(&root.staging());
+        for _ in 0..ATTEMPTS {
+            let path = Self::unused_path(root)?;
+            match make_dir(&path).and_then(|()| claim(&path)) {
+                Ok(Some(lock)) => return Ok(Self { path, lock }),
+                Ok(None) => {}
+                // A sweep took the directory before it was locked.
+                Err(error) if error.errno() == Some(libc::ENOENT) => failure = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure)
+    }
+
+    /// A path in `staging/` that does not exist, to rename a victim to.
+    pub fn unused_path(root: &Root) -> Result<PathBuf> {
+        Ok(root.staging().join(random_hex(16)?))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory's lock, once the directory has been renamed to its final place.
+    pub fn into_lock(self) -> Lock {
+        self.lock
+    }
+
+    /// Deletes the directory now.
+    pub fn remove(self, remove: &mut RemoveTree<'_>) -> Result<()> {
+        remove_gone(&self.path, remove)
+    }
+
+    /// Deletes what ended processes left; returns what was deleted. Goes on after a failure, reports the first.
+    pub fn sweep(root: &Root, remove: &mut RemoveTree<'_>) -> Result<Vec<PathBuf>> {
+        let mut swept = Vec::new();
+        let mut failure = None;
+        for name in list_dir(&root.staging())? {
+            let path = root.staging().join(name);
+            match sweep_one(&path, remove) {
+                Ok(true) => swept.push(path),
+                Ok(false) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(swept), Err)
+    }
+}
+
+/// Takes the lock of a new directory. `None`: a sweep was faster, and the directory is or will be gone.
+fn claim(path: &Path) -> Result<Option<Lock>> {
+    let lock_path = path.join(LOCK);
+    let Some(lock) = Lock::try_exclusive(&lock_path)? else {
+        return Ok(None);
+    };
+    if !lock.is_at(&lock_path)? {
+        return Ok(None);
+    }
+    // Into the open file, never a new one: the lock is on this inode.
+    let mut file = std::fs::File::from(lock.into_fd());
+    file.write_all(host_id().as_bytes()).context(|| format!("write {}", lock_path.display()))?;
+    Ok(Some(Lock::from_fd(file.into())))
+}
+
+fn sweep_one(path: &Path, remove: &mut RemoveTree<'_>) -> Result<bool> {
+    if is_foreign(path) && !is_old(path) {
+        return Ok(false);
+    }
+    // On a full disk the lock file of a half-made directory cannot be created; then it goes unlocked.
+    let lock_path = path.join(LOCK);
+    let lock = match Lock::try_exclusive(&lock_path) {
+        Ok(Some(lock)) => Some(lock),
+        Ok(None) => return Ok(false),
+        Err(error) => match error.errno() {
+            Some(libc::ENOENT) => return Ok(false),
+            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOTDIR) => None,
+            _ => return Err(error),
+        },
+    };
+    if let Some(lock) = &lock
+        && !lock.is_at(&lock_path)?
+    {
+        return Ok(false);
+    }
+    remove_gone(path, remove)?;
+    Ok(true)
+}
+
+/// Deletes a tree; one that another process deletes at the same time is deleted too.
+fn remove_gone(path: &Path, remove: &mut RemoveTree<'_>) -> Result<()> {
+    match remove(path) {
+        Err(_) if !super::exists(path)? => Ok(()),
+        other => other.context(|| format!("delete {}", path.display())),
+    }
+}
+
+fn is_foreign(path: &Path) -> bool {
+    // No content: made by a process that was killed at once, or a container's directory on its way out.
+    read_small(&path.join(LOCK), HOST_MAX).is_ok_and(|host| !host.is_empty() && host != host_id().as_bytes())
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = std::fs::symlink_metadata(path).and_then(|m| m.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > FOREIGN_AGE))
+}
+
+/// What tells this machine from others: its id (cluster nodes booted from one image share it) and its name.
+fn host_id() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let machine = read_small(Path::new("/etc/machine-id"), HOST_MAX).unwrap_or_default();
+        let name = rustix::system::uname();
+        format!("{} {}\n", String::from_utf8_lossy(&machine).trim(), name.nodename().to_string_lossy())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remove_tree(path: &Path) -> Result<()> {
+        Ok(std::fs::remove_dir_all(path)?)
+    }
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        make_dir(&root.staging()).unwrap();
+        (dir, root)
+    }
+
+    #[test]
+    fn only_what_nobody_holds_is_swept() {
+        let (_dir, root) = root();
+        let held = Staging::new(&root).unwrap();
+        let left = Staging::new(&root).unwrap();
+        std::fs::write(left.path().join("x"), "x").unwrap();
+        let left_path = left.path().to_owned();
+        drop(left);
+        let half_made = root.staging().join("half");
+        make_dir(&half_made).unwrap();
+
+        let mut swept = Staging::sweep(&root, &mut remove_tree).unwrap();
+        swept.sort();
+        let mut expected = vec![left_path, half_made];
+        expected.sort();
+        assert_eq!(swept, expected);
+        assert_eq!(list_dir(&root.staging()).unwrap().len(), 1);
+        held.remove(&mut remove_tree).unwrap();
+        assert!(list_dir(&root.staging()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn another_hosts_directory_stays_for_a_week() {
+        let (_dir, root) = root();
+        let path = root.staging().join("foreign");
+        make_dir(&path).unwrap();
+        std::fs::write(path.join(LOCK), "other machine\n").unwrap();
+        assert!(Staging::sweep(&root, &mut remove_tree).unwrap().is_empty());
+        let old = SystemTime::now() - FOREIGN_AGE - Duration::from_secs(60);
+        std::fs::File::open(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(Staging::sweep(&root, &mut remove_tree).unwrap(), [path]);
+    }
+
+    #[test]
+    fn makers_and_sweepers_do_not_take_from_each_other() {
+        let (_dir, root) = root();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        Staging::sweep(&root, &mut remove_tree).unwrap();
+                    }
+                });
+                scope.spawn(|| {
+                    for n in 0..200 {
+                        let staging = Staging::new(&root).unwrap();
+                        std::fs::write(staging.path().join("work"), n.to_string()).unwrap();
+                        assert_eq!(std::fs::read_to_string(staging.path().join("work")).unwrap(), n.to_string());
+                    }
+                });
+            }
+        });
+        Staging::sweep(&root, &mut remove_tree).unwrap();
+        assert!(list_dir(&root.staging()).unwrap().is_empty());
+    }
+}

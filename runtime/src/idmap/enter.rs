@@ -1,0 +1,66 @@
+//! Forking a child into a new user namespace and mapping its ids.
+//!
+//! Runs in the CLI, on the host: only a process outside can have `newuidmap` write a map. The child waits until its map
+//! is written; then it is uid 0 with all capabilities in its own namespace.
+
+use std::os::fd::OwnedFd;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use super::IdMap;
+use super::newidmap::write_maps;
+use crate::error::{Context, Result};
+use crate::sys::process::{Fork, exit_now, fork_into, namespace};
+
+/// What [`fork_mapped`] returns on either side.
+#[derive(Debug)]
+pub enum Forked {
+    /// The child, as uid 0 of the new namespaces.
+    Child,
+    /// The parent; the child goes on by itself.
+    Parent {
+        /// The child's pid in the caller's PID namespace.
+        pid: Pid,
+        /// A pidfd of the child.
+        pidfd: OwnedFd,
+    },
+}
+
+/// Forks a child into a new user namespace with this mapping, and the other new namespaces in `namespaces`
+/// ([`namespace`] bits).
+///
+/// When the map cannot be written the child is gone before the error is returned.
+pub fn fork_mapped(map: &IdMap, namespaces: u64) -> Result<Forked> {
+    let (waiting, mapped) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+    let fork = fork_into(namespace::USER | namespaces).context(|| "create a user namespace").hint(userns_hint)?;
+    match fork {
+        Fork::Child => {
+            drop(mapped);
+            let mut go = [0u8; 1];
+            // End of file: the parent failed or died, and told the user.
+            if !matches!(rustix::io::read(&waiting, &mut go), Ok(1)) {
+                exit_now(125);
+            }
+            // Where the map allows it; with a single id setgroups(2) is denied and the user's groups stay.
+            let _ = nix::unistd::setgroups(&[]);
+            Ok(Forked::Child)
+        }
+        Fork::Parent { pid, pidfd } => {
+            drop(waiting);
+            let written = write_maps(pid.as_raw_nonzero().get(), map);
+            if let Err(error) = written {
+                drop(mapped);
+                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                return Err(error);
+            }
+            rustix::io::write(&mapped, &[1]).context(|| "start the child process")?;
+            Ok(Forked::Parent { pid, pidfd })
+        }
+    }
+}
+
+fn userns_hint() -> &'static str {
+    "user namespaces must be allowed: see `lrun info`, and the sysctls user.max_user_namespaces, \
+     kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
+}

@@ -1,0 +1,168 @@
+//! The storage helper: a child in which files that belong to mapped ids are unpacked, packed, copied and deleted.
+//!
+//! The child is uid 0 of a user namespace with the store's mapping. It is pivoted into the one directory that it works
+//! on, in its own mount namespace with no other mount, its own network namespace with nothing in it, and may not execute
+//! anything: a hostile archive has nothing to reach. It may use threads. It reports progress and one result through a
+//! pipe, and dies with its parent.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, WaitOptions};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::IdMap;
+use super::enter::{Forked, fork_mapped};
+use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
+use crate::sys::process::{exit_now, namespace};
+
+/// What the work inside the helper has at hand.
+#[derive(Debug)]
+pub struct Work {
+    /// The directory it was pivoted into: `/`.
+    pub root: OwnedFd,
+    progress: OwnedFd,
+}
+
+impl Work {
+    /// Tells the parent how far the work is, in the unit that its caller chose. Best effort.
+    pub fn report(&self, done: u64) {
+        let mut frame = [b'P'; 9];
+        frame[1..].copy_from_slice(&done.to_le_bytes());
+        let _ = rustix::io::write(&self.progress, &frame);
+    }
+}
+
+/// Runs `work` in a storage helper pivoted into `dir`, and returns what it returned.
+///
+/// The caller has one thread. `progress` is called in this process with what the work reports. Descriptors that `work`
+/// captures are usable in the child.
+pub fn run<T, F>(map: &IdMap, dir: BorrowedFd<'_>, progress: &mut dyn FnMut(u64), work: F) -> Result<T>
+where
+    T: Serialize + DeserializeOwned,
+    F: FnOnce(&Work) -> Result<T>,
+{
+    let (results, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+    let namespaces = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS;
+    match fork_mapped(map, namespaces).context(|| "start the storage helper")? {
+        Forked::Child => {
+            drop(results);
+            child(dir, report, work)
+        }
+        Forked::Parent { pid, pidfd: _pidfd } => {
+            drop(report);
+            let outcome = receive(results, progress);
+            let status = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            outcome.and_then(|bytes| match bytes {
+                Some(bytes) => decode(&bytes),
+                None => Err(Error::new(ErrorKind::Io, format!("the storage helper died ({})", how(status)))),
+            })
+        }
+    }
+}
+
+fn how(status: rustix::io::Result<Option<(rustix::process::Pid, rustix::process::WaitStatus)>>) -> String {
+    match status {
+        Ok(Some((_, status))) => match status.terminating_signal() {
+            Some(signal) => format!("signal {signal}"),
+            None => format!("code {}", status.exit_status().unwrap_or(-1)),
+        },
+        _ => "status unknown".to_owned(),
+    }
+}
+
+/// The child's whole life; never returns into the code of the parent that it is a copy of.
+fn child<T: Serialize>(dir: BorrowedFd<'_>, report: OwnedFd, work: impl FnOnce(&Work) -> Result<T>) -> ! {
+    let outcome = confine(dir).and_then(|root| {
+        let progress = report.try_clone()?;
+        work(&Work { root, progress })
+    });
+    let outcome = outcome.map_err(|error| error.to_parts());
+    let mut frame = vec![b'R'];
+    let encoded = match &outcome {
+        Ok(value) => serde_json::to_writer(&mut frame, &Ok::<_, ErrorParts>(value)),
+        Err(parts) => serde_json::to_writer(&mut frame, &Err::<T, _>(parts)),
+    };
+    let sent = encoded.is_ok() && std::fs::File::from(report).write_all(&frame).is_ok();
+    exit_now(if sent && outcome.is_ok() { 0 } else { 1 })
+}
+
+/// Leaves everything but `dir`: afterwards `/` is that directory and no other mount exists.
+fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "tie to the parent")?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
+    )
+    .context(|| "make mounts private")?;
+    let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = rustix::mount::open_tree(dir, "", tree).context(|| "clone the work directory's mount")?;
+    let over = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount.as_fd(), "", dir, "", over).context(|| "mount the work directory")?;
+    rustix::process::fchdir(&mount).context(|| "enter the work directory")?;
+    rustix::process::pivot_root(".", ".").context(|| "pivot into the work directory")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;
+    rustix::process::chdir("/").context(|| "enter the work directory")?;
+    seccompiler::apply_filter(&no_exec_filter()?)
+        .map_err(|error| Error::new(ErrorKind::Unsupported, format!("load the helper's filter: {error}")))?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())?)
+}
+
+/// Refuses (EPERM) what storage work never needs: executing, sockets, namespaces, tracing, keys.
+fn no_exec_filter() -> Result<BpfProgram> {
+    let refused = [
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_socket,
+        libc::SYS_ptrace,
+        libc::SYS_setns,
+        libc::SYS_unshare,
+        libc::SYS_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_bpf,
+        libc::SYS_io_uring_setup,
+    ];
+    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = refused.iter().map(|nr| (*nr, Vec::new())).collect();
+    let internal = |error: seccompiler::BackendError| Error::new(ErrorKind::Unsupported, error.to_string());
+    let arch = std::env::consts::ARCH.try_into().map_err(internal)?;
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), arch)
+        .and_then(BpfProgram::try_from)
+        .map_err(internal)
+}
+
+/// Reads the child's frames: progress as it comes, and the result's bytes; `None` when the child died without one.
+fn receive(results: OwnedFd, progress: &mut dyn FnMut(u64)) -> Result<Option<Vec<u8>>> {
+    let mut results = std::fs::File::from(results);
+    let mut kind = [0u8; 1];
+    loop {
+        if results.read(&mut kind)? == 0 {
+            return Ok(None);
+        }
+        if kind[0] == b'R' {
+            let mut bytes = Vec::new();
+            results.read_to_end(&mut bytes)?;
+            return Ok(Some(bytes));
+        }
+        let mut done = [0u8; 8];
+        results.read_exact(&mut done)?;
+        progress(u64::from_le_bytes(done));
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let outcome: std::result::Result<T, ErrorParts> = serde_json::from_slice(bytes)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the storage helper's answer is damaged: {error}")))?;
+    outcome.map_err(Error::from_parts)
+}

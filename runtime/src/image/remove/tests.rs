@@ -1,0 +1,198 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+use crate::file;
+use crate::image::store::tests::{add_image, add_layer, open, scratch};
+
+const FORCE: Options = Options { force: true, no_prune: false };
+const PLAIN: Options = Options { force: false, no_prune: false };
+
+fn uses(container: &str, running: bool, image: &Digest, layers: &[Digest]) -> ContainerUse {
+    ContainerUse { id: container.repeat(64), running, image: image.clone(), layers: layers.to_vec() }
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    Ok(std::fs::remove_dir_all(path)?)
+}
+
+/// Removes, and returns the lines with ids replaced by these words.
+fn rmi(store: &Store, name: &str, options: Options, used: &[ContainerUse], words: &[(&Digest, &str)]) -> String {
+    let replace = |mut text: String| {
+        for (id, word) in words {
+            text = text.replace(id.as_str(), word).replace(id.short(), word);
+        }
+        text
+    };
+    match remove_image(store, name, options, &|| Ok(used.to_vec())) {
+        Ok(lines) => replace(lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(error) => replace(format!("{:?}: {error}", error.kind())),
+    }
+}
+
+#[test]
+fn the_last_name_takes_the_image_and_its_unnamed_parents_along() {
+    let dir = scratch();
+    let store = open(&dir);
+    let base = add_image(&store, &["a"], 1, None, &["base"]);
+    let middle = add_image(&store, &["a", "b"], 2, Some(&base), &[]);
+    let top = add_image(&store, &["a", "b", "c"], 3, Some(&middle), &["top", "other:v1"]);
+    let chains = chain_ids(&[Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"c")]);
+    let words = [(&base, "BASE"), (&middle, "MIDDLE"), (&top, "TOP"), (&chains[1], "AB"), (&chains[2], "ABC")];
+
+    insta::assert_snapshot!(rmi(&store, "other:v1", PLAIN, &[], &words), @"Untagged: other:v1");
+    insta::assert_snapshot!(rmi(&store, "base", PLAIN, &[], &words), @"Untagged: base:latest");
+    store.tag(&base, &Reference::parse("base").unwrap()).unwrap();
+    insta::assert_snapshot!(rmi(&store, base.short(), PLAIN, &[], &words), @"Conflict: conflict: unable to delete BASE (cannot be forced) - image has dependent child images");
+    insta::assert_snapshot!(rmi(&store, "top", PLAIN, &[], &words), @r"
+    Untagged: top:latest
+    Deleted: TOP
+    Deleted: ABC
+    Deleted: MIDDLE
+    Deleted: AB
+    ");
+    insta::assert_snapshot!(rmi(&store, "top", PLAIN, &[], &words), @"NotFound: No such image: top:latest");
+    assert_eq!(store.image_ids().unwrap(), [base]);
+}
+
+#[test]
+fn no_prune_keeps_parents() {
+    let dir = scratch();
+    let store = open(&dir);
+    let base = add_image(&store, &["a"], 1, None, &[]);
+    add_image(&store, &["a", "b"], 2, Some(&base), &["top"]);
+    rmi(&store, "top", Options { no_prune: true, ..PLAIN }, &[], &[]);
+    assert_eq!(store.image_ids().unwrap(), [base]);
+}
+
+#[test]
+fn several_names_need_force_when_the_id_is_given() {
+    let dir = scratch();
+    let store = open(&dir);
+    let id = add_image(&store, &["a"], 1, None, &["x", "reg.io/y"]);
+    let words = [(&id, "ID"), (&Digest::of(b"a"), "A")];
+    insta::assert_snapshot!(rmi(&store, id.short(), PLAIN, &[], &words), @"Conflict: conflict: unable to delete ID (must be forced) - image is referenced in multiple repositories");
+    insta::assert_snapshot!(rmi(&store, id.short(), FORCE, &[], &words), @r"
+    Untagged: x:latest
+    Untagged: reg.io/y:latest
+    Deleted: ID
+    Deleted: A
+    ");
+    assert!(file::list_dir(&store.root().refs()).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_container_uses_stays() {
+    let dir = scratch();
+    let store = open(&dir);
+    let id = add_image(&store, &["a"], 1, None, &["x"]);
+    let words = [(&id, "ID")];
+    let running = [uses("1", true, &id, &[])];
+    let stopped = [uses("2", false, &id, &[])];
+    insta::assert_snapshot!(rmi(&store, "x", PLAIN, &running, &words), @r#"Conflict: conflict: unable to remove repository reference "x" (must force) - container 111111111111 is using its referenced image ID"#);
+    insta::assert_snapshot!(rmi(&store, "x", PLAIN, &stopped, &words), @r#"Conflict: conflict: unable to remove repository reference "x" (must force) - container 222222222222 is using its referenced image ID"#);
+    insta::assert_snapshot!(rmi(&store, id.hex(), PLAIN, &stopped, &words), @"Conflict: conflict: unable to delete ID (must be forced) - image is being used by stopped container 222222222222");
+    insta::assert_snapshot!(rmi(&store, id.hex(), FORCE, &running, &words), @"Conflict: conflict: unable to delete ID (cannot be forced) - image is being used by running container 111111111111");
+    // One of two names goes without force.
+    store.tag(&id, &Reference::parse("y").unwrap()).unwrap();
+    insta::assert_snapshot!(rmi(&store, "y", PLAIN, &running, &words), @"Untagged: y:latest");
+    // The last one with it; the image stays.
+    insta::assert_snapshot!(rmi(&store, "x", FORCE, &running, &words), @"Untagged: x:latest");
+    store.tag(&id, &Reference::parse("x").unwrap()).unwrap();
+    insta::assert_snapshot!(rmi(&store, id.hex(), FORCE, &stopped, &words), @"Untagged: x:latest");
+    insta::assert_snapshot!(rmi(&store, id.hex(), FORCE, &stopped, &words), @"Conflict: conflict: unable to delete ID (cannot be forced) - image is being used by stopped container 222222222222");
+    assert_eq!(store.image_ids().unwrap(), [id]);
+}
+
+#[test]
+fn layers_of_other_images_and_containers_are_not_reported() {
+    let dir = scratch();
+    let store = open(&dir);
+    let id = add_image(&store, &["a", "b", "c"], 1, None, &["x"]);
+    add_image(&store, &["a"], 2, None, &["y"]);
+    let chain = chain_ids(&[Digest::of(b"a"), Digest::of(b"b"), Digest::of(b"c")]);
+    // A container of another image that has layer b on its stack.
+    let used = [uses("3", false, &Digest::of(b"other"), &[Digest::of(b"b")])];
+    insta::assert_snapshot!(rmi(&store, "x", PLAIN, &used, &[(&id, "ID"), (&chain[2], "ABC")]), @r"
+    Untagged: x:latest
+    Deleted: ID
+    Deleted: ABC
+    ");
+}
+
+#[test]
+fn collection_takes_what_nothing_needs_and_nothing_else() {
+    let dir = scratch();
+    let store = open(&dir);
+    let id = add_image(&store, &["a"], 1, None, &[]);
+    let (kept, garbage) = (add_layer(&store, "used"), add_layer(&store, "garbage"));
+    let blob = store.publish_blob(b"garbage").unwrap();
+    let container_image = store.publish_blob(b"container's image").unwrap();
+    std::fs::write(store.root().images().join(".tmp-1"), "").unwrap();
+    std::fs::create_dir(store.root().layers().join("not-a-layer")).unwrap();
+    let used = || Ok(vec![uses("1", false, &container_image, std::slice::from_ref(&kept))]);
+
+    let held = store.lock_shared().unwrap();
+    assert_eq!(collect(&store, &used, &mut remove_tree).unwrap(), None);
+    assert!(store.layer_exists(&garbage).unwrap());
+    drop(held);
+    let collected = collect(&store, &used, &mut remove_tree).unwrap().unwrap();
+    assert_eq!(collected, Collected { layers: vec![garbage], blobs: vec![blob] });
+    let layers: BTreeSet<String> = file::list_dir(&store.root().layers()).unwrap().into_iter().collect();
+    let expected = [Digest::of(b"a").hex().to_owned(), kept.hex().to_owned(), "not-a-layer".to_owned()];
+    assert_eq!(layers, expected.into());
+    assert!(file::list_dir(&store.root().staging()).unwrap().is_empty());
+    assert_eq!(store.image_ids().unwrap(), [id]);
+    assert_eq!(file::list_dir(&store.root().images()).unwrap().len(), 1);
+}
+
+#[test]
+fn collection_stops_where_claims_are_unknown() {
+    let dir = scratch();
+    let store = open(&dir);
+    let garbage = add_layer(&store, "garbage");
+    let unknown = || Err(Error::new(ErrorKind::Corrupt, "record is damaged"));
+    assert_eq!(collect(&store, &unknown, &mut remove_tree).unwrap_err().kind(), ErrorKind::Corrupt);
+    std::fs::write(store.root().image(&Digest::of(b"x")), "").unwrap();
+    assert_eq!(collect(&store, &|| Ok(Vec::new()), &mut remove_tree).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(store.layer_exists(&garbage).unwrap());
+}
+
+#[test]
+fn a_collection_cut_short_is_finished_by_the_sweep() {
+    let dir = scratch();
+    let store = open(&dir);
+    add_layer(&store, "garbage");
+    let mut killed = |_: &Path| Err(Error::new(ErrorKind::Io, "killed"));
+    assert!(collect(&store, &|| Ok(Vec::new()), &mut killed).is_err());
+    assert!(file::list_dir(&store.root().layers()).unwrap().is_empty());
+    file::Staging::sweep(store.root(), &mut remove_tree).unwrap();
+    assert!(file::list_dir(&store.root().staging()).unwrap().is_empty());
+}
+
+#[test]
+fn tag_and_rmi_at_once_leave_no_name_without_an_image() {
+    let dir = scratch();
+    let store = open(&dir);
+    let y = Reference::parse("y").unwrap();
+    for n in 0..25 {
+        let id = add_image(&store, &["a"], n, None, &["x"]);
+        std::thread::scope(|scope| {
+            let tagged = scope.spawn(|| store.tag(&id, &y));
+            let removed = scope.spawn(|| remove_image(&store, "x", PLAIN, &|| Ok(Vec::new())));
+            let collected = scope.spawn(|| collect(&store, &|| Ok(Vec::new()), &mut remove_tree));
+            removed.join().unwrap().unwrap();
+            collected.join().unwrap().unwrap();
+            match tagged.join().unwrap() {
+                Ok(()) => {
+                    let image = store.resolve("y").unwrap();
+                    assert_eq!(image.id, id);
+                    assert!(store.layer_exists(&image.record.layers[0]).unwrap());
+                    remove_image(&store, "y", PLAIN, &|| Ok(Vec::new())).unwrap();
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+            }
+        });
+        assert!(store.references().unwrap().is_empty() && store.images().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! All images with their names.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::{ImageRecord, RefTarget, Store};
+use crate::digest::Digest;
+use crate::error::{ErrorKind, Result};
+use crate::file;
+use crate::reference::Reference;
+
+const REF_MAX: usize = 64 << 10;
+/// Deeper than any name of 255 characters.
+const DEPTH_MAX: usize = 130;
+
+/// An image and the names that point to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// What the store knows about it.
+    pub record: ImageRecord,
+    /// Its names, sorted.
+    pub references: Vec<Reference>,
+}
+
+impl Store {
+    /// All images, newest first. Names that point nowhere are left out.
+    pub fn images(&self) -> Result<Vec<Listed>> {
+        let (listed, consistent) = self.list_once()?;
+        // Something was removed or published between two reads: the second look is another moment's truth.
+        if consistent { Ok(listed) } else { Ok(self.list_once()?.0) }
+    }
+
+    /// Every name and what it points to, sorted.
+    pub fn references(&self) -> Result<Vec<(Reference, RefTarget)>> {
+        Ok(self.references_once()?.0)
+    }
+
+    fn list_once(&self) -> Result<(Vec<Listed>, bool)> {
+        let (references, mut consistent) = self.references_once()?;
+        let mut named: HashMap<Digest, Vec<Reference>> = HashMap::new();
+        for (reference, target) in references {
+            named.entry(target.image).or_default().push(reference);
+        }
+        let mut images = Vec::new();
+        for id in self.image_ids()? {
+            match self.image_record(&id) {
+                Ok(record) => images.push(Listed { record, references: named.remove(&id).unwrap_or_default() }),
+                Err(error) if error.kind() == ErrorKind::NotFound => consistent = false,
+                Err(error) => return Err(error),
+            }
+        }
+        images.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
+        Ok((images, consistent && named.is_empty()))
+    }
+
+    fn references_once(&self) -> Result<(Vec<(Reference, RefTarget)>, bool)> {
+        let mut found = Vec::new();
+        let mut consistent = true;
+        walk(&self.root.refs(), "", 0, &mut |name, path| {
+            let Ok(reference) = Reference::parse(name) else {
+                return Ok(());
+            };
+            match file::read_json(path, REF_MAX) {
+                Ok(target) => found.push((reference, target)),
+                Err(error) if error.kind() == ErrorKind::NotFound => consistent = false,
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })?;
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok((found, consistent))
+    }
+}
+
+/// Calls `each` with every `registry/repository:tag` below a directory and the file's path.
+fn walk(dir: &Path, prefix: &str, depth: usize, each: &mut dyn FnMut(&str, &Path) -> Result<()>) -> Result<()> {
+    for name in file::list_dir(dir)? {
+        let path = dir.join(&name);
+        if name.starts_with(':') {
+            each(&format!("{prefix}{name}"), &path)?;
+        } else if depth < DEPTH_MAX && !file::is_temporary(name.as_bytes()) {
+            let slash = if prefix.is_empty() { "" } else { "/" };
+            walk(&path, &format!("{prefix}{slash}{name}"), depth + 1, each)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Init: the first process of a container. It applies the plan, then becomes the entrypoint.
+//!
+//! Forked by the monitor as PID 1 of the inner PID namespace, uid 0 with all capabilities in the container's user
+//! namespace, single-threaded. It executes lrun's binary again from a protected clone ([`super::reexec`]) before it does
+//! anything, and so starts with nothing of the monitor's memory. Descriptors it is passed: [`fds`]. It closes all else.
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::channel::Supervised;
+use super::plan::Plan;
+use super::{device, mounts, process, reexec, rootfs, terminal};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys;
+
+/// The stage's name, its `argv[0]`.
+pub const STAGE: &std::ffi::CStr = c"lrun-init";
+
+/// The numbers of the descriptors that init is passed, above the standard streams.
+pub mod fds {
+    /// The plan, JSON.
+    pub const PLAN: i32 = 3;
+    /// The channel to the monitor.
+    pub const CHANNEL: i32 = 4;
+    /// The store's directory.
+    pub const STORE: i32 = 5;
+    /// The first number that is closed.
+    pub const END: i32 = 6;
+}
+
+/// In the forked child: executes the init stage with these descriptors; returns only the failure.
+///
+/// `streams` become 0, 1 and 2. The child's close-on-exec descriptors, the container's lock among them, end here.
+pub fn execute(
+    plan: BorrowedFd<'_>,
+    channel: &Supervised,
+    store: BorrowedFd<'_>,
+    streams: [BorrowedFd<'_>; 3],
+) -> Error {
+    let attempt = || -> Result<std::convert::Infallible> {
+        let binary = reexec::protected_self()?;
+        // High copies first, so that no placement overwrites a source that is still needed.
+        let sources = [streams[0], streams[1], streams[2], plan, channel.as_fd(), store];
+        let mut high = Vec::with_capacity(sources.len() + 1);
+        for source in sources.into_iter().chain([binary.as_fd()]) {
+            high.push(rustix::io::fcntl_dupfd_cloexec(source, 32)?);
+        }
+        drop(binary);
+        let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
+        for (number, source) in high.iter().enumerate() {
+            sys::fd::place(source.as_fd(), number as i32)?;
+        }
+        sys::fd::cloexec_from(fds::END)?;
+        reexec::execute(&binary, STAGE)
+    };
+    match attempt() {
+        Ok(never) => match never {},
+        Err(error) => error.context("start the container's init"),
+    }
+}
+
+/// The init stage's whole life. Never returns: it becomes the entrypoint, or reports why not and exits.
+pub fn main() -> ! {
+    let Ok(channel) = sys::fd::take(fds::CHANNEL) else { sys::process::exit_now(125) };
+    let channel = Supervised::from_fd(channel);
+    let error = match run(&channel) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    channel.failed(&error);
+    sys::process::exit_now(process::exit_code(&error))
+}
+
+fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
+    let plan = read_plan(sys::fd::take(fds::PLAN)?)?;
+    let store = sys::fd::take(fds::STORE).context(|| "take the store's descriptor")?;
+    rustix::process::umask(Mode::empty());
+    join_keyring()?;
+    if plan.cgroup_namespace {
+        sys::process::unshare(sys::process::namespace::CGROUP).context(|| "make a cgroup namespace")?;
+    }
+    let terminal = build(&plan, store)?;
+    if plan.loopback {
+        sys::net::loopback_up().context(|| "bring the loopback interface up")?;
+    }
+    name_host(&plan)?;
+    rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
+    process::start(&plan.process, plan.init, terminal, channel)
+}
+
+fn read_plan(fd: OwnedFd) -> Result<Plan> {
+    let mut bytes = Vec::new();
+    std::fs::File::from(fd).read_to_end(&mut bytes).context(|| "read the plan")?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))
+}
+
+/// A session keyring of its own, so that the caller's keys are out of reach; one shared by the user's containers where
+/// the user's quota of keys is used up; `session-keyring(7)`.
+pub(super) fn join_keyring() -> Result<()> {
+    match sys::keyring::join_session(None) {
+        Err(rustix::io::Errno::DQUOT) => sys::keyring::join_session(Some(c"lrun")),
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(()),
+        other => other,
+    }
+    .context(|| "make a session keyring")
+}
+
+/// Mounts everything and pivots into it; returns the container's terminal.
+fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
+    rustix::mount::mount_change(
+        "/",
+        rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
+    )
+    .context(|| "cut mount propagation to the host")?;
+    let root = rootfs::mount(store.as_fd(), &plan.rootfs)?;
+    let made = mounts::make_all(&plan.mounts)?;
+    let root_fd = root.as_fd();
+    mounts::attach_all(root_fd, &plan.mounts, made)?;
+    device::make_links(root_fd)?;
+    device::bind_all(root_fd, &plan.devices)?;
+    set_sysctls(root_fd, &plan.sysctls)?;
+    let terminal = match plan.process.terminal {
+        true => Some(terminal::open(root_fd, plan.process.window)?),
+        false => None,
+    };
+    if let Some(terminal) = &terminal {
+        device::bind(root_fd, terminal.slave.as_fd(), "/dev/console", false).context(|| "show /dev/console")?;
+    }
+    device::make_readonly(root_fd, &plan.readonly)?;
+    device::mask_all(root_fd, &plan.masked)?;
+    drop(store);
+    rootfs::enter(root)?;
+    Ok(terminal)
+}
+
+fn set_sysctls(root: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<()> {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    for (name, value) in sysctls {
+        let write = || -> Result<()> {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let path = format!("proc/sys/{name}");
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+            let fd = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?;
+            // Something mounted over /proc must not take the write instead.
+            if rustix::fs::fstatfs(&fd)?.f_type as u64 != PROC_SUPER_MAGIC {
+                return Err(Error::new(ErrorKind::Unsupported, "it is not in a proc file system"));
+            }
+            rustix::io::write(&fd, value.as_bytes())?;
+            Ok(())
+        };
+        write().context(|| format!("set sysctl {}", name.replace('/', ".")))?;
+    }
+    Ok(())
+}
+
+fn name_host(plan: &Plan) -> Result<()> {
+    if let Some(hostname) = &plan.hostname {
+        rustix::system::sethostname(hostname.as_bytes()).context(|| "set the host name")?;
+    }
+    if let Some(domainname) = &plan.domainname {
+        rustix::system::setdomainname(domainname.as_bytes()).context(|| "set the domain name")?;
+    }
+    Ok(())
+}

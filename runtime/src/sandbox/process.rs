@@ -1,0 +1,256 @@
+//! The last steps of a process on its way into the entrypoint: ids, limits, capabilities, filter, exec.
+//!
+//! Shared by init and by processes that join a running container, so that both are confined alike. Runs inside the
+//! container's root, as uid 0 of its user namespace with all capabilities, single-threaded.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
+
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use super::caps::CapPlan;
+use super::channel::Supervised;
+use super::plan::Process;
+use super::seccomp::Filter;
+use super::terminal::{self, Terminal};
+use super::user::{self, Ids};
+use super::{caps, reaper};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys;
+
+/// The exit code that docker gives for this failure to start: 126 not executable, 127 not found, 125 anything else.
+pub fn exit_code(error: &Error) -> i32 {
+    match error.kind() {
+        ErrorKind::NotExecutable => 126,
+        ErrorKind::CommandNotFound => 127,
+        _ => 125,
+    }
+}
+
+/// Prepares everything, reports ready, waits for the go, and executes. With `init`, PID 1 stays and the entrypoint is its
+/// child.
+pub fn start(
+    process: &Process,
+    init: bool,
+    terminal: Option<Terminal>,
+    channel: &Supervised,
+) -> Result<std::convert::Infallible> {
+    let ids = user::resolve(&process.user, &process.groups)?;
+    let environment = environment(process, &ids)?;
+    let args = c_strings(&process.args, "an argument")?;
+    match &terminal {
+        Some(terminal) => terminal::adopt(terminal)?,
+        None => {
+            rustix::process::setsid().context(|| "start a session")?;
+        }
+    }
+    own_streams(process, &ids, terminal.is_some());
+    set_limits(process)?;
+    make_cwd(process, &ids)?;
+    channel.ready(terminal.as_ref().map(|t| t.master.as_fd()))?;
+    drop(terminal);
+    become_user(process, &ids)?;
+    enter_cwd(&process.cwd)?;
+    sys::fd::cloexec_from(3)?;
+    confine(process, &ids)?;
+    sys::signal::reset_all();
+    if init && let Some(code) = reaper::supervise()? {
+        sys::process::exit_now(code);
+    }
+    Err(execute(&process.args[0], &args, &environment, &ids))
+}
+
+/// `HOME` comes from the container's passwd unless the image or the user set it.
+fn environment(process: &Process, ids: &Ids) -> Result<Vec<CString>> {
+    let mut environment = c_strings(&process.env, "an environment variable")?;
+    if !process.env.iter().any(|entry| entry.starts_with("HOME=")) {
+        environment.extend(c_strings(&[format!("HOME={}", ids.home)], "the home directory")?);
+    }
+    Ok(environment)
+}
+
+fn c_strings(texts: &[String], what: &str) -> Result<Vec<CString>> {
+    let nul = |_| Error::new(ErrorKind::Invalid, format!("{what} contains a NUL byte"));
+    texts.iter().map(|text| CString::new(text.as_str()).map_err(nul)).collect()
+}
+
+/// The streams belong to the container's user, so that `/dev/stdout` can be opened under another user, too.
+fn own_streams(process: &Process, ids: &Ids, terminal: bool) {
+    if process.single || ids.uid == 0 {
+        return;
+    }
+    let (stdin, stdout, stderr) = (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
+    for fd in [stdin, stdout, stderr] {
+        // Best effort: a stream may be a file of the host's that the container must not own.
+        let Ok(stat) = rustix::fs::fstat(fd) else { continue };
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        if kind == rustix::fs::FileType::Fifo || (terminal && kind == rustix::fs::FileType::CharacterDevice) {
+            let _ = rustix::fs::fchown(fd, Some(Uid::from_raw(ids.uid)), None);
+        }
+    }
+}
+
+fn set_limits(process: &Process) -> Result<()> {
+    for (number, soft, hard) in &process.rlimits {
+        let limit = |value: u64| (value != u64::MAX).then_some(value);
+        let wanted = Rlimit { current: limit(*soft), maximum: limit(*hard) };
+        let resource = resource(*number)?;
+        rustix::process::setrlimit(resource, wanted).context(|| format!("set limit {resource:?}"))?;
+    }
+    if let Some(adjustment) = process.oom_score_adj {
+        std::fs::write("/proc/self/oom_score_adj", adjustment.to_string()).context(|| "set oom_score_adj")?;
+    }
+    Ok(())
+}
+
+/// `getrlimit(2)`'s numbers.
+fn resource(number: u32) -> Result<Resource> {
+    const ALL: [(libc::__rlimit_resource_t, Resource); 16] = [
+        (libc::RLIMIT_CPU, Resource::Cpu),
+        (libc::RLIMIT_FSIZE, Resource::Fsize),
+        (libc::RLIMIT_DATA, Resource::Data),
+        (libc::RLIMIT_STACK, Resource::Stack),
+        (libc::RLIMIT_CORE, Resource::Core),
+        (libc::RLIMIT_RSS, Resource::Rss),
+        (libc::RLIMIT_NPROC, Resource::Nproc),
+        (libc::RLIMIT_NOFILE, Resource::Nofile),
+        (libc::RLIMIT_MEMLOCK, Resource::Memlock),
+        (libc::RLIMIT_AS, Resource::As),
+        (libc::RLIMIT_LOCKS, Resource::Locks),
+        (libc::RLIMIT_SIGPENDING, Resource::Sigpending),
+        (libc::RLIMIT_MSGQUEUE, Resource::Msgqueue),
+        (libc::RLIMIT_NICE, Resource::Nice),
+        (libc::RLIMIT_RTPRIO, Resource::Rtprio),
+        (libc::RLIMIT_RTTIME, Resource::Rttime),
+    ];
+    let found = ALL.into_iter().find(|(n, _)| *n == number);
+    found.map(|(_, r)| r).ok_or_else(|| Error::new(ErrorKind::Invalid, format!("unknown resource limit {number}")))
+}
+
+fn make_cwd(process: &Process, ids: &Ids) -> Result<()> {
+    if !process.create_cwd || rustix::fs::access(&process.cwd, rustix::fs::Access::EXISTS).is_ok() {
+        return Ok(());
+    }
+    let root = rustix::fs::open(
+        "/",
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let made = super::rootfs::open_or_make(root.as_fd(), &process.cwd, true, true)
+        .context(|| format!("make the working directory {}", process.cwd))?;
+    let owner = (!process.single && ids.uid != 0).then_some(());
+    if owner.is_some() && super::rootfs::is_directory(made.as_fd())? {
+        rustix::fs::chown(&process.cwd, Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)))
+            .context(|| format!("own the working directory {}", process.cwd))?;
+    }
+    Ok(())
+}
+
+/// Takes the user's ids. Permitted capabilities survive it, for the filter that is loaded next.
+fn become_user(process: &Process, ids: &Ids) -> Result<()> {
+    if process.single {
+        if ids.uid != 0 || ids.gid != 0 {
+            nest(ids)?;
+        }
+        caps::apply::before_setid(&sets(process, ids))?;
+        return Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?);
+    }
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    caps::apply::before_setid(&sets(process, ids))?;
+    let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|gid| nix::unistd::Gid::from_raw(*gid)).collect();
+    let outside = |what: &str, id: u32| {
+        format!("take {what} {id}: it may be outside the ids that this user can map; see `lrun info`")
+    };
+    nix::unistd::setgroups(&groups).context(|| "set supplementary groups")?;
+    let gid = nix::unistd::Gid::from_raw(ids.gid);
+    nix::unistd::setresgid(gid, gid, gid).context(|| outside("group id", ids.gid))?;
+    let uid = nix::unistd::Uid::from_raw(ids.uid);
+    nix::unistd::setresuid(uid, uid, uid).context(|| outside("user id", ids.uid))?;
+    Ok(())
+}
+
+/// With one id to give: a user namespace inside, in which that id has the number asked for.
+fn nest(ids: &Ids) -> Result<()> {
+    // Else the files of /proc/self would belong to nobody that this process can be.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    sys::process::unshare(sys::process::namespace::USER).context(|| "make a user namespace for the user")?;
+    let write = |file: &str, text: String| {
+        std::fs::write(format!("/proc/self/{file}"), text).context(|| format!("write {file}"))
+    };
+    write("uid_map", format!("{} 0 1", ids.uid))?;
+    write("setgroups", "deny".into())?;
+    write("gid_map", format!("{} 0 1", ids.gid))
+}
+
+fn enter_cwd(cwd: &str) -> Result<()> {
+    rustix::process::chdir(cwd).context(|| format!("chdir to the working directory {cwd}"))?;
+    let now = rustix::process::getcwd(Vec::new()).context(|| format!("verify the working directory {cwd}"))?;
+    // The kernel says "(unreachable)" of a directory outside the root.
+    if !now.as_bytes().starts_with(b"/") {
+        return Err(Error::new(ErrorKind::Permission, format!("the working directory {cwd} is outside the container")));
+    }
+    Ok(())
+}
+
+fn confine(process: &Process, ids: &Ids) -> Result<()> {
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+    }
+    caps::apply::regain()?;
+    // Another user than root gets the kernel's own answers: it could not do what root may.
+    let filter = Filter { rules: process.filter.clone(), emulate_root: process.single && ids.uid == 0 };
+    filter.load().context(|| "load the system call filter")?;
+    caps::apply::after_setid(&sets(process, ids)).context(|| "set capabilities")
+}
+
+/// Root has all that the container has; another user only what was added by name, ambient, so that it lasts.
+fn sets(process: &Process, ids: &Ids) -> CapPlan {
+    let (all, added) = (process.capabilities, process.added & process.capabilities);
+    match ids.uid {
+        0 => CapPlan { bounding: all, permitted: all, effective: all, ..CapPlan::default() },
+        _ => CapPlan { bounding: all, permitted: added, effective: added, inheritable: added, ambient: added },
+    }
+}
+
+/// Looks the program up in the container's `PATH` as the shell does, and executes it. Returns why that failed.
+fn execute(program: &str, args: &[CString], environment: &[CString], _ids: &Ids) -> Error {
+    let failure = |errno: nix::errno::Errno| {
+        let kind = match errno {
+            nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => ErrorKind::CommandNotFound,
+            _ => ErrorKind::NotExecutable,
+        };
+        Error::from(errno).with_kind(kind).context(format!("exec \"{program}\""))
+    };
+    if program.is_empty() || program.contains('/') {
+        let Err(errno) = try_exec(program, args, environment);
+        return failure(errno);
+    }
+    let path = environment.iter().find_map(|entry| entry.to_str().ok()?.strip_prefix("PATH=")).unwrap_or("");
+    let mut denied = None;
+    for directory in path.split(':') {
+        let directory = if directory.is_empty() { "." } else { directory };
+        let Err(errno) = try_exec(&format!("{directory}/{program}"), args, environment);
+        match errno {
+            nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => {}
+            nix::errno::Errno::EACCES => denied = Some(errno),
+            _ => return failure(errno),
+        }
+    }
+    match denied {
+        Some(errno) => failure(errno),
+        None => {
+            Error::new(ErrorKind::CommandNotFound, format!("exec \"{program}\": executable file not found in $PATH"))
+        }
+    }
+}
+
+fn try_exec(
+    path: &str,
+    args: &[CString],
+    environment: &[CString],
+) -> std::result::Result<std::convert::Infallible, nix::errno::Errno> {
+    let path = CString::new(path).map_err(|_| nix::errno::Errno::EINVAL)?;
+    let path: &CStr = &path;
+    nix::unistd::execve(path, args, environment)
+}

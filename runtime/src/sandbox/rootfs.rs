@@ -1,0 +1,178 @@
+//! The container's root: an overlay of the image's layers and the read-write layer, and the way into it.
+//!
+//! Runs in init, as uid 0 of the container's user namespace, in its own mount namespace, with the host's files in view
+//! until [`enter`].
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::plan::Rootfs;
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// The kernel's limit of lower layers (`OVL_MAX_STACK`).
+pub const MOST_LOWERS: usize = 500;
+
+/// Mounts the root file system and returns its root. The current directory becomes the store.
+pub fn mount(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
+    rustix::process::fchdir(store).context(|| "enter the store")?;
+    let Rootfs::Overlay { lowers, upper, work, volatile, seed, readonly } = rootfs;
+    if let Some(seed) = seed {
+        copy_root_attributes(seed, upper).context(|| "prepare the read-write layer")?;
+    }
+    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+        .context(|| "open overlayfs")
+        .hint(|| "the kernel needs overlayfs: try `modprobe overlay` as root")?;
+    let configured = configure(overlay.as_fd(), lowers, upper, work, *volatile);
+    if let Err(errno) = configured {
+        return Err(explain(overlay, errno, lowers.len()));
+    }
+    let attributes = if *readonly { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
+    let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context(|| "mount the layers")?;
+    // Any directory serves as the place where the root is attached until it is pivoted to; this namespace is ours alone.
+    rustix::mount::move_mount(root.as_fd(), "", store, "", both_empty()).context(|| "attach the root file system")?;
+    Ok(root)
+}
+
+fn both_empty() -> MoveMountFlags {
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
+}
+
+fn configure(
+    overlay: BorrowedFd<'_>,
+    lowers: &[String],
+    upper: &str,
+    work: &str,
+    volatile: bool,
+) -> std::result::Result<(), Errno> {
+    for (n, lower) in lowers.iter().enumerate() {
+        match fsconfig_set_string(overlay, "lowerdir+", lower.as_str()) {
+            // Before Linux 6.5 there is one string for all.
+            Err(Errno::INVAL) if n == 0 => {
+                fsconfig_set_string(overlay, "lowerdir", lowers.join(":").as_str())?;
+                break;
+            }
+            other => other?,
+        }
+    }
+    fsconfig_set_string(overlay, "upperdir", upper)?;
+    fsconfig_set_string(overlay, "workdir", work)?;
+    fsconfig_set_flag(overlay, "userxattr")?;
+    if volatile {
+        fsconfig_set_flag(overlay, "volatile")?;
+    }
+    fsconfig_create(overlay)
+}
+
+/// The kernel's own words about a refused overlay stand in the file system context's log.
+fn explain(overlay: OwnedFd, errno: Errno, layers: usize) -> Error {
+    let mut log = [0u8; 512];
+    let mut file = std::fs::File::from(overlay);
+    let said = file.read(&mut log).map(|n| String::from_utf8_lossy(&log[..n]).trim().to_owned()).unwrap_or_default();
+    let error = Error::from(errno).context("mount the layers");
+    let error = if said.is_empty() { error } else { error.context(format!("overlayfs says \"{said}\"")) };
+    if layers > MOST_LOWERS {
+        return error.hint("an image can have 498 layers: merge some with `lrun commit --squash`");
+    }
+    error.hint("`lrun info` shows whether the store's file system can hold an overlay; $LRUN_ROOT moves the store")
+}
+
+fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// The upper directory is what the container sees as `/`: it starts as a copy of the topmost lower root's attributes.
+fn copy_root_attributes(from: &str, to: &str) -> Result<()> {
+    let (from, to) = (open_directory(from)?, open_directory(to)?);
+    let stat = rustix::fs::fstat(&from)?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+    rustix::fs::fchown(&to, Some(uid), Some(gid))?;
+    rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    copy_xattrs(from.as_fd(), to.as_fd())?;
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+    };
+    rustix::fs::futimens(&to, &times)?;
+    Ok(())
+}
+
+fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+    let mut names = vec![0u8; 4096];
+    let length = match rustix::fs::flistxattr(from, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty() && !n.starts_with(b"user.overlay.")) {
+        let mut value = vec![0u8; 65536];
+        let size = rustix::fs::fgetxattr(from, name, &mut value[..])?;
+        rustix::fs::fsetxattr(to, name, &value[..size], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Resolves `path` inside `root` as the container would, never leaving it. The last component is not followed unless
+/// `follow`.
+pub fn open_in(root: BorrowedFd<'_>, path: &str, follow: bool) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Whether the entry that `fd` refers to is a directory.
+pub fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
+    let stat = rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH)?;
+    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
+}
+
+/// Opens `path` inside `root`, making it and the directories above it where they are missing: an empty file, or a
+/// directory. Mode 0755 and 0644, owner 0.
+pub fn open_or_make(root: BorrowedFd<'_>, path: &str, directory: bool, follow: bool) -> Result<OwnedFd> {
+    match open_in(root, path, follow) {
+        Err(Errno::NOENT) => {}
+        other => return other.context(|| format!("open {path} in the container")),
+    }
+    let mut parent = open_in(root, "/", true)?;
+    let components: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
+    let mut so_far = String::new();
+    for (n, component) in components.iter().enumerate() {
+        if *component == ".." {
+            return Err(Error::new(ErrorKind::Invalid, format!("{path} has a `..` where it does not exist")));
+        }
+        so_far = format!("{so_far}/{component}");
+        let last = n + 1 == components.len();
+        let opened = open_in(root, &so_far, follow || !last);
+        parent = match opened {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => {
+                make(parent.as_fd(), component, !last || directory).context(|| format!("make {so_far}"))?;
+                open_in(root, &so_far, follow || !last).context(|| format!("open {so_far}"))?
+            }
+            Err(errno) => return Err(Error::from(errno).context(format!("open {so_far} in the container"))),
+        };
+    }
+    Ok(parent)
+}
+
+fn make(parent: BorrowedFd<'_>, name: &str, directory: bool) -> rustix::io::Result<()> {
+    if directory {
+        return rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755));
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+}
+
+/// Makes `root` the root of the mount namespace and lets go of everything else.
+pub fn enter(root: OwnedFd) -> Result<()> {
+    rustix::process::fchdir(&root).context(|| "enter the root file system")?;
+    rustix::process::pivot_root(".", ".").context(|| "pivot into the root file system")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;
+    rustix::process::chdir("/").context(|| "enter the root file system")?;
+    Ok(())
+}

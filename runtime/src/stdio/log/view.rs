@@ -1,0 +1,278 @@
+//! What `logs` shows of a log: lines, a part of them, with times, and what is yet to come.
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use super::reader::{Item, LogFile, LogReader, Step};
+use super::{BLOCK, Dropped, Kind, Stream};
+use crate::error::Result;
+
+/// How long `follow` waits before it asks again whether the container lives.
+const LIVENESS_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Which part of a log to show, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Each line begins with its time: when its first byte came, RFC 3339 in UTC with nine digits, and a space.
+    pub timestamps: bool,
+    /// Only the last so many lines of both streams together; a line without an end is one, too.
+    pub tail: Option<u64>,
+    /// Only lines that began at this time (Unix ns) or later.
+    pub since: Option<u64>,
+    /// Only lines that began at this time (Unix ns) or earlier.
+    pub until: Option<u64>,
+    /// Stay, and show what comes until the container ends.
+    pub follow: bool,
+}
+
+/// Output that a log had and has no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// So many bytes were rotated away before what is shown next.
+    Rotated(u64),
+    /// So many bytes were found damaged before what is shown next.
+    Damaged(u64),
+    /// From this time (Unix ns) on the disk was full.
+    DiskFull(u64, Dropped),
+}
+
+/// Shows the log of the container whose directory this is: its stdout on `out`, its stderr on `err`, and what is
+/// missing to `notice`.
+///
+/// With `follow`, `alive` says whether somebody still writes (the container's lock is held); everything written before
+/// it says no is shown. A broken pipe of `out` or `err` is an error with `EPIPE`.
+pub fn show(
+    dir: impl AsFd,
+    view: &View,
+    alive: &mut dyn FnMut() -> bool,
+    notice: &mut dyn FnMut(Notice),
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<()> {
+    let watch = if view.follow { watch(dir.as_fd()) } else { None };
+    let mut reader = LogReader::open(dir)?;
+    let mut printer = Printer::new(*view);
+    if let Some(lines) = view.tail {
+        printer.from = start_of_tail(&mut reader, lines)?;
+    }
+    loop {
+        let live = view.follow && alive();
+        while let Some(item) = reader.next(live)? {
+            match item {
+                Item::Output(frame) => {
+                    let out: &mut dyn Write = if frame.stream == Stream::Stdout { &mut *out } else { &mut *err };
+                    printer.print(frame.stream, frame.time, frame.position, frame.data, out)?;
+                }
+                Item::Dropped(time, dropped) if printer.in_time(time) => notice(Notice::DiskFull(time, dropped)),
+                Item::Missing { bytes, damaged: true } => notice(Notice::Damaged(bytes)),
+                Item::Missing { bytes, damaged: false } => notice(Notice::Rotated(bytes)),
+                Item::Dropped(..) => {}
+            }
+            if printer.done {
+                break;
+            }
+        }
+        out.flush()?;
+        err.flush()?;
+        if !live || printer.done || view.until.is_some_and(|until| until < unix_now()) {
+            return Ok(());
+        }
+        wait(watch.as_ref());
+    }
+}
+
+/// An inotify descriptor for everything that happens in the directory; `None` where the user has no more of them.
+fn watch(dir: impl AsFd) -> Option<OwnedFd> {
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok()?;
+    let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&inotify, format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()), flags).ok()?;
+    Some(inotify)
+}
+
+/// Until something was written or it is time to ask for the container again.
+fn wait(watch: Option<&OwnedFd>) {
+    let mut fds: Vec<PollFd<'_>> = watch.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    // An interrupted wait is a short one.
+    let _ = rustix::event::poll(&mut fds, Some(&LIVENESS_CHECK));
+    if let Some(watch) = watch {
+        let mut events = [0; 4096];
+        while matches!(rustix::io::read(watch, &mut events), Ok(read) if read > 0) {}
+    }
+}
+
+fn unix_now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Where a stream stands between frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// The next byte begins a line.
+    Start,
+    Shown,
+    Hidden,
+}
+
+#[derive(Debug)]
+struct Printer {
+    view: View,
+    /// A stream's output before this position is not shown.
+    from: [u64; 2],
+    line: [Line; 2],
+    /// Everything before `until` has been shown.
+    done: bool,
+}
+
+impl Printer {
+    fn new(view: View) -> Self {
+        Self { view, from: [0; 2], line: [Line::Start; 2], done: false }
+    }
+
+    fn in_time(&self, time: u64) -> bool {
+        self.view.since.is_none_or(|since| time >= since) && self.view.until.is_none_or(|until| time <= until)
+    }
+
+    fn print(&mut self, stream: Stream, time: u64, position: u64, data: &[u8], out: &mut dyn Write) -> Result<()> {
+        let index = stream.index();
+        let skip = self.from[index].saturating_sub(position).min(data.len() as u64);
+        let data = &data[skip as usize..];
+        if !self.view.timestamps && self.view.since.is_none() && self.view.until.is_none() {
+            out.write_all(data)?;
+            return Ok(());
+        }
+        let in_time = self.in_time(time);
+        let mut stamp = None;
+        for part in data.split_inclusive(|byte| *byte == b'\n') {
+            if self.line[index] == Line::Start {
+                self.line[index] = if in_time { Line::Shown } else { Line::Hidden };
+                if in_time && self.view.timestamps {
+                    out.write_all(stamp.get_or_insert_with(|| format_time(time)).as_bytes())?;
+                }
+            }
+            if self.line[index] == Line::Shown {
+                out.write_all(part)?;
+            }
+            if part.ends_with(b"\n") {
+                self.line[index] = Line::Start;
+            }
+        }
+        self.done = self.view.until.is_some_and(|until| time > until) && !self.line.contains(&Line::Shown);
+        Ok(())
+    }
+}
+
+/// `2026-01-02T03:04:05.123456789Z `
+fn format_time(time: u64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    format!("{time:.9} ")
+}
+
+/// The search for the beginning of the last lines, from the end backwards.
+#[derive(Debug)]
+struct Tail {
+    /// Lines still to be found.
+    left: u64,
+    /// Whether the stream's last byte has been met.
+    met: [bool; 2],
+    /// Whether the beginning of a line that belongs to the tail is still to be found.
+    open: [bool; 2],
+    /// Where the stream's part of the tail begins.
+    from: [u64; 2],
+}
+
+impl Tail {
+    fn done(&self) -> bool {
+        self.left == 0 && self.open == [false; 2]
+    }
+
+    /// Takes a piece of output that lies before all taken so far.
+    fn take(&mut self, stream: usize, position: u64, data: &[u8]) {
+        let ends = data.last() == Some(&b'\n');
+        if !std::mem::replace(&mut self.met[stream], true) && !ends {
+            self.line_end(stream, position + data.len() as u64);
+        }
+        for (index, _) in data.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            if self.done() {
+                return;
+            }
+            self.line_end(stream, position + index as u64 + 1);
+        }
+    }
+
+    /// A line ends, and the next one of its stream begins, at this position.
+    fn line_end(&mut self, stream: usize, position: u64) {
+        if self.left > 0 {
+            self.left -= 1;
+            self.open[stream] = true;
+        } else if self.open[stream] {
+            self.open[stream] = false;
+            self.from[stream] = position;
+        }
+    }
+}
+
+/// Moves the reader to a place from which the last `lines` lines can be read, and says where each stream's part of them
+/// begins.
+fn start_of_tail(reader: &mut LogReader, lines: u64) -> Result<[u64; 2]> {
+    let files = reader.files();
+    let mut tail: Option<Tail> = None;
+    for index in (0..files.len()).rev() {
+        let mut block = files[index].last_block();
+        loop {
+            scan_block(files, index, block, lines, &mut tail)?;
+            if tail.as_ref().is_some_and(Tail::done) {
+                files.drain(..index);
+                files[0].seek(block);
+                reader.start_anywhere();
+                return Ok(tail.map_or([0; 2], |tail| tail.from));
+            }
+            if block == 0 {
+                break;
+            }
+            block -= BLOCK;
+        }
+        files[index].seek(0);
+    }
+    // Fewer lines than asked for: a stream whose line is open begins with the log.
+    Ok(tail.map_or([0; 2], |tail| std::array::from_fn(|i| if tail.open[i] { 0 } else { tail.from[i] })))
+}
+
+/// Takes the frames of one block, the last one first.
+fn scan_block(
+    files: &mut VecDeque<LogFile>,
+    index: usize,
+    block: u64,
+    lines: u64,
+    tail: &mut Option<Tail>,
+) -> Result<()> {
+    let file = &mut files[index];
+    file.seek(block);
+    let mut frames = Vec::new();
+    loop {
+        match file.step(true)? {
+            Step::Frame(frame) if frame.offset >= block + BLOCK => break,
+            Step::Frame(frame) => {
+                if let Kind::Output(stream) = frame.header.kind {
+                    frames.push((stream.index(), frame.header.position, frame.payload.to_vec()));
+                }
+            }
+            Step::Damaged(0) => {}
+            Step::Damaged(_) | Step::End => break,
+        }
+    }
+    if let Some((_, position, data)) = frames.last() {
+        let end = position + data.len() as u64;
+        let tail = tail.get_or_insert(Tail { left: lines, met: [false; 2], open: [false; 2], from: [end; 2] });
+        for (stream, position, data) in frames.iter().rev() {
+            if tail.done() {
+                break;
+            }
+            tail.take(*stream, *position, data);
+        }
+    }
+    Ok(())
+}

@@ -1,1 +1,0 @@
-//! Moves bytes between the container, its log and its clients.

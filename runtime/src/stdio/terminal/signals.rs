@@ -1,0 +1,72 @@
+//! The signals that a client takes for the length of its session.
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::error::{Context, Result};
+
+/// Those that end a process that does not expect them: with the terminal in raw mode they must pass by us.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+/// Never passed on: they are about this process itself (its child, pipe, terminal, job control, faults), or cannot be
+/// caught.
+const OWN: [Signal; 15] = [
+    Signal::SIGCHLD,
+    Signal::SIGPIPE,
+    Signal::SIGURG,
+    Signal::SIGWINCH,
+    Signal::SIGKILL,
+    Signal::SIGSTOP,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGXFSZ,
+];
+
+/// Blocks signals in this thread and receives them from a descriptor; the mask is restored when this is dropped.
+#[derive(Debug)]
+pub(super) struct Signals {
+    fd: SignalFd,
+    before: SigSet,
+    pub(super) proxy: bool,
+}
+
+impl Signals {
+    /// `proxy`: those that are passed on. `tty`: those that a terminal in raw mode needs.
+    pub(super) fn catch(proxy: bool, tty: bool) -> Result<Self> {
+        let mut set = SigSet::empty();
+        if proxy {
+            Signal::iterator().filter(|signal| !OWN.contains(signal)).for_each(|signal| set.add(signal));
+        }
+        if tty {
+            ENDING.into_iter().for_each(|signal| set.add(signal));
+            [Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGCONT].into_iter().for_each(|signal| set.add(signal));
+        }
+        let fd =
+            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context(|| "receive signals")?;
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).context(|| "block signals")?;
+        Ok(Self { fd, before, proxy })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The next signal that has come.
+    pub(super) fn next(&self) -> Option<Signal> {
+        let info = self.fd.read_signal().ok()??;
+        Signal::try_from(info.ssi_signo as i32).ok()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // Restoring a mask that was in force cannot fail.
+        let _ = self.before.thread_set_mask();
+    }
+}
