@@ -358,6 +358,7 @@ fn wrong_values_name_flag_and_value() {
         &["-u", "4294967296", "i"],
         &["-a", "tty", "i"],
         &["--log-opt", "x", "i"],
+        &["--detach-keys", "ctrl-1", "i"],
         &["--env-file", "/nonexistent/env", "i"],
         &["--security-opt", "seccomp=/nonexistent/p", "i"],
     ]
@@ -372,6 +373,7 @@ fn wrong_values_name_flag_and_value() {
     invalid argument "4294967296" for "-u, --user" flag: invalid user '4294967296': ids go from 0 to 4294967294
     invalid argument "tty" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR
     invalid argument "x" for "--log-opt" flag: invalid logging opt 'x': must be a key=value pair
+    invalid argument "ctrl-1" for "--detach-keys" flag: invalid detach keys (ctrl-1): unknown key 'ctrl-1'
     read env file /nonexistent/env: No such file or directory
     open seccomp profile (/nonexistent/p): No such file or directory
     "#);
