@@ -21,8 +21,8 @@ use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
 use crate::sandbox::caps;
 use crate::sandbox::join::memory;
-use crate::sandbox::lower::{self, Lowering, lower};
-use crate::sandbox::plan::{Plan, Rootfs};
+use crate::sandbox::lower::{self, Lowering, lower, lower_process};
+use crate::sandbox::plan::{Plan, Process, Rootfs};
 use crate::sandbox::reexec;
 use crate::sandbox::seccomp::{self, Rules};
 use crate::stdio::log::LogOptions;
@@ -245,19 +245,29 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         seed,
         readonly: options.read_only,
     };
-    let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
-    let mut plan = lower(
-        spec,
-        Lowering {
-            map: &engine.map,
-            rootfs,
-            engine_dir: &files_dir(container),
-            filter: rules(options, spec)?,
-            added,
-            init: options.init,
-        },
-    )?;
+    let files = files_dir(container);
+    let mut plan = lower(spec, rootfs, &lowering(engine, &files, options, spec)?)?;
     plan.process.groups.extend(options.groups.iter().map(ToString::to_string));
+    Ok(plan)
+}
+
+fn lowering<'a>(engine: &'a Engine, files: &'a Path, options: &RunOptions, spec: &Spec) -> Result<Lowering<'a>> {
+    let filter = rules(options, spec)?;
+    let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
+    Ok(Lowering { map: &engine.map, engine_dir: files, filter, added, init: options.init })
+}
+
+/// The plan of a process that joins a running container.
+pub fn process_plan(
+    engine: &Engine,
+    container: &Path,
+    options: &RunOptions,
+    spec: &Spec,
+    process: &oci_spec::runtime::Process,
+) -> Result<Process> {
+    let files = files_dir(container);
+    let mut plan = lower_process(process, &lowering(engine, &files, options, spec)?)?;
+    plan.groups.extend(options.groups.iter().map(ToString::to_string));
     Ok(plan)
 }
 

@@ -27,8 +27,6 @@ pub const MOST_LAYERS: usize = super::rootfs::MOST_LOWERS - 2;
 pub struct Lowering<'a> {
     /// The id mapping of the container.
     pub map: &'a IdMap,
-    /// The root file system.
-    pub rootfs: Rootfs,
     /// The directory that holds the engine's own files (hosts, hostname, resolv.conf): binds from there are the engine's.
     pub engine_dir: &'a Path,
     /// The filter, decided from the options.
@@ -40,10 +38,10 @@ pub struct Lowering<'a> {
 }
 
 /// The plan for this Spec.
-pub fn lower(spec: &Spec, lowering: Lowering<'_>) -> Result<Plan> {
+pub fn lower(spec: &Spec, rootfs: Rootfs, lowering: &Lowering<'_>) -> Result<Plan> {
     let linux = spec.linux().clone().unwrap_or_default();
     let has = |kind| linux.namespaces().iter().flatten().any(|ns| ns.typ() == kind && ns.path().is_none());
-    let mounts = spec.mounts().iter().flatten().map(|mount| lower_mount(mount, &lowering)).collect::<Result<_>>()?;
+    let mounts = spec.mounts().iter().flatten().map(|mount| lower_mount(mount, lowering)).collect::<Result<_>>()?;
     let mut devices = default_devices();
     for device in linux.devices().iter().flatten() {
         devices.push(lower_device(device)?);
@@ -59,9 +57,9 @@ pub fn lower(spec: &Spec, lowering: Lowering<'_>) -> Result<Plan> {
         masked: linux.masked_paths().clone().unwrap_or_default(),
         readonly: linux.readonly_paths().clone().unwrap_or_default(),
         sysctls: sysctls(&linux),
-        process: lower_process(required(spec.process().as_ref(), "process")?, &lowering)?,
+        process: lower_process(required(spec.process().as_ref(), "process")?, lowering)?,
         init: lowering.init,
-        rootfs: lowering.rootfs,
+        rootfs,
     })
 }
 

@@ -1,0 +1,192 @@
+//! The life of a container after its start: signals, stop, wait, removal, and what is left of a lost monitor.
+//!
+//! Runs in the CLI. A record that says "running" is true only while the container's lock is held; whoever finds it free
+//! waits until the container's first process is gone, then records that its monitor was lost.
+
+use super::alive;
+use super::engine::Engine;
+use super::names::ContainerId;
+use super::record::{Containers, Record, State, Status, Summary};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{Durability, LockState};
+use crate::stdio::attach;
+use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
+
+/// The exit code of a container whose monitor was killed.
+pub const LOST: i32 = 255;
+
+/// Milliseconds that a process may take to die after SIGKILL, or a monitor to finish its records.
+const PATIENCE: i64 = 60_000;
+
+/// The containers of a store.
+pub fn containers(engine: &Engine) -> Containers {
+    Containers::new(engine.root())
+}
+
+/// Finds a container by id, name or prefix; its record is true when this returns.
+pub fn find(engine: &Engine, text: &str) -> Result<Record> {
+    let id = containers(engine).find(text)?;
+    settle(engine, &id)
+}
+
+/// The record of a container, mended if its monitor is gone without having recorded the end.
+pub fn settle(engine: &Engine, id: &ContainerId) -> Result<Record> {
+    let all = containers(engine);
+    let record = all.read(id)?;
+    if !record.state.status.is_active() || all.probe(id)? == LockState::Held {
+        return Ok(record);
+    }
+    // Between a start's lock and its record, and between the exit's record and the unlock, others may be at it.
+    let Some(container) = all.try_lock(id)? else { return all.read(id) };
+    let record = all.read(id)?;
+    if !record.state.status.is_active() {
+        return Ok(record);
+    }
+    await_init(&record)?;
+    if record.auto_remove {
+        all.remove(container, Durability::Relaxed, &mut |path| engine.remove_tree(path))?;
+        return Err(super::record::no_such_container(id.as_str()));
+    }
+    let state = State {
+        status: Status::Exited,
+        init: None,
+        monitor_pid: None,
+        exit_code: LOST,
+        error: "monitor lost".to_owned(),
+        finished: Some(jiff::Timestamp::now()),
+        ..record.state
+    };
+    all.set_state(id, state, Durability::Flushed)
+}
+
+/// Waits until the first process is gone: the kernel kills it with the monitor, but that takes a moment.
+fn await_init(record: &Record) -> Result<()> {
+    let Some(key) = &record.state.init else { return Ok(()) };
+    let Some(pidfd) = alive::open(key)? else { return Ok(()) };
+    match alive::wait_gone(&pidfd, PATIENCE)? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short()))),
+    }
+}
+
+/// The records of all containers, newest first, each true; `--rm` leftovers are removed on the way.
+pub fn list(engine: &Engine) -> Result<(Vec<Summary>, Vec<(ContainerId, Error)>)> {
+    let all = containers(engine);
+    let listing = all.list()?;
+    let mut summaries = Vec::with_capacity(listing.summaries.len());
+    for mut summary in listing.summaries {
+        if summary.state.status.is_active() {
+            match settle(engine, &summary.id) {
+                Ok(record) => summary.state = record.state,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+        }
+        summaries.push(summary);
+    }
+    Ok((summaries, listing.damaged))
+}
+
+/// Whether a settled record says that processes of the container exist.
+pub fn is_running(record: &Record) -> bool {
+    record.state.status.is_active()
+}
+
+/// A pidfd of the container's first process; an error in docker's words when it is not running.
+pub fn init_of(record: &Record) -> Result<std::os::fd::OwnedFd> {
+    let not_running = || Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id));
+    let key = record.state.init.as_ref().filter(|_| is_running(record)).ok_or_else(not_running)?;
+    alive::open(key)?.ok_or_else(not_running)
+}
+
+/// Sends a signal to the container's first process.
+pub fn kill(record: &Record, signal: i32) -> Result<()> {
+    let init = init_of(record)?;
+    let signal = rustix::process::Signal::from_named_raw(signal)
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("no signal {signal}")));
+    match rustix::process::pidfd_send_signal(&init, signal?) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::from(errno).context(format!("signal container {}", record.id.short()))),
+    }
+}
+
+/// Stops a running container: `signal`, and SIGKILL after `timeout` seconds (negative: never). Its exit is recorded when
+/// this returns. One that is not running stays as it is.
+pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Result<()> {
+    if !is_running(record) {
+        return Ok(());
+    }
+    let Ok(init) = init_of(record) else { return await_monitor(engine, record) };
+    kill(record, signal)?;
+    let patience = if timeout < 0 { -1 } else { timeout.saturating_mul(1000) };
+    if !alive::wait_gone(&init, patience)? {
+        kill(record, libc::SIGKILL)?;
+        if !alive::wait_gone(&init, PATIENCE)? {
+            return Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short())));
+        }
+    }
+    await_monitor(engine, record)
+}
+
+/// Waits until the monitor has recorded the exit and is gone.
+pub fn await_monitor(engine: &Engine, record: &Record) -> Result<()> {
+    let all = containers(engine);
+    match all.lock(&record.id) {
+        Ok(container) => {
+            drop(container);
+            match settle(engine, &record.id) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                other => other.map(drop),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the end of a container and returns its exit code.
+pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
+    if is_running(record) {
+        let directory = crate::file::open_dir(containers(engine).paths(&record.id).path());
+        if let Ok(directory) = directory
+            && let Ok(socket) = attach::connect(&directory)
+            && let Ok(client) = Client::greet(socket, Stdio::default(), ClientOptions::default())
+            && let Outcome::Exited(code) = client.run()?
+        {
+            // What docker promises after `wait`: the state is the final one.
+            await_monitor(engine, record)?;
+            return Ok(i32::from(code));
+        }
+        await_monitor(engine, record)?;
+    }
+    let record = settle(engine, &record.id)?;
+    if record.state.status == Status::Created && record.state.started.is_none() && record.state.error.is_empty() {
+        return Ok(0);
+    }
+    Ok(record.state.exit_code)
+}
+
+/// Removes a container; a running one only with `force`, which kills it.
+pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
+    if is_running(record) {
+        if !force {
+            let message = format!(
+                "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
+                record.name
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        stop(engine, record, libc::SIGKILL, -1)?;
+    }
+    let all = containers(engine);
+    let container = match all.lock(&record.id) {
+        // Its own `--rm` was faster.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if all.read(&record.id).is_ok_and(|now| now.state.status.is_active() && now.state.started != record.state.started) {
+        return Err(Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", record.id.short())));
+    }
+    all.remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
+        .context(|| format!("remove container {}", record.id.short()))
+}
