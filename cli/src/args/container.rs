@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use lrun_runtime::container::names::ContainerName;
 use lrun_runtime::container::options::{
     self, CapabilityChanges, Dns, EnvVar, LogOptions, RunOptions, Security, Streams,
 };
