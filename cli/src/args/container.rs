@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
+use lrun_runtime::container::names::ContainerName;
 use lrun_runtime::container::options::{
     self, CapabilityChanges, Dns, EnvVar, LogOptions, RunOptions, Security, Streams,
 };
 use lrun_runtime::container::options::{Signal, env, limits, mounts, network, security, user};
 use lrun_runtime::error::Context;
+use lrun_runtime::stdio::terminal::DetachKeys;
 use lrun_runtime::{ErrorKind, Result};
 
 /// Flags of `run` and `create`.
@@ -224,7 +226,7 @@ impl ContainerFlags {
 
 impl ProcessFlags {
     fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
-        options.name = given("--name", self.name.as_ref(), options::parse_name)?;
+        options.name = given("--name", self.name.as_ref(), parse_name)?;
         options.entrypoint =
             self.entrypoint.map(|command| Some(command).filter(|c| !c.is_empty()).into_iter().collect());
         options.user = given("-u, --user", self.user.as_ref(), user::parse_user)?;
@@ -325,6 +327,19 @@ impl SecurityFlags {
         options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
         Ok(())
     }
+}
+
+/// The name without the slash that `inspect` shows.
+fn parse_name(text: &str) -> Result<String> {
+    ContainerName::parse(text).map(|name| name.as_str().to_owned())
+}
+
+/// Checks `--detach-keys`; the text is kept, to be shown and stored as typed.
+pub(super) fn detach_keys(keys: Option<String>) -> Result<Option<String>> {
+    if let Some(keys) = &keys {
+        flag("--detach-keys", keys, DetachKeys::parse)?;
+    }
+    Ok(keys)
 }
 
 /// The content of a file that a flag names.

@@ -6,7 +6,7 @@ use clap::Args;
 use lrun_runtime::container::options::{ExecOptions, env, parse_workdir, user};
 use lrun_runtime::{Error, ErrorKind, Result};
 
-use super::container::{EnvFlags, flag};
+use super::container::{EnvFlags, detach_keys, flag};
 
 /// `lrun exec`.
 #[derive(Clone, Debug, Args)]
@@ -68,7 +68,7 @@ impl ExecArgs {
             tty: self.tty,
             interactive: self.interactive,
             detach: self.detach,
-            detach_keys: self.detach_keys,
+            detach_keys: detach_keys(self.detach_keys)?,
         })
     }
 }

@@ -7,6 +7,7 @@ use lrun_runtime::container::options::{RunOptions, Streams};
 use lrun_runtime::{Error, ErrorKind, Result};
 
 use super::ContainerFlags;
+use super::container::detach_keys;
 
 /// `lrun run`.
 #[derive(Clone, Debug, Args)]
@@ -45,7 +46,7 @@ impl RunArgs {
             options.attach = Streams::default();
         }
         options.detach = self.detach;
-        options.detach_keys = self.detach_keys;
+        options.detach_keys = detach_keys(self.detach_keys)?;
         options.sig_proxy = self.sig_proxy;
         Ok(options)
     }

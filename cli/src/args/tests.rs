@@ -1,1 +1,409 @@
-//! Tests of the command line.
+//! What command lines come to.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use lrun_runtime::Result;
+use lrun_runtime::container::options::{ExecOptions, RunOptions};
+
+use super::{Cli, Command, InspectType, Usage};
+
+fn argv(words: &[&str]) -> Vec<OsString> {
+    ["lrun"].iter().chain(words).map(OsString::from).collect()
+}
+
+fn parse(words: &[&str]) -> Cli {
+    super::parse(argv(words)).unwrap_or_else(|usage| panic!("{words:?}: {}", usage.text))
+}
+
+fn usage(words: &[&str]) -> Usage {
+    super::parse(argv(words)).expect_err("a wrong command line")
+}
+
+fn lookup(name: &str) -> Option<String> {
+    (name == "SET").then(|| "here".to_owned())
+}
+
+fn run_in(cwd: &Path, words: &[&str]) -> Result<RunOptions> {
+    match parse(words).command {
+        Command::Run(args) => args.into_options(&lookup, cwd),
+        Command::Create(args) => args.into_options(&lookup, cwd),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn run(words: &[&str]) -> RunOptions {
+    run_in(Path::new("/home/u"), &[&["run"], words].concat()).unwrap()
+}
+
+fn run_error(words: &[&str]) -> String {
+    run_in(Path::new("/home/u"), &[&["run"], words].concat()).unwrap_err().to_string()
+}
+
+fn exec(words: &[&str]) -> Result<ExecOptions> {
+    match parse(&[&["exec"], words].concat()).command {
+        Command::Exec(args) => args.into_options(&lookup, Path::new("/")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clap_finds_nothing_wrong_with_the_definitions() {
+    super::command().debug_assert();
+    <Cli as clap::CommandFactory>::command().debug_assert();
+}
+
+#[test]
+fn flags_end_at_the_image() {
+    let options = run(&["-it", "--rm", "img", "ls", "-l", "--rm=false", "--", "-it"]);
+    assert_eq!((options.image.as_str(), options.tty, options.interactive, options.rm), ("img", true, true, true));
+    assert_eq!(options.command, ["ls", "-l", "--rm=false", "--", "-it"]);
+    // A flag of run's own as the first word after the image belongs to the command.
+    assert_eq!(run(&["--entrypoint", "ls", "img", "-l", "/"]).command, ["-l", "/"]);
+    assert_eq!(run(&["img", "--", "x"]).command, ["--", "x"]);
+    assert_eq!(run(&["--", "img", "--rm"]).command, ["--rm"]);
+    assert_eq!(exec(&["-t", "web", "ls", "-t", "--", "-d"]).unwrap().argv, ["ls", "-t", "--", "-d"]);
+    let Command::Top(top) = parse(&["top", "web", "-eo", "pid,comm"]).command else { panic!() };
+    assert_eq!((top.container(), top.ps_options()), ("web", ["-eo".to_owned(), "pid,comm".to_owned()].as_slice()));
+}
+
+#[test]
+fn booleans_take_values_and_the_last_one_counts() {
+    for (words, expected) in [
+        (&["-t", "i"][..], true),
+        (&["--tty=false", "i"], false),
+        (&["--tty=0", "i"], false),
+        (&["-t=false", "i"], false),
+        (&["-t", "--tty=False", "i"], false),
+        (&["--tty=false", "--tty", "i"], true),
+        (&["-itd", "i"], true),
+    ] {
+        assert_eq!(run(words).tty, expected, "{words:?}");
+    }
+    assert!(
+        run(&["i"]).sig_proxy && !run(&["--sig-proxy=false", "i"]).sig_proxy && run(&["--sig-proxy", "i"]).sig_proxy
+    );
+    let commit = |words: &[&str]| match parse(words).command {
+        Command::Commit(args) => args.pauses(),
+        other => panic!("{other:?}"),
+    };
+    assert!(commit(&["commit", "c"]) && commit(&["commit", "-p", "c"]) && commit(&["commit", "-p=true", "c", "i"]));
+    assert!(!commit(&["commit", "--pause=false", "c"]) && !commit(&["commit", "--no-pause", "c"]));
+    let Command::History(history) = parse(&["history", "-H=false", "i"]).command else { panic!() };
+    assert!(!history.human);
+}
+
+#[test]
+fn values_may_begin_with_a_hyphen() {
+    assert_eq!(run(&["--pids-limit", "-1", "--stop-timeout", "-1", "-e", "-x=1", "i"]).stop_timeout, Some(-1));
+    let Command::Stop(stop) = parse(&["stop", "-t", "-1", "--time=1", "-s", "INT", "a", "b"]).command else { panic!() };
+    assert_eq!((stop.timeout, stop.signal().unwrap().map(|s| s.number())), (Some(1), Some(2)));
+    assert_eq!(stop.containers, ["a", "b"]);
+    let Command::Ps(ps) = parse(&["ps", "-n", "-1", "-aq", "-f", "status=exited", "--filter=name=x"]).command else {
+        panic!()
+    };
+    assert_eq!((ps.last, ps.all, ps.quiet, ps.filter.len()), (-1, true, true, 2));
+}
+
+#[test]
+fn options_of_other_commands_may_follow_the_names() {
+    let Command::Rm(rm) = parse(&["rm", "a", "-f", "b", "-v"]).command else { panic!() };
+    assert_eq!((rm.containers, rm.force, rm.volumes), (vec!["a".to_owned(), "b".to_owned()], true, true));
+    let Command::Import(import) = parse(&["import", "-", "stage0", "-c", "CMD x", "-m", "hi"]).command else {
+        panic!()
+    };
+    assert_eq!((import.source.as_str(), import.is_url()), ("-", false));
+    let Command::Logs(logs) = parse(&["logs", "c", "-ft", "-n", "5", "--since=1m"]).command else { panic!() };
+    assert_eq!((logs.follow, logs.timestamps, logs.tail_lines()), (true, true, Some(5)));
+    let Command::Logs(logs) = parse(&["logs", "c"]).command else { panic!() };
+    assert_eq!(logs.tail_lines(), None);
+}
+
+#[test]
+fn long_forms_come_out_as_the_short_ones() {
+    for (words, expected) in [
+        (&["container", "ls", "-a"][..], "Ps"),
+        (&["container", "ps"], "Ps"),
+        (&["container", "list"], "Ps"),
+        (&["ls"], "Ps"),
+        (&["container", "run", "i"], "Run"),
+        (&["container", "rm", "x"], "Rm"),
+        (&["image", "ls"], "Images"),
+        (&["image", "rm", "x"], "Rmi"),
+        (&["image", "import", "-"], "Import"),
+        (&["image", "tag", "a", "b"], "Tag"),
+    ] {
+        let shown = format!("{:?}", parse(words).command);
+        assert!(shown.starts_with(&format!("{expected}(")), "{words:?}: {shown}");
+    }
+    let kind = |words: &[&str]| match parse(words).command {
+        Command::Inspect(args) => args.kind,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kind(&["image", "inspect", "x"]), Some(InspectType::Image));
+    assert_eq!(kind(&["container", "inspect", "x"]), Some(InspectType::Container));
+    assert_eq!(kind(&["inspect", "--type=image", "x"]), Some(InspectType::Image));
+    assert_eq!(kind(&["inspect", "x"]), None);
+}
+
+#[test]
+fn global_options_go_before_the_command() {
+    let cli = parse(&["--root", "/r", "--idmap=Single", "-D", "-l", "warn", "run", "-l", "a=b", "i"]);
+    assert_eq!(cli.global.root.as_deref(), Some(Path::new("/r")));
+    assert_eq!((cli.global.idmap, cli.global.debug), (Some(super::IdMapChoice::Single), true));
+}
+
+#[test]
+fn wrong_command_lines() {
+    let lines: Vec<String> = [
+        &["foo"][..],
+        &["image", "foo"],
+        &["run"],
+        &["run", "--foo", "i"],
+        &["run", "--entrypont", "x", "i"],
+        &["run", "-y", "i"],
+        &["run", "-e"],
+        &["run", "--tty=maybe", "i"],
+        &["run", "--privileged", "i"],
+        &["stop", "-t", "x", "c"],
+        &["stop"],
+        &["rename", "a"],
+        &["rename", "a", "b", "c"],
+        &["exec", "c"],
+        &["top"],
+        &["ps", "x"],
+        &["ps", "--foo"],
+        &["inspect", "--type", "pod", "x"],
+        &["--idmap", "x", "ps"],
+        &["--root"],
+    ]
+    .iter()
+    .map(|words| {
+        let usage = usage(words);
+        assert!(!usage.stdout);
+        format!("{} {}", usage.exit_code, usage.text)
+    })
+    .collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    1 lrun: 'foo' is not a lrun command. See 'lrun --help'.
+    1 lrun: 'foo' is not a lrun image command. See 'lrun image --help'.
+    1 lrun: 'lrun run' requires IMAGE. See 'lrun run --help'.
+    125 lrun: unknown flag: --foo. See 'lrun run --help'.
+    125 lrun: unknown flag: --entrypont (did you mean --entrypoint?). See 'lrun run --help'.
+    125 lrun: unknown shorthand flag: -y. See 'lrun run --help'.
+    125 lrun: flag needs an argument: --env. See 'lrun run --help'.
+    125 lrun: invalid argument "maybe" for "--tty" flag: parsing "maybe": invalid syntax. See 'lrun run --help'.
+    125 lrun: unknown flag: --privileged. See 'lrun run --help'.
+    125 lrun: invalid argument "x" for "--timeout" flag: invalid digit found in string. See 'lrun stop --help'.
+    1 lrun: 'lrun stop' requires CONTAINER. See 'lrun stop --help'.
+    1 lrun: 'lrun rename' requires NEW_NAME. See 'lrun rename --help'.
+    1 lrun: 'lrun rename' has no place for 'c'. See 'lrun rename --help'.
+    1 lrun: 'lrun exec' requires CONTAINER COMMAND. See 'lrun exec --help'.
+    1 lrun: 'lrun top' requires CONTAINER. See 'lrun top --help'.
+    1 lrun: 'lrun ps' has no place for 'x'. See 'lrun ps --help'.
+    125 lrun: unknown flag: --foo. See 'lrun ps --help'.
+    125 lrun: invalid argument "pod" for "--type" flag: must be one of container, image. See 'lrun inspect --help'.
+    125 lrun: invalid argument "x" for "--idmap" flag: must be one of auto, subids, single, root. See 'lrun ps --help'.
+    125 lrun: flag needs an argument: --root. See 'lrun --help'.
+    "#);
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for words in
+        [&["--help"][..], &["run", "--help"], &["ps", "-h"], &["image"], &[], &["help", "rm"], &["--version"], &["-v"]]
+    {
+        let usage = usage(words);
+        assert!(usage.stdout && usage.exit_code == 0, "{words:?}: {}", usage.text);
+    }
+    assert!(usage(&["-v"]).text.starts_with("lrun version "));
+    insta::assert_snapshot!(usage(&["rm", "--help"]).text, @r#"
+    Remove containers
+
+    Usage: lrun rm [OPTIONS] <CONTAINER>...
+
+    Arguments:
+      <CONTAINER>...  Names or ids
+
+    Options:
+      -f, --force    Kill and remove running containers too
+      -v, --volumes  Remove their anonymous volumes too
+      -h, --help     Print help
+    "#);
+    let run = usage(&["run", "--help"]).text;
+    assert!(run.contains("Usage: lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]"), "{run}");
+    assert!(run.contains("-h, --hostname <NAME>") && run.contains("--read-only\n"), "{run}");
+    assert_eq!(run_in(Path::new("/"), &["run", "-h", "box", "i"]).unwrap().hostname.as_deref(), Some("box"));
+}
+
+#[test]
+fn everything_becomes_options() {
+    let words = "-a STDOUT -a stderr --add-host db:10.0.0.1 --cap-add net_raw --cap-drop=ALL --cidfile id --cpus 0 \
+        --detach-keys= --device /dev/fuse --dns 1.1.1.1 --dns-opt ndots:1 --dns-search . --domainname example.org \
+        -e A=1 -e SET -e UNSET -eA=2 --entrypoint= --group-add 7 -h box --init -i -l a=b --log-opt max-size=-1 -m 0 \
+        --mount type=tmpfs,dst=/m --name /web --net none --pids-limit=-1 --read-only --rm \
+        --security-opt no-new-privileges --shm-size 1g --stop-signal INT --stop-timeout 3 --sysctl kernel.shmmax=1 \
+        --tmpfs /t:size=1m -t --ulimit nofile=5 --ulimit nofile=6 -u 1:2 -v ./s:/s:ro,z -w /w/ img:1 cmd arg";
+    let options = run(&words.split_whitespace().collect::<Vec<_>>());
+    insta::assert_snapshot!(pretty(&options), @r#"
+    name: "web"
+    image: "img:1"
+    command: ["cmd","arg"]
+    entrypoint: []
+    env: [{"name":"A","value":"2"},{"name":"SET","value":"here"},{"name":"UNSET","value":null}]
+    user: "1:2"
+    groups: [7]
+    workdir: "/w"
+    hostname: "box"
+    domainname: "example.org"
+    tty: true
+    interactive: true
+    detach: false
+    rm: true
+    init: true
+    read_only: true
+    labels: {"a":"b"}
+    mounts: [{"type":"bind","source":"/home/u/s","target":"/s","access":"read-only","recursive":true,"propagation":"rprivate"},{"type":"tmpfs","target":"/m","options":["noexec","nosuid","nodev"]},{"type":"tmpfs","target":"/t","options":["noexec","nosuid","nodev","size=1m"]}]
+    network: "none"
+    add_hosts: [{"name":"db","address":"10.0.0.1"}]
+    dns: {"servers":["1.1.1.1"],"search":["."],"options":["ndots:1"]}
+    ulimits: [{"resource":"RLIMIT_NOFILE","soft":6,"hard":6}]
+    shm_size: 1073741824
+    capabilities: {"add":["CAP_NET_RAW"],"drop":["ALL"]}
+    security: {"no_new_privileges":true,"seccomp":"default","unconfined_paths":false}
+    devices: [{"source":"/dev/fuse","target":"/dev/fuse"}]
+    sysctls: {"kernel.shmmax":"1"}
+    stop_signal: "SIGINT"
+    stop_timeout: 3
+    attach: {"stdin":false,"stdout":true,"stderr":true}
+    sig_proxy: true
+    detach_keys: ""
+    cidfile: "id"
+    log: {"max_size":null,"max_files":5}
+    "#);
+    insta::assert_snapshot!(pretty(&run(&["i"])), @r#"
+    name: null
+    image: "i"
+    command: []
+    entrypoint: null
+    env: []
+    user: null
+    groups: []
+    workdir: null
+    hostname: null
+    domainname: null
+    tty: false
+    interactive: false
+    detach: false
+    rm: false
+    init: false
+    read_only: false
+    labels: {}
+    mounts: []
+    network: "default"
+    add_hosts: []
+    dns: {"servers":[],"search":[],"options":[]}
+    ulimits: []
+    shm_size: null
+    capabilities: {"add":[],"drop":[]}
+    security: {"no_new_privileges":false,"seccomp":"default","unconfined_paths":false}
+    devices: []
+    sysctls: {}
+    stop_signal: null
+    stop_timeout: null
+    attach: {"stdin":false,"stdout":true,"stderr":true}
+    sig_proxy: true
+    detach_keys: null
+    cidfile: null
+    log: {"max_size":33554432,"max_files":5}
+    "#);
+}
+
+/// A line for each field, as JSON.
+fn pretty(options: &RunOptions) -> String {
+    match serde_json::to_value(options).unwrap() {
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn streams_are_attached_as_docker_attaches_them() {
+    let streams = |words: &[&str]| {
+        let attach = run(words).attach;
+        (attach.stdin, attach.stdout, attach.stderr)
+    };
+    assert_eq!(streams(&["i"]), (false, true, true));
+    assert_eq!(streams(&["-i", "i"]), (true, true, true));
+    assert_eq!(streams(&["-i", "-a", "stderr", "i"]), (false, false, true));
+    assert_eq!(streams(&["-i", "-d", "i"]), (false, false, false));
+    assert!(run(&["-d", "--rm", "i"]).detach);
+    assert_eq!(
+        run_error(&["-d", "-a", "stdin", "i"]),
+        "conflicting options: cannot specify both --attach and --detach"
+    );
+}
+
+#[test]
+fn wrong_values_name_flag_and_value() {
+    let lines = [
+        &["-e", "=x", "i"][..],
+        &["-v", "data:/x", "i"],
+        &["-v", "/a:/x", "--tmpfs", "/x", "i"],
+        &["--name", "a b", "i"],
+        &["-w", "rel", "i"],
+        &["-m", "512m", "i"],
+        &["-u", "4294967296", "i"],
+        &["-a", "tty", "i"],
+        &["--log-opt", "x", "i"],
+        &["--detach-keys", "ctrl-1", "i"],
+        &["--env-file", "/nonexistent/env", "i"],
+        &["--security-opt", "seccomp=/nonexistent/p", "i"],
+    ]
+    .map(run_error);
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    invalid argument "=x" for "-e, --env" flag: invalid environment variable: =x
+    named volume "data": this version of lrun has no volumes
+    Duplicate mount point: /x
+    invalid argument "a b" for "--name" flag: Invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed
+    invalid argument "rel" for "-w, --workdir" flag: the working directory 'rel' is invalid, it needs to be an absolute path
+    --memory 512m cannot be enforced: this version of lrun does not set cgroup limits
+    invalid argument "4294967296" for "-u, --user" flag: invalid user '4294967296': ids go from 0 to 4294967294
+    invalid argument "tty" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR
+    invalid argument "x" for "--log-opt" flag: invalid logging opt 'x': must be a key=value pair
+    invalid argument "ctrl-1" for "--detach-keys" flag: invalid detach keys (ctrl-1): unknown key 'ctrl-1'
+    read env file /nonexistent/env: No such file or directory
+    open seccomp profile (/nonexistent/p): No such file or directory
+    "#);
+    let privileged = exec(&["--privileged", "c", "id"]).unwrap_err();
+    assert_eq!(privileged.kind(), lrun_runtime::ErrorKind::Unsupported);
+}
+
+#[test]
+fn files_are_read_before_the_flags() {
+    let cwd = std::env::temp_dir().join(format!("lrun-args-{}", std::process::id()));
+    std::fs::create_dir_all(&cwd).unwrap();
+    std::fs::write(cwd.join("env"), "A=file\nSET\nUNSET\nB=file\n").unwrap();
+    std::fs::write(cwd.join("labels"), "a=file\nb=file\n").unwrap();
+    let words =
+        ["create", "-e", "A=flag", "--env-file", "env", "-e", "B", "-l", "a=flag", "--label-file", "labels", "i"];
+    let options = run_in(&cwd, &words);
+    std::fs::remove_dir_all(&cwd).unwrap();
+    let options = options.unwrap();
+    let vars: Vec<_> = options.env.iter().map(|var| (var.name.as_str(), var.value.as_deref())).collect();
+    assert_eq!(vars, [("A", Some("flag")), ("SET", Some("here")), ("B", None)]);
+    assert_eq!(options.labels.into_iter().collect::<Vec<_>>().len(), 2);
+}
+
+#[test]
+fn exec_options() {
+    let options =
+        exec(&["-it", "-u", "www-data", "-w", "/srv", "-e", "SET", "-d=false", "--detach-keys=", "web", "id"]);
+    let options = options.unwrap();
+    assert_eq!((options.tty, options.interactive, options.detach), (true, true, false));
+    assert_eq!(options.user.map(|user| user.to_string()).as_deref(), Some("www-data"));
+    assert_eq!((options.workdir.as_deref(), options.detach_keys.as_deref()), (Some("/srv"), Some("")));
+    assert_eq!(options.env[0].assignment().as_deref(), Some("SET=here"));
+}

@@ -64,7 +64,9 @@ fn explain(path: &str, error: &clap::Error) -> (String, u8) {
             (format!("'{word}' is not a {path} command"), 1)
         }
         ErrorKind::MissingSubcommand => (format!("'{path}' requires a command"), 1),
-        ErrorKind::MissingRequiredArgument => (format!("'{path}' requires {}", plain_name(&arg)), 1),
+        ErrorKind::MissingRequiredArgument | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
+            (format!("'{path}' requires {}", plain_name(&arg)), 1)
+        }
         ErrorKind::UnknownArgument if !arg.starts_with('-') => (format!("'{path}' has no place for '{arg}'"), 1),
         ErrorKind::UnknownArgument => {
             let meant = context(ContextKind::SuggestedArg).map(|arg| format!(" (did you mean {arg}?)"));
@@ -102,5 +104,5 @@ fn plain_flag(arg: &str) -> &str {
 
 /// `<CONTAINER>...` → `CONTAINER`.
 fn plain_name(arg: &str) -> String {
-    arg.replace(['<', '>'], "")
+    arg.replace(['<', '>'], "").replace("...", "")
 }

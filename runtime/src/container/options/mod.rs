@@ -171,18 +171,6 @@ impl RunOptions {
     }
 }
 
-/// Checks a container's name, with or without docker's leading slash, and returns it without.
-pub fn parse_name(name: &str) -> Result<String> {
-    let bare = name.strip_prefix('/').unwrap_or(name);
-    let mut bytes = bare.bytes();
-    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    let rest = bytes.len() > 0 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    if first && rest && bare.len() <= 255 {
-        return Ok(bare.to_owned());
-    }
-    Err(invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
-}
-
 /// Checks `--workdir`: absolute in the container; returned clean.
 pub fn parse_workdir(path: &str) -> Result<String> {
     mounts::clean_absolute(path)

@@ -25,7 +25,8 @@ pub(super) fn mounts(options: &RunOptions, ctx: &SpecContext<'_>) -> Vec<SpecMou
     // A mount of the user's replaces the engine's at the same place, and one at /dev all that is below it.
     all.retain(|mount| {
         let target = mount.destination().to_string_lossy();
-        !taken(&target) && !(dev_taken && target.starts_with("/dev/"))
+        let replaced = taken(&target) || (dev_taken && target.starts_with("/dev/"));
+        !replaced
     });
     let generated: Vec<SpecMount> = generated_files(options, ctx)
         .into_iter()

@@ -2,11 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use oci_spec::runtime::{
-    Capability, LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User,
-};
+use oci_spec::runtime::{LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, User};
 
 use super::config::{ContainerConfig, merge_env, split_env};
 use super::{SpecContext, unbuilt};
@@ -15,27 +12,13 @@ use crate::container::options::mounts::clean_absolute;
 use crate::container::options::{CapabilityChanges, EnvVar, ExecOptions, IdOrName, RunOptions, UserSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{IdMap, Mode};
+use crate::sandbox::caps;
 
 /// What docker sets where the image does not.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// podman's default for open files and processes.
 const DEFAULT_LIMIT: u64 = 1_048_576;
-
-/// podman's default capabilities: docker's without `MKNOD`, `NET_RAW` and `AUDIT_WRITE`.
-const DEFAULT_CAPABILITIES: [Capability; 11] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setfcap,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::SysChroot,
-    Capability::Kill,
-];
 
 /// The container's first process.
 pub(super) fn process(
@@ -162,10 +145,9 @@ fn check_ids(user: Option<&UserSpec>, groups: &[IdOrName], idmap: &IdMap) -> Res
     Ok(())
 }
 
-/// Inheritable and ambient stay empty, so a program's file capabilities give nothing and another user than root starts
-/// with none; the kernel clears the effective ones when init changes its user (`capabilities(7)`).
+/// The sets of root. What another user than root keeps of them is decided where the user is known, by init.
 fn capability_sets(changes: &CapabilityChanges) -> Result<LinuxCapabilities> {
-    let granted = capabilities(&changes.add, &changes.drop)?;
+    let granted = caps::with_changes(&changes.add, &changes.drop)?.to_oci();
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(Some(granted.clone()));
     sets.set_effective(Some(granted.clone()));
@@ -174,73 +156,6 @@ fn capability_sets(changes: &CapabilityChanges) -> Result<LinuxCapabilities> {
     sets.set_ambient(Some(HashSet::new()));
     Ok(sets)
 }
-
-/// The default capabilities with changes, as docker applies them: with `ALL` added, all but the dropped; with `ALL`
-/// dropped, only the added; else the default less the dropped, and the added (also where dropped).
-fn capabilities(add: &[String], drop: &[String]) -> Result<HashSet<Capability>> {
-    let named = |names: &[String]| -> Result<HashSet<Capability>> {
-        let parse = |name: &String| {
-            Capability::from_str(name.strip_prefix("CAP_").unwrap_or(name))
-                .map_err(|_| Error::new(ErrorKind::Invalid, format!("unknown capability {name}")))
-        };
-        names.iter().filter(|name| *name != "ALL").map(parse).collect()
-    };
-    let (added, dropped) = (named(add)?, named(drop)?);
-    let all = |names: &[String]| names.iter().any(|name| name == "ALL");
-    if all(add) {
-        return Ok(ALL_CAPABILITIES.into_iter().filter(|cap| !dropped.contains(cap)).collect());
-    }
-    if all(drop) {
-        return Ok(added);
-    }
-    let kept = DEFAULT_CAPABILITIES.into_iter().filter(|cap| !dropped.contains(cap));
-    Ok(kept.chain(added).collect())
-}
-
-/// `capabilities(7)`, by number.
-const ALL_CAPABILITIES: [Capability; 41] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::DacReadSearch,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setpcap,
-    Capability::LinuxImmutable,
-    Capability::NetBindService,
-    Capability::NetBroadcast,
-    Capability::NetAdmin,
-    Capability::NetRaw,
-    Capability::IpcLock,
-    Capability::IpcOwner,
-    Capability::SysModule,
-    Capability::SysRawio,
-    Capability::SysChroot,
-    Capability::SysPtrace,
-    Capability::SysPacct,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-    Capability::SysNice,
-    Capability::SysResource,
-    Capability::SysTime,
-    Capability::SysTtyConfig,
-    Capability::Mknod,
-    Capability::Lease,
-    Capability::AuditWrite,
-    Capability::AuditControl,
-    Capability::Setfcap,
-    Capability::MacOverride,
-    Capability::MacAdmin,
-    Capability::Syslog,
-    Capability::WakeAlarm,
-    Capability::BlockSuspend,
-    Capability::AuditRead,
-    Capability::Perfmon,
-    Capability::Bpf,
-    Capability::CheckpointRestore,
-];
 
 /// The user's limits, and podman's defaults as far as the caller's own allow.
 fn rlimits(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Vec<PosixRlimit>> {
