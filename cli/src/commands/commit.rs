@@ -1,5 +1,5 @@
 //! `commit`.
-use crate::args::{Global, CommitArgs};
+use crate::args::{CommitArgs, Global};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 /// Runs the command.

@@ -30,7 +30,10 @@ pub fn reserve_cidfile(path: Option<&Path>) -> Result<Option<(File, std::path::P
         Ok(file) => Ok(Some((file, path.to_owned()))),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::new(
             ErrorKind::Conflict,
-            format!("container ID file found, make sure the other container isn't running or delete {}", path.display()),
+            format!(
+                "container ID file found, make sure the other container isn't running or delete {}",
+                path.display()
+            ),
         )),
         Err(error) => Err(Error::from(error).context(format!("create the container ID file {}", path.display()))),
     }

@@ -1,5 +1,5 @@
 //! `diff`.
-use crate::args::{Global, DiffArgs};
+use crate::args::{DiffArgs, Global};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 /// Runs the command.

@@ -1,5 +1,5 @@
 //! `export`.
-use crate::args::{Global, ExportArgs};
+use crate::args::{ExportArgs, Global};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 /// Runs the command.

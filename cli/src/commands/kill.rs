@@ -14,7 +14,8 @@ pub fn run(global: &Global, args: &KillArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     for_each(&args.containers, |name| {
         let record = lifecycle::find(&engine, name)?;
-        lifecycle::kill(&record, signal.number()).map_err(|error| error.context(format!("cannot kill container: {name}")))?;
+        lifecycle::kill(&record, signal.number())
+            .map_err(|error| error.context(format!("cannot kill container: {name}")))?;
         output::line(name);
         Ok(())
     })

@@ -9,7 +9,7 @@ use lrun_runtime::error::{Error, Result};
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, Stdio};
 
-use super::create::{write_cidfile, reserve_cidfile};
+use super::create::{reserve_cidfile, write_cidfile};
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
 use crate::args::{Global, RunArgs};
 use crate::context;

@@ -56,12 +56,7 @@ pub fn start_detached(engine: &Engine, record: &Record) -> Result<()> {
 }
 
 /// Starts a container; `None` when another command was faster or it runs already.
-fn start<'a>(
-    engine: &Engine,
-    record: &Record,
-    stdio: Stdio<'a>,
-    client: ClientOptions,
-) -> Result<Option<Client<'a>>> {
+fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientOptions) -> Result<Option<Client<'a>>> {
     let all = containers(engine);
     // The lock may be held by a commit or a removal as well as by a monitor: wait for those.
     let container = match all.try_lock(&record.id)? {

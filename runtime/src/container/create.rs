@@ -35,7 +35,8 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
     let image = engine.store.resolve(&options.image)?;
     let layers = image.record.layers.clone();
     if layers.len() > MOST_LAYERS {
-        let message = format!("image {} has {} layers; the kernel stacks at most {MOST_LAYERS}", options.image, layers.len());
+        let message =
+            format!("image {} has {} layers; the kernel stacks at most {MOST_LAYERS}", options.image, layers.len());
         return Err(Error::new(ErrorKind::Unsupported, message)
             .hint("make an image with fewer: `lrun commit --squash` merges a container's layers into one"));
     }

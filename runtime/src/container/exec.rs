@@ -19,7 +19,13 @@ use crate::sandbox::process::exit_code;
 use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local};
 
 /// Runs a command in a running container and serves it until it ends; with `detach` until it has started.
-pub fn exec(engine: &Engine, record: &Record, options: &ExecOptions, stdio: Stdio<'_>, client: &ClientOptions) -> Result<Outcome> {
+pub fn exec(
+    engine: &Engine,
+    record: &Record,
+    options: &ExecOptions,
+    stdio: Stdio<'_>,
+    client: &ClientOptions,
+) -> Result<Outcome> {
     let init = init_of(record)?;
     let monitor = monitor_of(record)?;
     let directory = lifecycle::containers(engine).paths(&record.id);

@@ -203,10 +203,7 @@ pub fn start(
         tty: options.tty,
         stdin: options.interactive,
         stdin_once: options.interactive && !options.detach,
-        log: Some(LogOptions {
-            max_size: options.log.max_size.unwrap_or(u64::MAX),
-            max_file: options.log.max_files,
-        }),
+        log: Some(LogOptions { max_size: options.log.max_size.unwrap_or(u64::MAX), max_file: options.log.max_files }),
         auto_remove: options.rm,
         namespaces: lower::namespaces(spec),
         pasta,

@@ -10,7 +10,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::IdMap;
-use crate::idmap::enter::{Forked, fork_mapped};
+use crate::idmap::enter::{Forked, fork_mapped, reopen_directory};
 use crate::image::store::{Features, Verdict, fs_verdict};
 use crate::sys::process::{exit_now, namespace};
 
@@ -45,9 +45,9 @@ fn try_overlay(map: &IdMap, scratch: &Path) -> Result<()> {
     let directory = file::open_dir(scratch)?;
     match fork_mapped(map, namespace::MOUNT)? {
         Forked::Child => {
-            let attempt = || -> rustix::io::Result<()> {
+            let attempt = || -> Result<()> {
                 use rustix::mount::{fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen};
-                rustix::process::fchdir(&directory)?;
+                rustix::process::fchdir(reopen_directory(directory.as_fd())?)?;
                 let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
                 fsconfig_set_string(&overlay, "lowerdir", "lower")?;
                 fsconfig_set_string(&overlay, "upperdir", "upper")?;
@@ -56,9 +56,10 @@ fn try_overlay(map: &IdMap, scratch: &Path) -> Result<()> {
                 fsconfig_create(&overlay)?;
                 let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
                 rustix::fs::mkdirat(&root, "made", rustix::fs::Mode::from_raw_mode(0o755))?;
-                rustix::fs::unlinkat(&root, "made", rustix::fs::AtFlags::REMOVEDIR)
+                rustix::fs::unlinkat(&root, "made", rustix::fs::AtFlags::REMOVEDIR)?;
+                Ok(())
             };
-            exit_now(attempt().map_or_else(|errno| errno.raw_os_error(), |()| 0))
+            exit_now(attempt().map_or_else(|error| error.errno().unwrap_or(libc::EIO), |()| 0))
         }
         Forked::Parent { pid, .. } => {
             let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;

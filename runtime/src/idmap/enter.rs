@@ -3,14 +3,15 @@
 //! Runs in the CLI, on the host: only a process outside can have `newuidmap` write a map. The child waits until its map
 //! is written; then it is uid 0 with all capabilities in its own namespace.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
 use super::IdMap;
 use super::newidmap::write_maps;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::process::{Fork, exit_now, fork_into, namespace};
 
 /// What [`fork_mapped`] returns on either side.
@@ -58,6 +59,20 @@ pub fn fork_mapped(map: &IdMap, namespaces: u64) -> Result<Forked> {
             Ok(Forked::Parent { pid, pidfd })
         }
     }
+}
+
+/// Opens the directory behind `directory` again through its path. A descriptor from before a mount namespace was made is
+/// on a mount of the old one, which the kernel lets nobody clone or stack (EINVAL).
+pub fn reopen_directory(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let shown = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    let path = rustix::fs::readlink(&shown, Vec::new()).context(|| "find a directory's path")?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let again = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.to_string_lossy()))?;
+    let (before, now) = (rustix::fs::fstat(directory)?, rustix::fs::fstat(&again)?);
+    if (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino) {
+        return Err(Error::new(ErrorKind::Io, format!("{} was replaced meanwhile", path.to_string_lossy())));
+    }
+    Ok(again)
 }
 
 fn userns_hint() -> &'static str {

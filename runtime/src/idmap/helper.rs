@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::IdMap;
-use super::enter::{Forked, fork_mapped};
+use super::enter::{Forked, fork_mapped, reopen_directory};
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::sys::process::{exit_now, namespace};
 
@@ -102,10 +102,11 @@ fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
         rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "make mounts private")?;
+    let dir = reopen_directory(dir)?;
     let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(dir, "", tree).context(|| "clone the work directory's mount")?;
+    let mount = rustix::mount::open_tree(&dir, "", tree).context(|| "clone the work directory's mount")?;
     let over = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(mount.as_fd(), "", dir, "", over).context(|| "mount the work directory")?;
+    rustix::mount::move_mount(mount.as_fd(), "", &dir, "", over).context(|| "mount the work directory")?;
     rustix::process::fchdir(&mount).context(|| "enter the work directory")?;
     rustix::process::pivot_root(".", ".").context(|| "pivot into the work directory")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;

@@ -125,11 +125,7 @@ pub(crate) fn meta_of(unpacked: &Unpacked, source: &str) -> LayerMeta {
 
 fn config_of(unpacked: &Unpacked, run: RunConfig, options: &ImportOptions) -> Result<Vec<u8>> {
     let now = options.clock.unwrap_or_else(Timestamp::now).to_string();
-    let entry = History {
-        created: Some(now.clone()),
-        comment: options.message.clone(),
-        ..History::default()
-    };
+    let entry = History { created: Some(now.clone()), comment: options.message.clone(), ..History::default() };
     let config = ImageConfig {
         architecture: architecture()?.to_owned(),
         os: "linux".to_owned(),

@@ -48,8 +48,8 @@ impl Owners {
         let mut owners = HashMap::new();
         let mut line = Vec::new();
         while input.read_until(b'\n', &mut line).context(|| "read the layer's owners")? > 0 {
-            let (path, owner) = parse(&line)
-                .ok_or_else(|| Error::new(ErrorKind::Corrupt, "the layer's owners file is damaged"))?;
+            let (path, owner) =
+                parse(&line).ok_or_else(|| Error::new(ErrorKind::Corrupt, "the layer's owners file is damaged"))?;
             owners.insert(path, owner);
             line.clear();
         }

@@ -134,9 +134,7 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> Result<Vec<Name>> {
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => {
-                FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
-            }
+            FileType::Unknown => FileType::from_raw_mode(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
             known => known,
         };
         names.push(Name { name: name.to_owned(), kind });

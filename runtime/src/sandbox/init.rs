@@ -13,6 +13,7 @@ use super::channel::Supervised;
 use super::plan::Plan;
 use super::{device, mounts, process, reexec, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::idmap::enter::reopen_directory;
 use crate::sys;
 
 /// The stage's name, its `argv[0]`.
@@ -76,6 +77,7 @@ pub fn main() -> ! {
 fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     let plan = read_plan(sys::fd::take(fds::PLAN)?)?;
     let store = sys::fd::take(fds::STORE).context(|| "take the store's descriptor")?;
+    let store = reopen_directory(store.as_fd())?;
     rustix::process::umask(Mode::empty());
     join_keyring()?;
     if plan.cgroup_namespace {
@@ -114,8 +116,9 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
         rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "cut mount propagation to the host")?;
-    let root = rootfs::mount(store.as_fd(), &plan.rootfs)?;
+    // The root is attached over the store, in which some of the mounts have their source.
     let made = mounts::make_all(&plan.mounts)?;
+    let root = rootfs::mount(store.as_fd(), &plan.rootfs)?;
     let root_fd = root.as_fd();
     mounts::attach_all(root_fd, &plan.mounts, made)?;
     device::make_links(root_fd)?;

@@ -5,9 +5,6 @@
 
 mod merged;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -5,9 +5,6 @@
 
 mod stream;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;

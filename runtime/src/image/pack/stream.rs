@@ -76,7 +76,9 @@ impl Stream<'_> {
             self.read(file, data.start, data.end)?;
             at = data.end;
         }
-        if size > 0 && let Some(index) = &mut self.index {
+        if size > 0
+            && let Some(index) = &mut self.index
+        {
             index.content_end()?;
         }
         self.raw(&[0; BLOCK][..padding(size)])

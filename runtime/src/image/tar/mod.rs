@@ -43,14 +43,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 1 << 40,
-            entries: 20_000_000,
-            depth: 1024,
-            path: 4095,
-            metadata: 1 << 20,
-            segments: 100_000,
-        }
+        Self { bytes: 1 << 40, entries: 20_000_000, depth: 1024, path: 4095, metadata: 1 << 20, segments: 100_000 }
     }
 }
 
@@ -205,13 +198,20 @@ pub(crate) fn normalise(name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
                 path.pop().ok_or_else(|| invalid(format!("the path {} leaves the root", shown(name))))?;
             }
             long if long.len() > NAME_MAX => {
-                return Err(invalid(format!("a file name has {} bytes, more than the limit of {NAME_MAX}", long.len())));
+                return Err(invalid(format!(
+                    "a file name has {} bytes, more than the limit of {NAME_MAX}",
+                    long.len()
+                )));
             }
             other => path.push(other),
         }
     }
     if path.len() > limits.depth {
-        return Err(invalid(format!("the path has {} components, more than the limit of {}", path.len(), limits.depth)));
+        return Err(invalid(format!(
+            "the path has {} components, more than the limit of {}",
+            path.len(),
+            limits.depth
+        )));
     }
     Ok(path.join(&b'/'))
 }

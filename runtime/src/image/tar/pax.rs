@@ -111,7 +111,16 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         let cases: [&[u8]; 10] = [
-            b"x", b"5 a=b", b"6 a=b", b"7 a=b\n", b"6 ab\n\n", b"6 =ab\n", b"-6 a=b\n", b"6  a=b\n", b"0 a=b\n", b"3 \n",
+            b"x",
+            b"5 a=b",
+            b"6 a=b",
+            b"7 a=b\n",
+            b"6 ab\n\n",
+            b"6 =ab\n",
+            b"-6 a=b\n",
+            b"6  a=b\n",
+            b"0 a=b\n",
+            b"3 \n",
         ];
         for data in cases {
             assert!(records(data).is_err(), "{}", data.escape_ascii());

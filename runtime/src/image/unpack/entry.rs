@@ -21,7 +21,9 @@ use crate::image::attributes::timestamps;
 use crate::image::owners::{self, Owner};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
-use crate::image::tar::{BLOCK, Head, Kind, Limits, OPAQUE, Segment, WHITEOUT, invalid, join, padding, pax, shown, split};
+use crate::image::tar::{
+    BLOCK, Head, Kind, Limits, OPAQUE, Segment, WHITEOUT, invalid, join, padding, pax, shown, split,
+};
 
 /// Mode bits that do not survive a change of owner or a write.
 const SET_ID: u32 = 0o6000;
@@ -298,8 +300,7 @@ impl<'a> Unpacker<'a> {
     fn fifo(&mut self, head: &Head, parent: &Directory, name: &[u8]) -> Result<()> {
         let placed = self.placed(head)?;
         let mode = Mode::from_raw_mode(placed.mode & 0o777);
-        let ((), replaced) =
-            self.replacing(parent, name, || mknodat(&*parent.fd, name, FileType::Fifo, mode, 0))?;
+        let ((), replaced) = self.replacing(parent, name, || mknodat(&*parent.fd, name, FileType::Fifo, mode, 0))?;
         self.chown(parent, name, &placed)?;
         if placed.mode & (0o7000 | self.tree.umask) != 0 {
             // Nobody else is in this tree, so the name is still the FIFO just made.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
-use crate::image::tar::shown;
 use crate::image::index::{Entries, rebuild};
 use crate::image::owners::{Owner, Owners};
 use crate::image::tar::archive::{Archive, entry, own_ids};
+use crate::image::tar::shown;
 use crate::image::tar::{Head, Kind, Time};
 
 /// A layer directory beside a canary that nothing may touch.
@@ -245,16 +245,28 @@ fn hostile_archives_are_refused() {
         ("directory with content", a().add(entry("d", Kind::Directory), b"x"), "content where the type allows none"),
         ("file with slash", a().file("x/", "1"), "ends with a slash"),
         ("NUL in a name", a().pax(&[("path", "a\0b")], entry("x", Kind::File), b""), "NUL"),
-        ("two PAX headers", a().pax(&[("path", "a")], entry("x", Kind::File), b"").patch(1024, |h| h[156] = b'x'), "ends inside"),
+        (
+            "two PAX headers",
+            a().pax(&[("path", "a")], entry("x", Kind::File), b"").patch(1024, |h| h[156] = b'x'),
+            "ends inside",
+        ),
         ("global path", global("path"), "global header that sets path"),
         ("global size", global("size"), "global header that sets size"),
         ("negative size", a().file("x", "").patch(0, |header| header[124..136].fill(0xff)), "size is out of range"),
         ("huge size", a().file("x", "").patch(0, |header| header[124..136].fill(0x80)), "size is out of range"),
-        ("huge owner", a().pax(&[("uid", "4294967296")], entry("x", Kind::File), b""), "owner id 4294967296 is too large"),
+        (
+            "huge owner",
+            a().pax(&[("uid", "4294967296")], entry("x", Kind::File), b""),
+            "owner id 4294967296 is too large",
+        ),
         ("bad mtime", a().pax(&[("mtime", "x")], entry("x", Kind::File), b""), "damaged time"),
         ("lone zeros", a().file("x", "1").raw(&[0; 512]).file("y", "2"), "lone block of zeros"),
         ("checksum", a().file("x", "1").raw(&[b'x'; 512]), "wrong checksum"),
-        ("sparse 2.0", a().pax(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")], entry("x", Kind::File), b""), "unknown form"),
+        (
+            "sparse 2.0",
+            a().pax(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")], entry("x", Kind::File), b""),
+            "unknown form",
+        ),
         (
             "sparse overlap",
             a().pax(&[("GNU.sparse.map", "0,4,2,4"), ("GNU.sparse.size", "9")], entry("x", Kind::File), b"12345678"),
@@ -312,7 +324,12 @@ fn every_pair_of_types_under_one_name_stays_inside() {
 fn what_is_no_tar_or_only_a_part_is_named() {
     let long: String = "x".repeat(700_000);
     let whole = Archive::default().dir("d").file("d/\u{1b}f", &long).file("g", "1").end();
-    for (cut, wanted) in [(0, "not a tar archive"), (100, "not a tar archive"), (700, "after entry d: the archive ends inside"), (3000, "entry d/\\u{1b}f: the archive ends inside the content")] {
+    for (cut, wanted) in [
+        (0, "not a tar archive"),
+        (100, "not a tar archive"),
+        (700, "after entry d: the archive ends inside"),
+        (3000, "entry d/\\u{1b}f: the archive ends inside the content"),
+    ] {
         let error = Layer::new().unpack(&whole[..cut]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(wanted), "{error}");
@@ -418,12 +435,8 @@ fn sparse_files_of_all_forms() {
         ("GNU.sparse.offset", "50000000"),
         ("GNU.sparse.numbytes", "4"),
     ];
-    let map_1_0 = [
-        ("GNU.sparse.major", "1"),
-        ("GNU.sparse.minor", "0"),
-        ("GNU.sparse.name", "x"),
-        ("GNU.sparse.realsize", size),
-    ];
+    let map_1_0 =
+        [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "x"), ("GNU.sparse.realsize", size)];
     let mut content = b"2\n0\n4\n50000000\n4\n".to_vec();
     content.resize(512, 0);
     content.extend_from_slice(b"headtail");

@@ -6,7 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags, fchmod, fchown, fsetxattr, fstat, futimens, mkdirat, openat, openat2, readlinkat, renameat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags, fchmod, fchown, fsetxattr, fstat, futimens,
+    mkdirat, openat, openat2, readlinkat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
@@ -155,7 +156,9 @@ impl<'a> Tree<'a> {
                 },
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     let stat = statat(&*here.fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?;
-                    if is_whiteout(&stat) && let Some(mtime) = make {
+                    if is_whiteout(&stat)
+                        && let Some(mtime) = make
+                    {
                         unlinkat(&*here.fd, name.as_slice(), AtFlags::empty())?;
                         here = self.make_implicit(&here, &name, mtime)?;
                         self.set_opaque(&here)?;
