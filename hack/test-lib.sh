@@ -1,16 +1,18 @@
 # shellcheck shell=bash
 # Sourced by hack/test: the users, the place and the counting of the tests. `scratch`, `filters` and `target` are its.
 passed=0 failed=0 skipped=0 failures=() victim=
+# Two checkouts that are tested at once on one machine need users of their own: what a user has left running is ended.
+test_user=${LRUN_TEST_USER:-lrun-test}
 
 # prepare_machine: as root, once: the test users, and /dev/net/tun as distributions have it
 prepare_machine() {
   local user
-  for user in lrun-test lrun-test-single; do
+  for user in "$test_user" "$test_user-single"; do
     id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
   done
-  grep -q ^lrun-test: /etc/subuid || usermod --add-subuids 1000000000-1000065535 lrun-test
-  grep -q ^lrun-test: /etc/subgid || usermod --add-subgids 1000000000-1000065535 lrun-test
-  sed -i '/^lrun-test-single:/d' /etc/subuid /etc/subgid
+  grep -q "^$test_user:" /etc/subuid || usermod --add-subuids 1000000000-1000065535 "$test_user"
+  grep -q "^$test_user:" /etc/subgid || usermod --add-subgids 1000000000-1000065535 "$test_user"
+  sed -i "/^$test_user-single:/d" /etc/subuid /etc/subgid
   [ ! -e /dev/net/tun ] || [ "$(stat -c %a /dev/net/tun)" = 666 ] || chmod 666 /dev/net/tun
 }
 
