@@ -117,6 +117,9 @@ pub struct DiffArgs {
     /// Name or id
     #[arg(value_name = "CONTAINER")]
     pub container: String,
+    /// table, json or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
 }
 
 /// `lrun export`.

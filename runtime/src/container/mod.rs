@@ -1,6 +1,7 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
+pub mod changes;
 pub mod create;
 pub mod engine;
 pub mod exec;
@@ -13,3 +14,4 @@ pub mod options;
 pub mod probe;
 pub mod record;
 pub mod spec;
+mod stack;

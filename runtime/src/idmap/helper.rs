@@ -102,6 +102,7 @@ fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
         rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "make mounts private")?;
+    raise_descriptor_limit();
     let dir = reopen_directory(dir)?;
     let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = rustix::mount::open_tree(&dir, "", tree).context(|| "clone the work directory's mount")?;
@@ -115,6 +116,14 @@ fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
         .map_err(|error| Error::new(ErrorKind::Unsupported, format!("load the helper's filter: {error}")))?;
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())?)
+}
+
+/// A stack of hundreds of layers is looked at side by side, with a descriptor each.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    // With the lower limit only deep stacks fail, and say so.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }
 
 /// Refuses (EPERM) what storage work never needs: executing, sockets, namespaces, tracing, keys.

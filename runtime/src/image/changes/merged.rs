@@ -1,4 +1,6 @@
 //! One directory of a stack of layers, merged as overlayfs does it; `Documentation/filesystems/overlayfs.rst`.
+//!
+//! The topmost layer may be a running container's: what it takes away while it is looked at counts as not there.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,7 +57,10 @@ impl Merged {
     pub(super) fn names(&self) -> Result<Vec<CString>> {
         let mut names = Vec::new();
         for layer in &self.layers {
-            names.extend(tree::names(layer.as_fd())?.into_iter().map(|name| name.name));
+            match tree::names(layer.as_fd()) {
+                Err(error) if error.errno() == Some(libc::ENOENT) => {}
+                found => names.extend(found?.into_iter().map(|name| name.name)),
+            }
         }
         Ok(names)
     }
@@ -65,22 +70,20 @@ impl Merged {
         let mut directories = Vec::new();
         let mut opaque = false;
         for (layer, directory) in self.layers.iter().enumerate() {
-            let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            if kind != FileType::Directory {
-                if directories.is_empty() {
+            let found = match look(directory.as_fd(), name)? {
+                Here::Nothing => continue,
+                Here::Directory(found) => found,
+                Here::Other(stat) if directories.is_empty() => {
+                    let kind = FileType::from_raw_mode(stat.st_mode);
                     let whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
                     return Ok(if whiteout { Found::Deleted } else { Found::Other { layer, stat } });
                 }
                 // A file or a whiteout below a directory ends the merging.
-                opaque = true;
-                break;
-            }
-            let found = open(directory.as_fd(), name, OFlags::DIRECTORY)?;
+                Here::Other(_) => {
+                    opaque = true;
+                    break;
+                }
+            };
             opaque = attributes::Reader::new().read(found.as_fd())?.opaque;
             directories.push(found);
             if opaque {
@@ -92,4 +95,32 @@ impl Merged {
             false => Ok(Found::Directory(Self { layers: directories, opaque })),
         }
     }
+}
+
+/// What one layer has under a name.
+enum Here {
+    Nothing,
+    Directory(OwnedFd),
+    Other(Stat),
+}
+
+/// How often a name is looked at again that was replaced between two system calls.
+const PATIENCE: usize = 100;
+
+fn look(directory: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Here> {
+    for _ in 0..PATIENCE {
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(Here::Nothing),
+            Err(errno) => return Err(errno),
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(Here::Other(stat));
+        }
+        match open(directory, name, OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            other => return other.map(Here::Directory),
+        }
+    }
+    Err(Errno::BUSY)
 }

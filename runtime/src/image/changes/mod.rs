@@ -7,7 +7,9 @@ mod merged;
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, OFlags, Stat, fstat, readlinkat, statat};
 
@@ -31,12 +33,28 @@ pub enum ChangeKind {
 }
 
 /// One changed path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// How it changed.
     pub kind: ChangeKind,
     /// Absolute path inside the container.
+    #[serde(with = "bytes_as_text")]
     pub path: Vec<u8>,
+}
+
+/// Bytes as characters of the same number: paths are mostly ASCII, and a list of numbers would be four times as long.
+mod bytes_as_text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&bytes.iter().map(|byte| char::from(*byte)).collect::<String>())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        text.chars().map(|c| u8::try_from(c).map_err(D::Error::custom)).collect()
+    }
 }
 
 /// Deeper than any path that a program can name.
@@ -158,7 +176,15 @@ impl Diff<'_> {
         Ok(self.attributes.read(upper.as_fd())?.xattrs == self.attributes.read(lower.as_fd())?.xattrs)
     }
 
-    fn same_file(
+    /// One that is replaced or taken away meanwhile is not the same.
+    fn same_file(&mut self, name: &CStr, above: (BorrowedFd<'_>, Stat), below: (BorrowedFd<'_>, Stat)) -> Result<bool> {
+        match self.is_same_file(name, above, below) {
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL | libc::ELOOP)) => Ok(false),
+            other => other,
+        }
+    }
+
+    fn is_same_file(
         &mut self,
         name: &CStr,
         (upper, above): (BorrowedFd<'_>, Stat),
@@ -171,10 +197,26 @@ impl Diff<'_> {
             FileType::RegularFile if above.st_size != below.st_size => Ok(false),
             FileType::RegularFile => {
                 let (upper, lower) = (open(upper, name, OFlags::empty())?, open(lower, name, OFlags::empty())?);
-                Ok(self.attributes.read(upper.as_fd())?.xattrs == self.attributes.read(lower.as_fd())?.xattrs)
+                let xattrs = self.attributes.read(upper.as_fd())?.xattrs;
+                Ok(xattrs == self.attributes.read(lower.as_fd())?.xattrs && same_content(upper, lower)?)
             }
             FileType::Symlink => Ok(readlinkat(upper, name, Vec::new())? == readlinkat(lower, name, Vec::new())?),
             _ => Ok(above.st_rdev == below.st_rdev),
+        }
+    }
+}
+
+/// Time and size alone prove nothing: images are often made with one time for all files.
+fn same_content(a: OwnedFd, b: OwnedFd) -> Result<bool> {
+    const CHUNK: usize = 64 << 10;
+    let (mut a, mut b) = (File::from(a), File::from(b));
+    let (mut left, mut right) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+    loop {
+        (left.clear(), right.clear());
+        a.by_ref().take(CHUNK as u64).read_to_end(&mut left)?;
+        b.by_ref().take(CHUNK as u64).read_to_end(&mut right)?;
+        if left != right || left.is_empty() {
+            return Ok(left == right);
         }
     }
 }
@@ -205,3 +247,6 @@ fn names(upper: &Merged, lower: &Merged) -> Result<Vec<CString>> {
     names.dedup();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The layers of a container as they are now: its record and the read-write layer that goes with it.
+//!
+//! A commit moves the read-write layer into the store and puts a fresh one in its place. Whoever only looks takes no lock
+//! (a running container's is held by its monitor), so it opens the read-write layer first and asks the record afterwards:
+//! a descriptor stays with its directory wherever that is moved.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::engine::Engine;
+use super::lifecycle::containers;
+use super::names::ContainerId;
+use super::record::{Record, no_such_container};
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::file;
+use crate::idmap::helper::Work;
+use crate::paths::ContainerPaths;
+
+/// A record and its read-write layer.
+#[derive(Debug)]
+pub(super) struct Stack {
+    pub(super) record: Record,
+    /// The directory that holds `diff/`.
+    layer: OwnedFd,
+}
+
+impl Stack {
+    /// Opens the read-write layer of a container, and finds the record that goes with it.
+    pub(super) fn open(engine: &Engine, id: &ContainerId) -> Result<Self> {
+        let all = containers(engine);
+        let paths = all.paths(id);
+        let read = || all.read(id).map_err(|error| gone(error, &paths, id));
+        let mut record = read()?;
+        loop {
+            if record.pending_commit.is_some() {
+                // A commit at work holds the lock until both are in order again.
+                drop(all.lock(id)?);
+                record = read()?;
+            }
+            let layer = file::open_dir(&paths.layer());
+            let now = read()?;
+            let settled = now.pending_commit.is_none() && now.layers == record.layers;
+            match layer {
+                Ok(layer) if settled => return Ok(Self { record: now, layer }),
+                Err(error) if settled => return Err(error),
+                _ => record = now,
+            }
+        }
+    }
+
+    /// The layers on top of the image, topmost first: the read-write layer and those of earlier commits. For the
+    /// storage helper, pivoted into the folder of all layers.
+    pub(super) fn own(&self, work: &Work) -> Result<Vec<OwnedFd>> {
+        let mut own = vec![diff_in(self.layer.as_fd(), "diff").context(|| "open the read-write layer")?];
+        own.extend(open_layers(work, self.record.layers.iter().skip(self.record.image_depth))?);
+        Ok(own)
+    }
+
+    /// The layers of the image, likewise.
+    pub(super) fn image(&self, work: &Work) -> Result<Vec<OwnedFd>> {
+        open_layers(work, self.record.layers.iter().take(self.record.image_depth))
+    }
+}
+
+/// The layers' `diff/`, the last one first.
+fn open_layers<'a>(work: &Work, layers: impl DoubleEndedIterator<Item = &'a Digest>) -> Result<Vec<OwnedFd>> {
+    let open = |digest: &Digest| {
+        diff_in(work.root.as_fd(), &format!("{}/diff", digest.hex())).context(|| format!("open layer {digest}"))
+    };
+    layers.rev().map(open).collect()
+}
+
+fn diff_in(directory: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, path, flags, Mode::empty())
+}
+
+fn gone(error: crate::Error, paths: &ContainerPaths, id: &ContainerId) -> crate::Error {
+    match file::exists(paths.path()) {
+        Ok(false) => no_such_container(id.as_str()),
+        _ => error,
+    }
+}
