@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::lock::busy;
 use super::{Lock, list_dir, make_dir, read_small};
 use crate::digest::random_hex;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::paths::Root;
 
 /// Deletes the tree at a path, itself included. What mapped ids own can only be deleted inside their namespace, so
@@ -98,28 +101,56 @@ fn claim(path: &Path) -> Result<Option<Lock>> {
     Ok(Some(Lock::from_fd(file.into())))
 }
 
+/// What a sweep finds at a path.
+enum Found {
+    /// Work of somebody who lives, or nothing any more.
+    NotOurs,
+    /// An empty directory, removed on looking.
+    Removed,
+    /// What an ended process left, with its lock if it has one.
+    Left(Option<Lock>),
+}
+
 fn sweep_one(path: &Path, remove: &mut RemoveTree<'_>) -> Result<bool> {
     if is_foreign(path) && !is_old(path) {
         return Ok(false);
     }
-    // On a full disk the lock file of a half-made directory cannot be created; then it goes unlocked.
-    let lock_path = path.join(LOCK);
-    let lock = match Lock::try_exclusive(&lock_path) {
-        Ok(Some(lock)) => Some(lock),
-        Ok(None) => return Ok(false),
-        Err(error) => match error.errno() {
-            Some(libc::ENOENT) => return Ok(false),
-            Some(libc::ENOSPC | libc::EDQUOT | libc::ENOTDIR) => None,
-            _ => return Err(error),
-        },
+    let _lock = match look(path)? {
+        Found::NotOurs => return Ok(false),
+        Found::Removed => return Ok(true),
+        Found::Left(lock) => lock,
     };
-    if let Some(lock) = &lock
-        && !lock.is_at(&lock_path)?
-    {
-        return Ok(false);
-    }
     remove_gone(path, remove)?;
     Ok(true)
+}
+
+/// Never makes a lock file: that would bring one into a directory which another sweep is emptying.
+fn look(path: &Path) -> Result<Found> {
+    let lock_path = path.join(LOCK);
+    // Once more where a maker's lock appeared between the two calls.
+    for _ in 0..2 {
+        match rustix::fs::open(&lock_path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(fd) => {
+                let lock = Lock::try_exclusive_fd(fd).context(|| format!("lock {}", lock_path.display()))?;
+                return match lock {
+                    Some(lock) if lock.is_at(&lock_path)? => Ok(Found::Left(Some(lock))),
+                    _ => Ok(Found::NotOurs),
+                };
+            }
+            Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR) => return Ok(Found::Left(None)),
+            Err(error) => return Err(Error::from(error).context(format!("open lock {}", lock_path.display()))),
+        }
+        // Without a lock it was just made, and a maker that finds it gone makes another one.
+        match rustix::fs::rmdir(path) {
+            Ok(()) => return Ok(Found::Removed),
+            Err(Errno::NOENT) => return Ok(Found::NotOurs),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(Error::from(error).context(format!("delete {}", path.display()))),
+        }
+    }
+    // Or it is being deleted and the lock went first; or it is a layer that was moved here without one.
+    Ok(Found::Left(None))
 }
 
 /// Deletes a tree; one that another process deletes at the same time is deleted too.
@@ -175,10 +206,14 @@ mod tests {
         drop(left);
         let half_made = root.staging().join("half");
         make_dir(&half_made).unwrap();
+        // A deletion that was killed after it had unlinked the lock.
+        let half_deleted = root.staging().join("rest");
+        make_dir(&half_deleted).unwrap();
+        make_dir(&half_deleted.join("layer")).unwrap();
 
         let mut swept = Staging::sweep(&root, &mut remove_tree).unwrap();
         swept.sort();
-        let mut expected = vec![left_path, half_made];
+        let mut expected = vec![left_path, half_made, half_deleted];
         expected.sort();
         assert_eq!(swept, expected);
         assert_eq!(list_dir(&root.staging()).unwrap().len(), 1);

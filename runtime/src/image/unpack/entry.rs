@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
+use tar_core::Header;
 
 use super::input::{Event, Input};
 use super::tree::{Attributes, Directory, Made, Tree, is_whiteout};
@@ -43,6 +44,8 @@ pub(super) struct Unpacker<'a> {
     ids: &'a IdMap,
     limits: &'a Limits,
     owners: Option<BufWriter<File>>,
+    /// Whether a header was seen, be it a global one.
+    headers: bool,
     found: Unpacked,
 }
 
@@ -61,7 +64,7 @@ impl<'a> Unpacker<'a> {
             opaque_root: false,
             warnings: Vec::new(),
         };
-        Ok(Self { input, layer, tree: Tree::new(layer)?, ids, limits, owners: None, found })
+        Ok(Self { input, layer, tree: Tree::new(layer)?, ids, limits, owners: None, headers: false, found })
     }
 
     /// Unpacks everything. Digest and size of the result are the recorder's to fill in.
@@ -70,8 +73,9 @@ impl<'a> Unpacker<'a> {
         let mut last = Vec::new();
         loop {
             let gathered = gather(&mut self.input, &mut blocks, self.limits);
-            match gathered.map_err(|error| self.stream_error(error, &last))? {
+            match gathered.map_err(|error| self.stream_error(error, &blocks, &last))? {
                 Gathered::Entry => {
+                    self.headers = true;
                     let head = parse(&mut blocks, self.limits).map_err(|error| after(error, &last))?;
                     self.entry(&head).map_err(|error| error.context(format!("entry {}", shown(&head.path))))?;
                     last = head.path;
@@ -98,11 +102,13 @@ impl<'a> Unpacker<'a> {
         Ok(self.found)
     }
 
-    fn stream_error(&self, error: Error, last: &[u8]) -> Error {
-        match (self.input.broken, self.found.entries) {
-            (true, _) => error,
-            (false, 0) => invalid("not a tar archive"),
-            (false, _) => after(error, last),
+    /// An archive is one that begins with a header, and is damaged from there on.
+    fn stream_error(&self, error: Error, blocks: &[u8], last: &[u8]) -> Error {
+        let header = || blocks.first_chunk().is_some_and(|block| Header::from_bytes(block).verify_checksum().is_ok());
+        match self.input.broken {
+            true => error,
+            false if self.headers || header() => after(error, last),
+            false => invalid("not a tar archive"),
         }
     }
 
@@ -119,11 +125,12 @@ impl<'a> Unpacker<'a> {
 
     /// Global headers are ignored, as other engines do, but not where that would change what is unpacked.
     fn global(&mut self, blocks: &[u8]) -> Result<()> {
+        self.headers = true;
         self.input.note(Event::Other);
         let data = blocks.get(BLOCK..).unwrap_or_default();
         // The size was checked when the blocks were gathered.
         let header = blocks.first_chunk().ok_or_else(|| invalid("a damaged header"))?;
-        let size = tar_core::Header::from_bytes(header).entry_size().map_err(|_| invalid("a damaged header"))?;
+        let size = Header::from_bytes(header).entry_size().map_err(|_| invalid("a damaged header"))?;
         let data = data.get(..size as usize).unwrap_or_default();
         for record in pax::records(data)? {
             let key = data.get(record.key).unwrap_or_default();

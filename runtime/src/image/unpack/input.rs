@@ -111,7 +111,7 @@ pub(super) struct Input<'a> {
     events: Vec<Event>,
     total: u64,
     limit: u64,
-    /// Whether an error came from the stream itself, not from what it says.
+    /// Whether an error came from the stream itself (reading it, its length), not from what it says.
     pub(super) broken: bool,
     progress: &'a mut dyn FnMut(u64),
 }
@@ -143,10 +143,11 @@ impl<'a> Input<'a> {
         self.at = 0;
         self.total += self.chunk.len() as u64;
         (self.progress)(self.total);
-        match self.total > self.limit {
-            true => Err(invalid(format!("the archive has more than {} bytes, the limit", self.limit))),
-            false => Ok(true),
+        if self.total > self.limit {
+            self.broken = true;
+            return Err(invalid(format!("the archive has more than {} bytes, the limit", self.limit)));
         }
+        Ok(true)
     }
 
     fn hand_over(&mut self) -> Result<()> {

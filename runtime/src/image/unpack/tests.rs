@@ -247,8 +247,13 @@ fn hostile_archives_are_refused() {
         ("NUL in a name", a().pax(&[("path", "a\0b")], entry("x", Kind::File), b""), "NUL"),
         (
             "two PAX headers",
+            a().pax(&[("path", "a")], entry("x", Kind::File), b"").patch(1024, |h| h[156] = b'x').file("y", ""),
+            "duplicate PAX extended header",
+        ),
+        (
+            "PAX header without an entry",
             a().pax(&[("path", "a")], entry("x", Kind::File), b"").patch(1024, |h| h[156] = b'x'),
-            "ends inside",
+            "an extended header without an entry",
         ),
         ("global path", global("path"), "global header that sets path"),
         ("global size", global("size"), "global header that sets size"),
