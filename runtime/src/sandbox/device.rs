@@ -1,7 +1,9 @@
 //! `/dev`, and the paths of `/proc` and `/sys` that a container may not read or write.
 //!
 //! Runs in init, before it pivots. Unprivileged user namespaces cannot make device nodes, so the host's are bound, each
-//! checked by its number through the descriptor that is then mounted: a fake `/dev/null` never becomes a mask.
+//! checked by its number through the descriptor that is then mounted: a fake `/dev/null` never becomes a mask. The binds
+//! are read-only, which leaves the device itself writable but not the host's node: a container whose root is the host's
+//! could else change its mode.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -61,30 +63,27 @@ pub fn bind_all(root: BorrowedFd<'_>, devices: &[Device]) -> Result<()> {
             Err(error) if device.optional && error.kind() == ErrorKind::NotFound => continue,
             other => other?,
         };
-        bind(root, node.as_fd(), &device.target, device.readonly)
-            .context(|| format!("show device {}", device.target))?;
+        bind(root, node.as_fd(), &device.target).context(|| format!("show device {}", device.target))?;
     }
     Ok(())
 }
 
-/// Shows the entry behind `fd` at `target`, which is made.
-pub fn bind(root: BorrowedFd<'_>, fd: BorrowedFd<'_>, target: &str, readonly: bool) -> Result<()> {
-    let tree = clone_fd(fd, false)?;
-    let set = NOSUID | NOEXEC | if readonly { RDONLY } else { 0 };
-    set_attributes(tree.as_fd(), Attributes { set, ..Attributes::default() }, false)?;
+/// Shows the device behind `fd` at `target`, which is made.
+pub fn bind(root: BorrowedFd<'_>, fd: BorrowedFd<'_>, target: &str) -> Result<()> {
     let place = open_or_make(root, target, false, false)?;
-    Ok(onto(tree.as_fd(), place.as_fd())?)
+    cover(fd, place.as_fd())
+}
+
+fn cover(device: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<()> {
+    let tree = clone_fd(device, false)?;
+    let attributes = Attributes { set: NOSUID | NOEXEC | RDONLY, ..Attributes::default() };
+    set_attributes(tree.as_fd(), attributes, false)?;
+    Ok(onto(tree.as_fd(), place)?)
 }
 
 /// Hides every masked path that exists: directories below an empty read-only one, everything else below `/dev/null`.
 pub fn mask_all(root: BorrowedFd<'_>, paths: &[String]) -> Result<()> {
-    let null = Device {
-        host: "/dev/null".into(),
-        target: String::new(),
-        number: Some((1, 3)),
-        optional: false,
-        readonly: false,
-    };
+    let null = Device { host: "/dev/null".into(), target: String::new(), number: Some((1, 3)), optional: false };
     let null = open_node(&null)?;
     let mut empty = None;
     for pattern in paths {
@@ -102,7 +101,7 @@ fn mask(root: BorrowedFd<'_>, path: &str, null: BorrowedFd<'_>, empty: &mut Opti
         Err(errno) => return Err(errno.into()),
     };
     if !is_directory(target.as_fd())? {
-        return Ok(onto(clone_fd(null, false)?.as_fd(), target.as_fd())?);
+        return cover(null, target.as_fd());
     }
     let tree = match empty {
         // One instance serves all: each place gets a clone of its mount.

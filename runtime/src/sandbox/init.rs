@@ -129,7 +129,7 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
         false => None,
     };
     if let Some(terminal) = &terminal {
-        device::bind(root_fd, terminal.slave.as_fd(), "/dev/console", false).context(|| "show /dev/console")?;
+        device::bind(root_fd, terminal.slave.as_fd(), "/dev/console").context(|| "show /dev/console")?;
     }
     device::make_readonly(root_fd, &plan.readonly)?;
     device::mask_all(root_fd, &plan.masked)?;

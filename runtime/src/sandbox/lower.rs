@@ -101,7 +101,6 @@ fn default_devices() -> Vec<Device> {
             target: format!("/dev/{name}"),
             number: Some((major, minor)),
             optional: true,
-            readonly: false,
         })
         .collect()
 }
@@ -109,7 +108,7 @@ fn default_devices() -> Vec<Device> {
 /// A device node cannot be made in a user namespace: the host's node of that path is shown.
 fn lower_device(device: &oci::LinuxDevice) -> Result<Device> {
     let path = path_text(device.path())?;
-    Ok(Device { host: path.clone(), target: path, number: None, optional: false, readonly: false })
+    Ok(Device { host: path.clone(), target: path, number: None, optional: false })
 }
 
 fn path_text(path: &Path) -> Result<String> {
@@ -122,28 +121,47 @@ fn path_text(path: &Path) -> Result<String> {
 #[derive(Default)]
 struct MountOptions {
     attributes: u64,
+    /// For the mounts below as well.
+    recursive_attributes: u64,
     propagation: u64,
     bind: bool,
     recursive: bool,
     params: Vec<(String, Option<String>)>,
 }
 
+/// The `MOUNT_ATTR_*` bit that a word of `mount(8)` sets, or takes back.
+fn attribute(option: &str) -> Option<(u64, bool)> {
+    Some(match option {
+        "ro" => (RDONLY, true),
+        "rw" => (RDONLY, false),
+        "nosuid" => (NOSUID, true),
+        "suid" => (NOSUID, false),
+        "nodev" => (NODEV, true),
+        "dev" => (NODEV, false),
+        "noexec" => (NOEXEC, true),
+        "exec" => (NOEXEC, false),
+        "noatime" => (NOATIME, true),
+        "strictatime" => (STRICTATIME, true),
+        "nodiratime" => (NODIRATIME, true),
+        "nosymfollow" => (NOSYMFOLLOW, true),
+        _ => return None,
+    })
+}
+
 fn parse_options(options: &[String]) -> MountOptions {
+    let change = |bits: &mut u64, (bit, set): (u64, bool)| if set { *bits |= bit } else { *bits &= !bit };
     let mut parsed = MountOptions::default();
     for option in options {
+        if let Some(found) = attribute(option) {
+            change(&mut parsed.attributes, found);
+            continue;
+        }
+        // `rro` is `ro` for the whole tree, and so on.
+        if let Some(found) = option.strip_prefix('r').and_then(attribute) {
+            change(&mut parsed.recursive_attributes, found);
+            continue;
+        }
         match option.as_str() {
-            "ro" => parsed.attributes |= RDONLY,
-            "rw" => parsed.attributes &= !RDONLY,
-            "nosuid" => parsed.attributes |= NOSUID,
-            "suid" => parsed.attributes &= !NOSUID,
-            "nodev" => parsed.attributes |= NODEV,
-            "dev" => parsed.attributes &= !NODEV,
-            "noexec" => parsed.attributes |= NOEXEC,
-            "exec" => parsed.attributes &= !NOEXEC,
-            "noatime" => parsed.attributes |= NOATIME,
-            "strictatime" => parsed.attributes |= STRICTATIME,
-            "nodiratime" => parsed.attributes |= NODIRATIME,
-            "nosymfollow" => parsed.attributes |= NOSYMFOLLOW,
             "relatime" | "defaults" | "async" | "tmpcopyup" => {}
             "bind" => parsed.bind = true,
             "rbind" => (parsed.bind, parsed.recursive) = (true, true),
@@ -172,6 +190,10 @@ fn lower_mount(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
     let kind = mount.typ().as_deref().unwrap_or("bind");
     let source = mount.source().as_deref();
     if options.bind || kind == "bind" {
+        if let Some((unknown, _)) = options.params.first() {
+            let message = format!("unknown option {unknown:?} of the mount at {target}");
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         let path = path_text(required(source, "mount source")?)?;
         let engine = Path::new(&path).starts_with(lowering.engine_dir)
             || (is_engine_target(&target) && (path == "/sys" || path.starts_with("/sys/") || path == "/dev/mqueue"));
@@ -179,6 +201,7 @@ fn lower_mount(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
             target,
             source: MountSource::Host { path, recursive: options.recursive },
             attributes: options.attributes,
+            recursive_attributes: options.recursive_attributes,
             propagation: options.propagation,
             user: !engine,
             optional: false,
@@ -192,7 +215,8 @@ fn lower_mount(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
         target,
         optional: matches!(kind, "cgroup2" | "mqueue"),
         source: MountSource::Filesystem { kind: kind.to_owned(), params },
-        attributes: options.attributes,
+        attributes: options.attributes | options.recursive_attributes,
+        recursive_attributes: 0,
         propagation: options.propagation,
     })
 }
@@ -258,5 +282,52 @@ fn rlimit(kind: PosixRlimitType) -> u32 {
         PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
         PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
         PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lowered(kind: &str, options: &[&str]) -> Result<Mount> {
+        let map = IdMap { mode: Mode::Subids, uids: Vec::new(), gids: Vec::new() };
+        let lowering = Lowering {
+            map: &map,
+            engine_dir: Path::new("/store/files"),
+            filter: Rules::Unconfined,
+            added: CapSet::EMPTY,
+            init: false,
+        };
+        let mut mount = oci::Mount::default();
+        mount.set_destination("/target".into());
+        mount.set_source(Some("/source".into()));
+        mount.set_typ(Some(kind.to_owned()));
+        mount.set_options(Some(options.iter().map(|option| (*option).to_owned()).collect()));
+        lower_mount(&mount, &lowering)
+    }
+
+    #[test]
+    fn read_only_binds_are_read_only_with_all_that_is_below() {
+        for (options, top, below) in [
+            (&["rbind", "rprivate"][..], 0, 0),
+            (&["rbind", "ro"], RDONLY, 0),
+            (&["rbind", "rro"], 0, RDONLY),
+            (&["rbind", "rnosuid", "rnoexec", "rnodev", "rro"], 0, NOSUID | NOEXEC | NODEV | RDONLY),
+            (&["bind", "nosuid", "noexec", "ro"], NOSUID | NOEXEC | RDONLY, 0),
+            (&["bind", "ro", "rw"], 0, 0),
+        ] {
+            let mount = lowered("bind", options).unwrap();
+            assert_eq!((mount.attributes, mount.recursive_attributes), (top, below), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_no_bind_has_is_refused() {
+        let error = lowered("bind", &["bind", "readonly"]).unwrap_err();
+        assert_eq!(error.to_string(), "unknown option \"readonly\" of the mount at /target");
+        let tmpfs = lowered("tmpfs", &["size=1m", "nosuid", "ro"]).unwrap();
+        assert_eq!(tmpfs.attributes, NOSUID | RDONLY);
+        let MountSource::Filesystem { params, .. } = tmpfs.source else { panic!("{tmpfs:?}") };
+        assert_eq!(params, [("size".to_owned(), Some("1m".to_owned()))]);
     }
 }

@@ -25,7 +25,7 @@ pub fn make_all(mounts: &[Mount]) -> Result<Vec<Option<OwnedFd>>> {
 fn make(mount: &Mount) -> Result<Option<OwnedFd>> {
     let made = match &mount.source {
         MountSource::Filesystem { kind, params } => filesystem(kind, params, mount.attributes),
-        MountSource::Host { path, recursive } => bind(path, *recursive, mount.attributes),
+        MountSource::Host { path, recursive } => bind(path, *recursive, mount),
     };
     match made {
         Ok(fd) => Ok(Some(fd)),
@@ -65,7 +65,7 @@ fn filesystem(kind: &str, params: &[(String, Option<String>)], attributes: u64) 
     Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)?)
 }
 
-fn bind(path: &str, recursive: bool, set: u64) -> Result<OwnedFd> {
+fn bind(path: &str, recursive: bool, mount: &Mount) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -76,9 +76,11 @@ fn bind(path: &str, recursive: bool, set: u64) -> Result<OwnedFd> {
         }
         other => other.context(|| format!("bind {path}"))?,
     };
-    if set != 0 {
-        let attributes = Attributes { set, ..Attributes::default() };
-        set_attributes(tree.as_fd(), attributes, recursive).context(|| format!("set the flags of {path}"))?;
+    for (set, below) in [(mount.attributes, false), (mount.recursive_attributes, true)] {
+        if set != 0 {
+            let attributes = Attributes { set, ..Attributes::default() };
+            set_attributes(tree.as_fd(), attributes, below).context(|| format!("set the flags of {path}"))?;
+        }
     }
     Ok(tree)
 }

@@ -66,6 +66,8 @@ pub struct Mount {
     pub source: MountSource,
     /// `MOUNT_ATTR_*` bits to set.
     pub attributes: u64,
+    /// The same for this mount and those below it.
+    pub recursive_attributes: u64,
     /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or 0.
     pub propagation: u64,
     /// The user's own: the target is followed inside the root and made where it is missing. Otherwise it is the
@@ -105,8 +107,6 @@ pub struct Device {
     pub number: Option<(u32, u32)>,
     /// Not the user's: skipped where the host lacks it.
     pub optional: bool,
-    /// Mount it read-only: the user asked for no `w`.
-    pub readonly: bool,
 }
 
 /// A process in the container: the entrypoint, or one that `exec` adds.

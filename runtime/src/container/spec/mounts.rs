@@ -17,7 +17,8 @@ const TTY_GROUP: u32 = 5;
 pub(super) fn mounts(options: &RunOptions, ctx: &SpecContext<'_>) -> Vec<SpecMount> {
     let mut users: Vec<SpecMount> = options.mounts.iter().map(user_mount).collect();
     for device in &options.devices {
-        users.push(mount(&device.target, "bind", &device.source, &["bind", "rprivate", "nosuid", "noexec"]));
+        // A read-only mount protects the host's node; the device behind it can be written all the same.
+        users.push(mount(&device.target, "bind", &device.source, &["bind", "rprivate", "nosuid", "noexec", "ro"]));
     }
     let taken = |target: &str| users.iter().any(|mount| mount.destination().as_os_str() == target);
     let dev_taken = taken("/dev");
@@ -62,7 +63,7 @@ fn engine_mounts(options: &RunOptions, ctx: &SpecContext<'_>) -> Vec<SpecMount> 
     // sysfs shows the network namespace it is mounted in, which must belong to the container (EPERM otherwise).
     let sys = match ctx.network {
         NetworkNamespace::Host => {
-            mount("/sys", "bind", "/sys", &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rro"])
+            mount("/sys", "bind", "/sys", &["rbind", "rprivate", "rnosuid", "rnoexec", "rnodev", "rro"])
         }
         _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     };

@@ -170,7 +170,7 @@ fn host_network() {
     - .linux.sysctl.net.ipv4.ping_group_range = "0 0"
     - .mounts + {"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}
     + .linux.maskedPaths = ["/proc/acpi","/proc/asound","/proc/interrupts","/proc/kcore","/proc/keys","/proc/latency_stats","/proc/sched_debug","/proc/scsi","/proc/timer_list","/proc/timer_stats","/sys/devices/virtual/powercap","/sys/firmware","/sys/fs/selinux","/sys/devices/system/cpu/cpu0/thermal_throttle","/sys/kernel"]
-    + .mounts + {"destination":"/sys","type":"bind","source":"/sys","options":["rbind","rprivate","nosuid","noexec","nodev","rro"]}
+    + .mounts + {"destination":"/sys","type":"bind","source":"/sys","options":["rbind","rprivate","rnosuid","rnoexec","rnodev","rro"]}
     "#);
     ctx.network = NetworkNamespace::Join("/proc/7/ns/net".into());
     insta::assert_snapshot!(difference(&build_spec(&plain(), &ImageFacts::default(), &ctx).unwrap()), @r#"
@@ -230,7 +230,7 @@ fn everything_that_a_user_may_ask() {
     + .mounts + {"destination":"/mnt","type":"bind","source":"/home/u/src","options":["rbind","rprivate"]}
     + .mounts + {"destination":"/dev/shm","type":"tmpfs","source":"tmpfs","options":["nosuid","nodev","size=1g","exec","rprivate"]}
     + .mounts + {"destination":"/etc/hosts","type":"bind","source":"/h","options":["bind","rprivate","ro"]}
-    + .mounts + {"destination":"/dev/fuse","type":"bind","source":"/dev/fuse","options":["bind","rprivate","nosuid","noexec"]}
+    + .mounts + {"destination":"/dev/fuse","type":"bind","source":"/dev/fuse","options":["bind","rprivate","nosuid","noexec","ro"]}
     + .mounts + {"destination":"/etc/hostname","type":"bind","source":"/run/c/hostname","options":["bind","rprivate","ro"]}
     + .mounts + {"destination":"/etc/resolv.conf","type":"bind","source":"/run/c/resolv.conf","options":["bind","rprivate","ro"]}
     + .mounts + {"destination":"/mnt/deep/x","type":"bind","source":"/data/x","options":["rbind","rslave","rro"]}
