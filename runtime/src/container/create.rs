@@ -59,6 +59,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
         ports: Vec::new(),
         image_depth: layers.len(),
         layers,
+        history: Vec::new(),
         pending_commit: None,
         restart_count: 0,
         options: serde_json::to_value(options).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?,

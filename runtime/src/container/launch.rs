@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode as FileMode, OFlags};
 
+use super::commit;
 use super::engine::Engine;
 use super::monitor::{self, PastaProgram};
 use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
@@ -188,6 +189,7 @@ pub fn start(
     client: OwnedFd,
     host: &Host,
 ) -> Result<()> {
+    let record = &commit::recover(engine, &container, record.clone())?;
     let options = &options_of(record)?;
     let Container { paths, lock, .. } = container;
     let network = effective_network(&options.network, host)?;

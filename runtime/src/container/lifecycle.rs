@@ -3,10 +3,10 @@
 //! Runs in the CLI. A record that says "running" is true only while the container's lock is held; whoever finds it free
 //! waits until the container's first process is gone, then records that its monitor was lost.
 
-use super::alive;
 use super::engine::Engine;
 use super::names::ContainerId;
 use super::record::{Containers, Record, State, Status, Summary};
+use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, LockState};
 use crate::stdio::attach;
@@ -33,12 +33,13 @@ pub fn find(engine: &Engine, text: &str) -> Result<Record> {
 pub fn settle(engine: &Engine, id: &ContainerId) -> Result<Record> {
     let all = containers(engine);
     let record = all.read(id)?;
-    if !record.state.status.is_active() || all.probe(id)? == LockState::Held {
+    let unsettled = |record: &Record| record.state.status.is_active() || record.pending_commit.is_some();
+    if !unsettled(&record) || all.probe(id)? == LockState::Held {
         return Ok(record);
     }
     // Between a start's lock and its record, and between the exit's record and the unlock, others may be at it.
     let Some(container) = all.try_lock(id)? else { return all.read(id) };
-    let record = all.read(id)?;
+    let record = commit::recover(engine, &container, all.read(id)?)?;
     if !record.state.status.is_active() {
         return Ok(record);
     }

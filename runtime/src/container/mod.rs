@@ -2,6 +2,7 @@
 
 pub mod alive;
 pub mod changes;
+pub mod commit;
 pub mod create;
 pub mod engine;
 pub mod exec;
@@ -11,6 +12,7 @@ pub mod lifecycle;
 pub mod monitor;
 pub mod names;
 pub mod options;
+pub mod pause;
 pub mod probe;
 pub mod record;
 pub mod spec;

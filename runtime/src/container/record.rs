@@ -18,6 +18,7 @@ pub use summary::{Listing, Summary};
 
 use super::names::{ContainerId, ContainerName};
 use crate::digest::Digest;
+use crate::image::config::History;
 
 /// The record's layout that this version writes.
 pub const RECORD_VERSION: u32 = 1;
@@ -52,9 +53,12 @@ pub struct Record {
     pub layers: Vec<Digest>,
     /// How many of [`Record::layers`] are the image's.
     pub image_depth: usize,
-    /// A commit is moving the read-write layer to this place in the store.
+    /// How each layer above the image's came to be, bottom first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<History>,
+    /// A commit is moving the read-write layer into the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending_commit: Option<Digest>,
+    pub pending_commit: Option<PendingCommit>,
     /// How often the restart policy started it again.
     #[serde(default)]
     pub restart_count: u32,
@@ -64,6 +68,15 @@ pub struct Record {
     /// Fields of later versions.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+/// The note of a commit in progress: see [`crate::container::commit`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PendingCommit {
+    /// The layer that the read-write layer becomes.
+    pub layer: Digest,
+    /// How it came to be.
+    pub entry: History,
 }
 
 /// The image of a container.

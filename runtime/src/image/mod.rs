@@ -4,6 +4,7 @@ mod attributes;
 pub mod changes;
 pub mod compress;
 pub mod config;
+pub mod copy;
 pub mod import;
 pub mod index;
 pub mod owners;

@@ -59,7 +59,12 @@ struct Claim {
     state: State,
     layers: Vec<Digest>,
     #[serde(default)]
-    pending_commit: Option<Digest>,
+    pending_commit: Option<Noted>,
+}
+
+#[derive(Deserialize)]
+struct Noted {
+    layer: Digest,
 }
 
 impl Containers {
@@ -101,7 +106,7 @@ impl Containers {
         // If in doubt, it runs: nothing is removed then.
         let running = claim.state.status.is_active() && Lock::probe(&lock).is_ok_and(|s| s == LockState::Held);
         let mut layers = claim.layers;
-        layers.extend(claim.pending_commit);
+        layers.extend(claim.pending_commit.map(|note| note.layer));
         ContainerUse { id: id.to_string(), running, image: claim.image.id, layers }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Durability, LockState, Staging};
+use crate::image::config::History;
 use crate::paths::Root;
 
 fn containers() -> (tempfile::TempDir, Root, Containers) {
@@ -32,6 +33,7 @@ fn record() -> Record {
         ports: Vec::new(),
         layers: vec![Digest::of(b"a"), Digest::of(b"b")],
         image_depth: 1,
+        history: Vec::new(),
         pending_commit: None,
         restart_count: 0,
         options: json!({"tty": true}),
@@ -233,7 +235,7 @@ fn claims_cover_the_stack_and_a_commit_in_progress() {
     containers.set_state(&container.id, running, Durability::Relaxed).unwrap();
     containers
         .update(&container.id, Durability::Relaxed, |record| {
-            record.pending_commit = Some(Digest::of(b"c"));
+            record.pending_commit = Some(PendingCommit { layer: Digest::of(b"c"), entry: History::default() });
             Ok(())
         })
         .unwrap();

@@ -1,0 +1,251 @@
+//! Commit of a container that does not run: its read-write layer is hashed where it is, and moved into the store.
+//!
+//! ```text
+//! containers/<id>/layer/{diff/, index, owners}   packed: what the index and the digest come from
+//! containers/<id>/next/diff/                     the layer that comes after, with the root's attributes
+//! ```
+//!
+//! 1. pack: `index` is written, `next/` made; all of it flushed
+//! 2. note: the record says which layer is about to be published (it keeps that layer from being collected)
+//! 3. `layer/` → `layers/<diff-id>/`, flushed; or out of the way, where the store has that layer already
+//! 4. `next/` → `layer/`, flushed
+//! 5. record: the stack with the layer on top, without the note
+//!
+//! A crash before 2 leaves the container as it was; after it, [`recover`] finishes or forgets, by what is there. Whoever
+//! starts a container or reads its layers has had it recovered, under its lock.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat};
+
+use super::owners::Recorded;
+use super::{Stack, meta_of};
+use crate::container::engine::Engine;
+use crate::container::lifecycle::containers;
+use crate::container::record::{Container, PendingCommit, Record};
+use crate::digest::Digest;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{self, Durability, Staging};
+use crate::idmap::helper::{self, Work};
+use crate::image::changes::RootAttrs;
+use crate::image::config::History;
+use crate::image::pack::{Packed, pack_layer};
+use crate::image::store::Published;
+use crate::image::unpack::flush;
+
+const LAYER: &str = "layer";
+const NEXT: &str = "next";
+const INDEX: &str = "index";
+
+/// Commits the container whose lock the caller holds, and whose record was read under it and recovered.
+pub(super) fn commit(
+    engine: &Engine,
+    container: &Container,
+    record: &Record,
+    entry: &History,
+    clock: Option<Timestamp>,
+) -> Result<Stack> {
+    let mut entry = entry.clone();
+    let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
+    // Before the first start the read-write layer has nothing in it, not even the root's attributes.
+    let packed = match record.state.started {
+        Some(_) => Some(pack(engine, container, record, clock)?).filter(|packed| !packed.empty),
+        None => None,
+    };
+    match packed {
+        Some(packed) => {
+            adopt(engine, container, &packed, &entry)?;
+            stack.layers.push(packed.diff_id);
+        }
+        None => entry.empty_layer = true,
+    }
+    stack.history.push(entry);
+    Ok(stack)
+}
+
+fn pack(engine: &Engine, container: &Container, record: &Record, clock: Option<Timestamp>) -> Result<Packed> {
+    let directory = file::open_dir(container.paths.path())?;
+    let top = top_layer(engine, &record.layers)?;
+    let recorded = Recorded::open(engine, &record.layers)?;
+    helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
+        let layer = open(work.root.as_fd(), LAYER)?;
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, clock)?;
+        match packed.empty {
+            true => rustix::fs::unlinkat(&layer, INDEX, rustix::fs::AtFlags::empty())?,
+            false => make_next(work, layer.as_fd())?,
+        }
+        Ok(packed)
+    })
+}
+
+/// The directory of the layer from which a container's root has its attributes.
+pub(super) fn top_layer(engine: &Engine, stack: &[Digest]) -> Result<Option<OwnedFd>> {
+    stack.last().map(|digest| file::open_dir(&engine.store.layer_path(digest))).transpose()
+}
+
+/// In the storage helper: hashes the layer in this wrapper directory, writes what belongs beside it, flushes all.
+pub(super) fn pack_here(
+    layer: BorrowedFd<'_>,
+    top: Option<&OwnedFd>,
+    recorded: &Recorded,
+    clock: Option<Timestamp>,
+) -> Result<Packed> {
+    let seed = top.map(|top| RootAttrs::read(open(top.as_fd(), "diff")?.as_fd())).transpose()?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let index = openat(layer, INDEX, flags, Mode::from_raw_mode(0o600)).context(|| "make the layer's index")?;
+    let clock = clock.map(Timestamp::as_second);
+    let find = |path: &[u8]| recorded.find(path);
+    let packed = pack_layer(layer, seed.as_ref(), &find, clock, Some(File::from(index)), &mut std::io::sink())?;
+    if !packed.empty {
+        recorded.save(layer)?;
+        flush(layer, packed.entries).context(|| "write the layer to disk")?;
+    }
+    Ok(packed)
+}
+
+/// In the storage helper: the read-write layer that comes after this one sees the same root.
+fn make_next(work: &Work, layer: BorrowedFd<'_>) -> Result<()> {
+    let root = RootAttrs::read(open(layer, "diff")?.as_fd())?;
+    make_fresh(work.root.as_fd(), NEXT, &root).context(|| "make the next read-write layer")
+}
+
+fn make_fresh(container: BorrowedFd<'_>, name: &str, root: &RootAttrs) -> Result<()> {
+    // What an interrupted commit left holds nothing.
+    for leftover in [format!("{name}/diff"), name.to_owned()] {
+        match rustix::fs::unlinkat(container, leftover, rustix::fs::AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    mkdirat(container, name, Mode::from_raw_mode(0o700))?;
+    let wrapper = open(container, name)?;
+    mkdirat(&wrapper, "diff", Mode::from_raw_mode(0o700))?;
+    let diff = open(wrapper.as_fd(), "diff")?;
+    root.apply(diff.as_fd())?;
+    fsync(&diff)?;
+    fsync(&wrapper)?;
+    Ok(())
+}
+
+fn open(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::empty()).context(|| format!("open {name}"))
+}
+
+/// Steps 2 to 5.
+fn adopt(engine: &Engine, container: &Container, packed: &Packed, entry: &History) -> Result<()> {
+    let note = PendingCommit { layer: packed.diff_id.clone(), entry: entry.clone() };
+    containers(engine).update(&container.id, Durability::Flushed, |record| {
+        record.pending_commit = Some(note);
+        Ok(())
+    })?;
+    let layer = container.paths.layer();
+    let grave = match engine.store.publish_layer(&layer, &meta_of(packed))? {
+        Published::Moved => None,
+        Published::Existing => {
+            let grave = Staging::unused_path(engine.root())?;
+            rustix::fs::rename(&layer, &grave).context(|| "take the read-write layer away")?;
+            Some(grave)
+        }
+    };
+    finish(engine, container, true)?;
+    // It is in the store twice, or swept later.
+    if let Some(grave) = grave {
+        let _ = engine.remove_tree(&grave);
+    }
+    Ok(())
+}
+
+/// Steps 4 and 5: the noted layer goes onto the stack.
+fn finish(engine: &Engine, container: &Container, has_next: bool) -> Result<Record> {
+    let directory = container.paths.path();
+    if has_next {
+        rustix::fs::rename(directory.join(NEXT), container.paths.layer())
+            .context(|| "put the next read-write layer into its place")?;
+        file::fsync_dir(directory)?;
+    }
+    containers(engine).update(&container.id, Durability::Flushed, |record| {
+        if let Some(PendingCommit { layer, entry }) = record.pending_commit.take() {
+            record.layers.push(layer);
+            record.history.push(entry);
+        }
+        Ok(())
+    })
+}
+
+/// What is to be done about a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// The layer never went into the store, or went there by another way: the container still has its own.
+    Forget,
+    /// The layer is in the store; `make_layer`: the next read-write layer is not in its place yet.
+    Finish { make_layer: bool },
+    /// Neither is there.
+    Lost,
+}
+
+/// The remedy by what is there: the noted layer in the store, the container's `layer/`, and the index in that, which is
+/// there from the packing on until the layer is moved.
+fn remedy(published: bool, layer: bool, packed: bool) -> Remedy {
+    match (published, layer, packed) {
+        (true, false, _) => Remedy::Finish { make_layer: true },
+        (true, true, false) => Remedy::Finish { make_layer: false },
+        (_, true, _) => Remedy::Forget,
+        (false, false, _) => Remedy::Lost,
+    }
+}
+
+/// Ends a commit that was interrupted, so that the container has all that it had. The caller holds the container's lock
+/// and read the record under it; the new record.
+pub fn recover(engine: &Engine, container: &Container, record: Record) -> Result<Record> {
+    let Some(PendingCommit { layer: digest, .. }) = &record.pending_commit else { return Ok(record) };
+    let layer = container.paths.layer();
+    let published = engine.store.layer_exists(digest)?;
+    match remedy(published, file::exists(&layer)?, file::exists(&layer.join(INDEX))?) {
+        Remedy::Forget => containers(engine).update(&container.id, Durability::Flushed, |record| {
+            record.pending_commit = None;
+            Ok(())
+        }),
+        Remedy::Finish { make_layer } => {
+            if make_layer && !file::exists(&container.paths.path().join(NEXT))? {
+                make_next_from(engine, container, digest)?;
+            }
+            finish(engine, container, make_layer)
+        }
+        Remedy::Lost => {
+            let text = format!("the read-write layer of container {} is gone", container.id.short());
+            Err(Error::new(ErrorKind::Corrupt, text))
+        }
+    }
+    .context(|| format!("end the interrupted commit of container {}", container.id.short()))
+}
+
+fn make_next_from(engine: &Engine, container: &Container, digest: &Digest) -> Result<()> {
+    let directory = file::open_dir(container.paths.path())?;
+    let published = file::open_dir(&engine.store.layer_path(digest))?;
+    helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| make_next(work, published.as_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_commit_is_finished_once_the_layer_is_moved_and_forgotten_before() {
+        for (published, layer, packed, expected) in [
+            // Noted, not moved.
+            (false, true, true, Remedy::Forget),
+            // Noted; the store had the layer already, and the own one was not taken away yet.
+            (true, true, true, Remedy::Forget),
+            // Moved, or taken away.
+            (true, false, false, Remedy::Finish { make_layer: true }),
+            // The next one is in its place.
+            (true, true, false, Remedy::Finish { make_layer: false }),
+            (false, false, false, Remedy::Lost),
+        ] {
+            assert_eq!(remedy(published, layer, packed), expected, "{published} {layer} {packed}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `commit`: a container's changes become an image.
+//!
+//! Runs in the CLI. An ended container's read-write layer becomes a layer of the store by being moved there
+//! ([`ended`]); of a running one a copy is taken while it stands still ([`running`]). What the new image's config says
+//! is decided in [`config`].
+
+mod config;
+mod ended;
+mod owners;
+mod running;
+
+use jiff::Timestamp;
+
+use super::engine::Engine;
+use super::launch::options_of;
+use super::lifecycle::{self, is_running};
+use super::record::{Container, Record};
+use crate::digest::Digest;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::config::{History, ImageConfig, apply_changes};
+use crate::image::pack::Packed;
+use crate::image::store::LayerMeta;
+use crate::reference::Reference;
+
+pub use ended::recover;
+
+/// What `commit` was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// The new image's name.
+    pub reference: Option<Reference>,
+    /// Its author.
+    pub author: String,
+    /// Comment of its history entry.
+    pub message: String,
+    /// Dockerfile instructions that are applied to its config.
+    pub changes: Vec<String>,
+    /// Whether a running container stands still while it is copied.
+    pub pause: bool,
+    /// The time that the image carries, and no file is later than; `None`: now.
+    pub clock: Option<Timestamp>,
+}
+
+/// A container's own layers: the stack that the image gets, and how each layer above the old image's came to be.
+struct Stack {
+    layers: Vec<Digest>,
+    history: Vec<History>,
+}
+
+/// Commits a container. The image is on disk when this returns; its id.
+///
+/// Before that nothing that the user can see has changed: a failure, or a crash at any point, leaves the container with
+/// the files that it had.
+pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
+    let attempt = || format!("commit container {}", record.id.short());
+    // Before anything is done: an instruction that cannot be read stops the command.
+    let (base, run) = config::run_config(engine, record)?;
+    let mut run = run;
+    apply_changes(&mut run, &options.changes)?;
+    let _using = engine.store.lock_shared()?;
+    let entry = config::entry(record, options);
+    let stack = loop {
+        if let Some((container, record)) = hold(engine, record)? {
+            break ended::commit(engine, &container, &record, &entry, options.clock).context(attempt)?;
+        }
+        if let Some(stack) = running::commit(engine, record, &entry, options).context(attempt)? {
+            break stack;
+        }
+    };
+    let config = config::derive(&base, run, stack, options)?;
+    publish(engine, record, &config, options).context(attempt)
+}
+
+/// Takes the lock of a container that does not run, and its record as it is then; `None`: it runs.
+fn hold(engine: &Engine, record: &Record) -> Result<Option<(Container, Record)>> {
+    let all = lifecycle::containers(engine);
+    loop {
+        let container = match all.try_lock(&record.id)? {
+            Some(container) => container,
+            None if is_running(&lifecycle::settle(engine, &record.id)?) => return Ok(None),
+            // Another commit, or a start that has not got far: both end soon.
+            None => all.lock(&record.id)?,
+        };
+        let now = all.read(&record.id)?;
+        if !is_running(&now) {
+            let now = recover(engine, &container, now)?;
+            return Ok(Some((container, now)));
+        }
+        // Its monitor was killed: settled first.
+        drop(container);
+        lifecycle::settle(engine, &record.id)?;
+    }
+}
+
+fn publish(engine: &Engine, record: &Record, config: &ImageConfig, options: &CommitOptions) -> Result<Digest> {
+    let most = crate::sandbox::lower::MOST_LAYERS;
+    if config.rootfs.diff_ids.len() > most {
+        let text =
+            format!("the image would have {} layers; the kernel stacks at most {most}", config.rootfs.diff_ids.len());
+        return Err(Error::new(ErrorKind::Unsupported, text).hint("merge them: lrun commit --squash"));
+    }
+    let parent = engine.store.image_record(&record.image.id).is_ok().then_some(&record.image.id);
+    engine.store.publish_image(&config.to_bytes()?, parent, options.reference.as_slice())
+}
+
+/// The record of a layer that was packed.
+fn meta_of(packed: &Packed) -> LayerMeta {
+    LayerMeta {
+        diff_id: packed.diff_id.clone(),
+        size: packed.size,
+        content: packed.content,
+        entries: packed.entries,
+        created: Timestamp::now(),
+        source: "commit".to_owned(),
+        compressed: Vec::new(),
+        squashed: false,
+        implicit: false,
+        extra: Default::default(),
+    }
+}

@@ -1,0 +1,84 @@
+//! Commit of a running container: a copy of its read-write layer becomes the layer; the container keeps its own.
+
+use std::os::fd::AsFd;
+
+use super::ended::{pack_here, top_layer};
+use super::owners::Recorded;
+use super::{CommitOptions, Stack, meta_of};
+use crate::container::engine::Engine;
+use crate::container::lifecycle::{self, init_of, is_running};
+use crate::container::pause::Pause;
+use crate::container::record::Record;
+use crate::error::{Context, ErrorKind, Result};
+use crate::file::{self, Staging};
+use crate::idmap::helper;
+use crate::image::config::History;
+use crate::image::copy::copy_tree;
+use crate::image::pack::Packed;
+
+/// How often a copy is begun again because a container that is not paused removed files meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// Commits; `None`: the container ended before it was copied.
+pub(super) fn commit(
+    engine: &Engine,
+    record: &Record,
+    entry: &History,
+    options: &CommitOptions,
+) -> Result<Option<Stack>> {
+    let staging = Staging::new(engine.root())?;
+    let outcome = copy_and_pack(engine, record, options, &staging).and_then(|packed| {
+        let Some(packed) = packed else { return Ok(None) };
+        let mut entry = entry.clone();
+        let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
+        entry.empty_layer = packed.empty;
+        if !packed.empty {
+            engine.store.publish_layer(&staging.path().join("layer"), &meta_of(&packed))?;
+            stack.layers.push(packed.diff_id);
+        }
+        stack.history.push(entry);
+        Ok(Some(stack))
+    });
+    // What cannot be deleted now is swept later; it must not hide the outcome.
+    let _ = staging.remove(&mut |path| engine.remove_tree(path));
+    outcome
+}
+
+fn copy_and_pack(
+    engine: &Engine,
+    record: &Record,
+    options: &CommitOptions,
+    staging: &Staging,
+) -> Result<Option<Packed>> {
+    let wrapper = staging.path().join("layer");
+    file::make_dir(&wrapper)?;
+    let from = file::open_dir(&lifecycle::containers(engine).paths(&record.id).layer())?;
+    let to = file::open_dir(&wrapper)?;
+    let pause = match options.pause {
+        true => match init_of(record).and_then(|init| Pause::begin(record, &init)) {
+            Ok(pause) => Some(pause),
+            Err(_) if !is_running(&lifecycle::settle(engine, &record.id)?) => return Ok(None),
+            Err(error) => return Err(error.context("pause the container")),
+        },
+        false => None,
+    };
+    let attempts = if pause.is_some() { 1 } else { ATTEMPTS };
+    helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
+        let mut attempt = 1;
+        loop {
+            match copy_tree(from.as_fd(), work.root.as_fd(), c"diff") {
+                Err(error) if error.kind() == ErrorKind::NotFound && attempt < attempts => attempt += 1,
+                other => return other,
+            }
+            std::fs::remove_dir_all("/diff").context(|| "begin the copy again")?;
+        }
+    })
+    .context(|| "copy the read-write layer")?;
+    drop(pause);
+    let top = top_layer(engine, &record.layers)?;
+    let recorded = Recorded::open(engine, &record.layers)?;
+    helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
+        pack_here(work.root.as_fd(), top.as_ref(), &recorded, options.clock)
+    })
+    .map(Some)
+}

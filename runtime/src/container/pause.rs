@@ -1,0 +1,164 @@
+//! A container that stands still: every process of its PID namespace is stopped.
+//!
+//! A guardian does it: a process forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells
+//! the CLI, and waits until the CLI closes its pipe or is gone, however that happens; then it lets them go on. So a
+//! container never stays stopped because a command was killed. Not transparent to the container: parents can see that
+//! their children were stopped; a freezer cgroup would be, where there is one.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+
+use super::alive;
+use super::record::Record;
+use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
+use crate::sys::process::{Fork, exit_now, fork_into};
+
+/// How long processes may take to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A process that waits in the kernel (for a child after vfork(2), for a disk) is taken as stopped after this time: the
+/// signal waits for it.
+const WAITING: Duration = Duration::from_millis(500);
+
+/// The container stands still until this is dropped.
+#[derive(Debug)]
+pub struct Pause {
+    /// Its end tells the guardian; an `Option` so that it is closed before the guardian is waited for.
+    hold: Option<OwnedFd>,
+    guardian: Pid,
+}
+
+impl Pause {
+    /// Stops the processes of a running container whose first process `init` refers to. The caller has one thread.
+    pub fn begin(record: &Record, init: &OwnedFd) -> Result<Self> {
+        let pid = record.state.init.as_ref().map(|key| key.pid).unwrap_or_default();
+        let namespace = namespace_of(pid).ok_or_else(|| gone(record))?;
+        // The number was init's while its namespace was looked up, if init is there still.
+        if alive::wait_gone(init, 0)? {
+            return Err(gone(record));
+        }
+        let (held, hold) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+        let (answer, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+        match fork_into(0).context(|| "fork")? {
+            Fork::Child => {
+                drop((hold, answer));
+                guard(&namespace, held, report)
+            }
+            Fork::Parent { pid, .. } => {
+                drop((held, report));
+                let pause = Self { hold: Some(hold), guardian: pid };
+                let mut text = Vec::new();
+                File::from(answer).read_to_end(&mut text).context(|| "wait for the container to stand still")?;
+                match serde_json::from_slice::<Option<ErrorParts>>(&text) {
+                    Ok(None) => Ok(pause),
+                    Ok(Some(parts)) => Err(Error::from_parts(parts)),
+                    Err(_) => Err(Error::new(ErrorKind::Io, "the process that stops the container died")),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        drop(self.hold.take());
+        let _ = rustix::process::waitpid(Some(self.guardian), WaitOptions::empty());
+    }
+}
+
+fn gone(record: &Record) -> Error {
+    Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id))
+}
+
+/// The guardian's whole life.
+fn guard(namespace: &[u8], held: OwnedFd, report: OwnedFd) -> ! {
+    // Ctrl-C at the terminal is for the client.
+    let _ = rustix::process::setsid();
+    let mut stopped = BTreeMap::new();
+    let outcome = stop_all(namespace, &mut stopped).map_err(|error| error.to_parts()).err();
+    let told = serde_json::to_vec(&outcome).is_ok_and(|text| File::from(report).write_all(&text).is_ok());
+    if told && outcome.is_none() {
+        let _ = File::from(held).read(&mut [0]);
+    }
+    for pidfd in stopped.values() {
+        let _ = pidfd_send_signal(pidfd, Signal::CONT);
+    }
+    exit_now(0)
+}
+
+/// Stops all processes of the namespace, and those that they make meanwhile, until none is left that runs.
+fn stop_all(namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let mut running = false;
+        for pid in processes()? {
+            if namespace_of(pid).as_deref() != Some(namespace) {
+                continue;
+            }
+            let state = state_of(pid);
+            if !stopped.contains_key(&pid) && !matches!(state, None | Some(b'T' | b'Z' | b'X')) {
+                running |= stop(pid, namespace, stopped)?;
+            }
+            let stands = match state {
+                None | Some(b'T' | b't' | b'Z' | b'X') => true,
+                Some(b'D') => begin.elapsed() > WAITING,
+                _ => false,
+            };
+            running |= !stands;
+        }
+        if !running {
+            return Ok(());
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(Error::new(ErrorKind::Conflict, "its processes do not stand still")
+                .hint("stop the container first, or use --no-pause"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process was told to stop.
+fn stop(pid: i32, namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<bool> {
+    let Some(number) = Pid::from_raw(pid) else { return Ok(false) };
+    let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    };
+    // The number may have become another process's before it was opened.
+    if namespace_of(pid).as_deref() != Some(namespace) {
+        return Ok(false);
+    }
+    match pidfd_send_signal(&pidfd, Signal::STOP) {
+        Ok(()) => {
+            stopped.insert(pid, pidfd);
+            Ok(true)
+        }
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn processes() -> Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc").context(|| "list processes")?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The PID namespace of a process, as its link names it; `pid_namespaces(7)`.
+fn namespace_of(pid: i32) -> Option<Vec<u8>> {
+    let link = rustix::fs::readlink(format!("/proc/{pid}/ns/pid"), Vec::new()).ok()?;
+    Some(link.into_bytes())
+}
+
+/// The state letter of `proc_pid_stat(5)`; `None`: the process is gone.
+fn state_of(pid: i32) -> Option<u8> {
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_end = text.iter().rposition(|byte| *byte == b')')?;
+    text.get(name_end + 2).copied()
+}
