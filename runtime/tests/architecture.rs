@@ -24,7 +24,7 @@ const MAX_FILE_LINES: usize = 600;
 const MAX_FUNCTION_LINES: usize = 100;
 const MAX_LOCKED_PACKAGES: usize = 160;
 
-/// What the library leaves to the command line.
+/// What the library leaves to the command line, as whole words.
 const NOT_IN_LIBRARY: &[&str] = &[
     "println!",
     "eprintln!",
@@ -32,12 +32,21 @@ const NOT_IN_LIBRARY: &[&str] = &[
     "eprint!",
     "dbg!",
     "process::exit",
-    "std::env::",
-    "use std::env",
+    "process::abort",
+    "std::env",
     "env::var",
+    "env::var_os",
+    "env::vars",
+    "env::vars_os",
     "env::args",
-    "env::current",
+    "env::args_os",
+    "env::current_dir",
+    "env::current_exe",
 ];
+/// Of the environment's module, what is known when the program is built.
+const NOT_ENVIRONMENT: &str = "std::env::consts";
+/// How a file says whose process it is the code of.
+const PROCESSES: &[&str] = &["process", "child", "monitor", "Runs in"];
 
 fn floor(module: &str) -> Option<u32> {
     FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
@@ -185,12 +194,27 @@ fn library_side_effects(text: &str) -> Vec<String> {
     let code = without_comments_and_literals(text);
     let mut found = Vec::new();
     for (n, line) in code.lines().enumerate() {
-        let hit = NOT_IN_LIBRARY.iter().find(|what| {
-            line.match_indices(**what).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
-        });
+        let line = line.replace(NOT_ENVIRONMENT, "");
+        let hit = NOT_IN_LIBRARY.iter().find(|what| has_word(&line, what));
         found.extend(hit.map(|what| format!("line {}: {what} in the library", n + 1)));
     }
     found
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(part) && !line[at + word.len()..].starts_with(part))
+}
+
+/// Ends of processes in files that do not say whose: only a child that lrun forked itself may end so.
+fn ended_processes(text: &str) -> Vec<String> {
+    let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+    if PROCESSES.iter().any(|word| header.contains(word)) {
+        return Vec::new();
+    }
+    let code = without_comments_and_literals(text);
+    let lines = code.lines().enumerate().filter(|(_, line)| has_word(line, "exit_now") || has_word(line, "_exit"));
+    lines.map(|(n, _)| format!("line {}: ends a process, and the header does not say whose", n + 1)).collect()
 }
 
 fn missing_header(text: &str) -> Vec<String> {
@@ -311,6 +335,7 @@ fn unsafe_lives_in_sys() {
 #[test]
 fn the_library_leaves_terminal_exit_and_environment_to_the_cli() {
     check("runtime/src", |file| !is_test_file(file), |_, text| library_side_effects(production(text)));
+    check("runtime/src", |file| !is_test_file(file), |_, text| ended_processes(production(text)));
 }
 
 #[test]
@@ -390,7 +415,18 @@ mod the_checks {
         for text in ["println!(\"x\")", "std::process::exit(1)", "use std::env;", "let h = std::env::var(\"HOME\");"] {
             assert_eq!(library_side_effects(text).len(), 1, "{text}");
         }
-        assert_eq!(library_side_effects("//! println!\nenv!(\"CARGO_PKG_VERSION\"); my_println!(x)"), [""; 0]);
+        for text in ["fn f() { env::args() }", "use std::env::{self, consts};", "std::process::abort()"] {
+            assert_eq!(library_side_effects(text).len(), 1, "{text}");
+        }
+        for text in [
+            "//! println!\nenv!(\"CARGO_PKG_VERSION\"); my_println!(x)",
+            "process::exit_code(&error); std::env::consts::ARCH",
+            "options::env::parse(env)",
+        ] {
+            assert_eq!(library_side_effects(text), [""; 0], "{text}");
+        }
+        assert_eq!(ended_processes("//! Layers.\nfn f() { sys::process::exit_now(1) }").len(), 1);
+        assert_eq!(ended_processes("//! A child that unpacks.\nfn f() { exit_now(1) }"), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::engine::Engine;
 use super::names::ContainerId;
-use super::record::{Containers, Record, State, Status, Summary};
+use super::record::{Containers, Listing, Record, State, Status};
 use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, LockState};
@@ -71,7 +71,7 @@ fn await_init(record: &Record) -> Result<()> {
 }
 
 /// The records of all containers, newest first, each true; `--rm` leftovers are removed on the way.
-pub fn list(engine: &Engine) -> Result<(Vec<Summary>, Vec<(ContainerId, Error)>)> {
+pub fn list(engine: &Engine) -> Result<Listing> {
     let all = containers(engine);
     let listing = all.list()?;
     let mut summaries = Vec::with_capacity(listing.summaries.len());
@@ -85,7 +85,7 @@ pub fn list(engine: &Engine) -> Result<(Vec<Summary>, Vec<(ContainerId, Error)>)
         }
         summaries.push(summary);
     }
-    Ok((summaries, listing.damaged))
+    Ok(Listing { summaries, damaged: listing.damaged })
 }
 
 /// Whether a settled record says that processes of the container exist.

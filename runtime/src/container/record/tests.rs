@@ -1,3 +1,5 @@
+//! Containers on a real file system: names, locks, records, and many processes at once.
+
 use std::collections::HashSet;
 use std::path::Path;
 

@@ -212,7 +212,8 @@ fn same_content(a: OwnedFd, b: OwnedFd) -> Result<bool> {
     let (mut a, mut b) = (File::from(a), File::from(b));
     let (mut left, mut right) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
     loop {
-        (left.clear(), right.clear());
+        left.clear();
+        right.clear();
         a.by_ref().take(CHUNK as u64).read_to_end(&mut left)?;
         b.by_ref().take(CHUNK as u64).read_to_end(&mut right)?;
         if left != right || left.is_empty() {

@@ -1,3 +1,5 @@
+//! Removing images and collecting what nothing needs, on a store of its own.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! The store on a real file system: publishing, resolving, formats, and damage.
+
 use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -82,7 +82,9 @@ pub(crate) fn gather(source: &mut dyn Source, head: &mut Vec<u8>, limits: &Limit
                 return Ok(Gathered::Global);
             }
             Some(b'x') => layout.pax = Some(extension(source, head, limits)?),
-            Some(b'L' | b'K') => drop(extension(source, head, limits)?),
+            Some(b'L' | b'K') => {
+                extension(source, head, limits)?;
+            }
             Some(b'S') => {
                 gnu_map(source, head, limits)?;
                 return Ok(Gathered::Entry);

@@ -1,3 +1,5 @@
+//! Archives, good and hostile, become layers beside a canary; what is taken is rebuilt to the last byte.
+
 use std::fs;
 use std::io::Cursor;
 use std::os::fd::AsFd;
