@@ -1,8 +1,63 @@
-//! `images`.
+//! `images`: lists images.
+
+use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::image::store::{Listed, Store};
+use lrun_runtime::reference::Reference;
+
+use super::ps::view;
 use crate::args::{Global, ImagesArgs};
-use lrun_runtime::error::{Error, ErrorKind, Result};
+use crate::context;
+use crate::ui::filters::Filters;
+use crate::ui::filters::images::{NAMES, Query};
+use crate::ui::output;
+use crate::ui::rows::images::{Entry, MODEL, format, rows};
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: &ImagesArgs) -> Result<u8> {
-    Err(Error::new(ErrorKind::Unsupported, "images is not there yet"))
+pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
+    let mut filters = Filters::parse(&args.filter, &NAMES)?;
+    if let Some(pattern) = &args.repository {
+        filters.add("reference", pattern);
+    }
+    let format = format(args.format.as_deref(), args.quiet, args.digests)?;
+    let store = context::engine(global)?.store;
+    let with_labels = filters.has("label");
+    let mut entries = Vec::new();
+    for image in store.images()? {
+        match entry(&store, image, with_labels) {
+            Ok(entry) => entries.push(entry),
+            // It was removed a moment ago.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let id = |name: &str| store.find(name).ok().map(|found| found.id.to_string());
+    let chosen = Query { filters: &filters, all: args.all }.select(entries, id)?;
+    let digests = args.digests || args.format.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
+    output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
+    Ok(0)
+}
+
+/// Labels are in the image's config, which is read only for a filter.
+fn entry(store: &Store, image: Listed, with_labels: bool) -> Result<Entry> {
+    let Listed { record, references } = image;
+    let labels = match with_labels {
+        true => store.image(&record.id)?.config.config.labels,
+        false => Default::default(),
+    };
+    Ok(Entry {
+        id: record.id.to_string(),
+        parent: record.parent.map_or_else(String::new, |parent| parent.to_string()),
+        tags: references.iter().map(Reference::familiar_with_tag).collect(),
+        digests: familiar_digests(&record.repo_digests),
+        created: record.created,
+        size: record.size,
+        labels,
+    })
+}
+
+/// `repository@digest` as people write it.
+pub(super) fn familiar_digests(names: &[String]) -> Vec<String> {
+    let familiar =
+        |name: &String| Reference::parse(name).map_or_else(|_| name.clone(), |name| name.familiar_with_tag());
+    names.iter().map(familiar).collect()
 }

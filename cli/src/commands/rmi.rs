@@ -1,8 +1,35 @@
-//! `rmi`.
-use crate::args::{Global, RmiArgs};
-use lrun_runtime::error::{Error, ErrorKind, Result};
+//! `rmi`: removes names of images, and images that have none left.
 
-/// Runs the command.
-pub fn run(_global: &Global, _args: &RmiArgs) -> Result<u8> {
-    Err(Error::new(ErrorKind::Unsupported, "rmi is not there yet"))
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::lifecycle::containers;
+use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::image::remove::{Options, collect, remove_image};
+
+use crate::args::{Global, RmiArgs};
+use crate::context;
+use crate::ui::output;
+
+/// Runs the command. With `--force` an image that does not exist is told of, but is no failure, as in docker.
+pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
+    let engine = context::settled_engine(global)?;
+    let options = Options { force: args.force, no_prune: args.no_prune };
+    let mut code = 0;
+    for name in &args.images {
+        if let Err(error) = remove(&engine, name, options) {
+            output::error(&error);
+            if !(args.force && error.kind() == ErrorKind::NotFound) {
+                code = 1;
+            }
+        }
+    }
+    // What somebody's work in progress keeps from being collected, the next collection takes.
+    collect(&engine.store, &|| containers(&engine).uses(), &mut |path| engine.remove_tree(path))?;
+    Ok(code)
+}
+
+fn remove(engine: &Engine, name: &str, options: Options) -> Result<()> {
+    for line in remove_image(&engine.store, name, options, &|| containers(engine).uses())? {
+        output::line(&line.to_string());
+    }
+    Ok(())
 }

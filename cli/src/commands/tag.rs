@@ -1,8 +1,19 @@
-//! `tag`.
-use crate::args::{Global, TagArgs};
+//! `tag`: another name for an image.
+
 use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::reference::Reference;
+
+use crate::args::{Global, TagArgs};
+use crate::context;
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: &TagArgs) -> Result<u8> {
-    Err(Error::new(ErrorKind::Unsupported, "tag is not there yet"))
+pub fn run(global: &Global, args: &TagArgs) -> Result<u8> {
+    let target = Reference::parse(&args.target)?;
+    if target.digest().is_some() {
+        return Err(Error::new(ErrorKind::Invalid, "refusing to create a tag with a digest reference"));
+    }
+    let store = context::engine(global)?.store;
+    let _using = store.lock_shared()?;
+    store.tag(&store.find(&args.source)?.id, &target)?;
+    Ok(0)
 }

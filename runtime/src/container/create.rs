@@ -56,7 +56,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
         state: State::default(),
         labels: config.labels.clone(),
         auto_remove: options.rm,
-        ports: Vec::new(),
+        ports: image.config.config.exposed_ports.keys().cloned().collect(),
         image_depth: layers.len(),
         layers,
         history: Vec::new(),

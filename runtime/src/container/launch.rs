@@ -67,8 +67,8 @@ pub fn effective_network(wanted: &Network, host: &Host) -> Result<Network> {
     }
 }
 
-/// The directory of a container that holds its generated files.
-fn files_dir(container: &Path) -> PathBuf {
+/// The directory of a container that holds its generated files, from its first start on.
+pub fn files_dir(container: &Path) -> PathBuf {
     container.join("files")
 }
 

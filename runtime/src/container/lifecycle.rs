@@ -48,16 +48,20 @@ pub fn settle(engine: &Engine, id: &ContainerId) -> Result<Record> {
         all.remove(container, Durability::Relaxed, &mut |path| engine.remove_tree(path))?;
         return Err(super::record::no_such_container(id.as_str()));
     }
-    let state = State {
+    all.set_state(id, lost(record.state), Durability::Flushed)
+}
+
+/// The state of a container whose monitor was killed.
+fn lost(state: State) -> State {
+    State {
         status: Status::Exited,
         init: None,
         monitor_pid: None,
         exit_code: LOST,
         error: "monitor lost".to_owned(),
         finished: Some(jiff::Timestamp::now()),
-        ..record.state
-    };
-    all.set_state(id, state, Durability::Flushed)
+        ..state
+    }
 }
 
 /// Waits until the first process is gone: the kernel kills it with the monitor, but that takes a moment.
@@ -70,22 +74,45 @@ fn await_init(record: &Record) -> Result<()> {
     }
 }
 
-/// The records of all containers, newest first, each true; `--rm` leftovers are removed on the way.
+/// The records of all containers, newest first, each true, and those that cannot be read; `--rm` leftovers are removed
+/// on the way.
+///
+/// Costs one read for each container, and a probe of the lock for each that is recorded as running.
 pub fn list(engine: &Engine) -> Result<Listing> {
     let all = containers(engine);
     let listing = all.list()?;
     let mut summaries = Vec::with_capacity(listing.summaries.len());
     for mut summary in listing.summaries {
-        if summary.state.status.is_active() {
-            match settle(engine, &summary.id) {
-                Ok(record) => summary.state = record.state,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
+        match true_state(engine, &all, &summary.id, std::mem::take(&mut summary.state)) {
+            Ok(state) => summaries.push(Summary { state, ..summary }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-        summaries.push(summary);
     }
     Ok(Listing { summaries, damaged: listing.damaged })
+}
+
+/// Finds a container for somebody who only looks at it: its state is true also where it cannot be recorded, on a full
+/// disk or a read-only store.
+pub fn look(engine: &Engine, text: &str) -> Result<Record> {
+    let all = containers(engine);
+    let mut record = all.read(&all.find(text)?)?;
+    record.state = true_state(engine, &all, &record.id, record.state)?;
+    Ok(record)
+}
+
+/// The state of a container that was recorded as this a moment ago.
+fn true_state(engine: &Engine, all: &Containers, id: &ContainerId, recorded: State) -> Result<State> {
+    if !recorded.status.is_active() || all.probe(id)? == LockState::Held {
+        return Ok(recorded);
+    }
+    match settle(engine, id) {
+        Ok(record) => Ok(record.state),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
+        // Its first process does not end: it still runs.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(recorded),
+        Err(_) => Ok(lost(recorded)),
+    }
 }
 
 /// Whether a settled record says that processes of the container exist.

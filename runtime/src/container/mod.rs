@@ -15,5 +15,6 @@ pub mod options;
 pub mod pause;
 pub mod probe;
 pub mod record;
+pub mod size;
 pub mod spec;
 mod stack;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use containers::{Container, Containers, NameChoice, no_such_container, update_record};
-pub use summary::{Listing, Summary};
+pub use summary::{Listing, ShownOptions, Summary};
 
 use super::names::{ContainerId, ContainerName};
 use crate::digest::Digest;
@@ -46,7 +46,7 @@ pub struct Record {
     /// Removed when it exits (`--rm`).
     #[serde(default)]
     pub auto_remove: bool,
-    /// Published ports, as `ps` shows them.
+    /// Ports that the image exposes, as in `80/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// The stack below the read-write layer, bottom first: the image's layers, then those that commits made.

@@ -100,7 +100,8 @@ impl<'a> Matcher<'a> {
             && filters.labels(&entry.labels)
             && (!filters.has("exited") || matches!(entry.state, State::Exited { code, .. } if self.exited.contains(&code)))
             && filters.any("status", |status| entry.state.name() == status)
-            && filters.any("health", |health| entry.state.health().map_or("none", |own| own.name()) == health)
+            // Nor does it check health yet.
+            && filters.any("health", |health| health == "none")
             && (!filters.has("ancestor") || entry.lineage.iter().any(|id| self.ancestors.contains(id)))
             && filters.any("volume", |volume| {
                 let named = |mount: &crate::ui::rows::ps::Mount| match mount.name.is_empty() {
@@ -165,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::ui::rows::ports::Port;
-    use crate::ui::rows::ps::{Health, Mount, tests::entry};
+    use crate::ui::rows::ps::{Mount, tests::entry};
 
     fn entries() -> Vec<Entry> {
         let at = |text: &str| text.parse().unwrap();
@@ -179,8 +180,7 @@ mod tests {
             Mount { source: "/srv".to_owned(), destination: "/data".to_owned(), ..Mount::default() },
             Mount { name: "vol".to_owned(), source: "/v".to_owned(), ..Mount::default() },
         ];
-        let health = Some(Health::Healthy);
-        let mut new = entry("bb33", "new", "2026-01-03T00:00:00Z", State::Running { started: finished, health });
+        let mut new = entry("bb33", "new", "2026-01-03T00:00:00Z", State::Running { started: finished });
         new.ports = vec![Port { private: 80, ip: None, public: 8080, protocol: "tcp".to_owned() }];
         vec![middle, new, old, entry("cc44", "made", "2026-01-04T00:00:00Z", State::Created)]
     }
@@ -211,8 +211,8 @@ mod tests {
             (&["exited=0"], &["old_one"]),
             (&["exited=3", "exited=0"], &["middle", "old_one"]),
             (&["status=created", "status=running"], &["made", "new"]),
-            (&["health=healthy"], &["new"]),
-            (&["health=none"], &["made", "middle", "old_one"]),
+            (&["health=healthy"], &[]),
+            (&["health=none"], &["made", "new", "middle", "old_one"]),
             (&["ancestor=base"], &["old_one"]),
             (&["ancestor=unknown"], &[]),
             (&["before=new"], &["middle", "old_one"]),

@@ -22,8 +22,6 @@ pub struct Host {
     pub network_mode: String,
     /// `--rm`.
     pub auto_remove: bool,
-    /// Lines and columns of the terminal at creation.
-    pub console_size: [u16; 2],
     /// `--cap-add`.
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
@@ -67,14 +65,14 @@ impl Host {
         json!({
             "Binds": nil_if_empty(&self.binds),
             "ContainerIDFile": self.cidfile,
-            "LogConfig": {"Type": "json-file", "Config": self.log_options},
+            "LogConfig": {"Type": "local", "Config": self.log_options},
             "NetworkMode": self.network_mode,
             "PortBindings": port_map(&published),
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "AutoRemove": self.auto_remove,
             "VolumeDriver": "",
             "VolumesFrom": null,
-            "ConsoleSize": self.console_size,
+            "ConsoleSize": [0, 0],
             "Annotations": null,
         })
     }

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_shape_that_tools_read() {
         let format = Format::parse(None).unwrap();
-        insta::assert_snapshot!(format.render(&[image().object()], false).unwrap(), @r#"
+        insta::assert_snapshot!(format.render(&[image().object()], false).unwrap().0, @r#"
         [
             {
                 "Id": "sha256:ab",
@@ -186,7 +186,7 @@ mod tests {
             ("{{len .RootFS.Layers}}{{range .RootFS.Layers}} {{.}}{{end}}", "1 sha256:cd\n"),
         ] {
             let format = Format::parse(Some(format)).unwrap();
-            assert_eq!(format.render(&[image().object()], false).unwrap(), output);
+            assert_eq!(format.render(&[image().object()], false).unwrap().0, output);
         }
     }
 }

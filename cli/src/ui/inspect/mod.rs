@@ -132,19 +132,31 @@ impl Format {
         }
     }
 
-    /// The output for these objects, with its last newline. On a `terminal`, nothing in it moves the cursor.
+    /// The output for these objects, with its last newline, and the errors of those that a template does not fit: it
+    /// names a field that an object does not have. On a `terminal`, nothing in the output moves the cursor.
     ///
     /// # Errors
     ///
-    /// `Invalid`: the template names a field that an object does not have.
-    pub fn render(&self, objects: &[Object], terminal: bool) -> Result<String> {
+    /// `Corrupt`: what is no JSON.
+    pub fn render(&self, objects: &[Object], terminal: bool) -> Result<(String, Vec<Error>)> {
         let shown: Vec<&Json> = objects.iter().map(Object::json).collect();
+        let (mut text, mut errors) = (String::new(), Vec::new());
         match self {
-            Self::Indented => indented(&shown),
-            Self::Compact => to_string(serde_json::to_string(&shown)),
-            Self::Template(_) if objects.is_empty() => Ok("\n".to_owned()),
-            Self::Template(_) => objects.iter().map(|object| self.render_one(object, terminal)).collect(),
+            Self::Indented => text = indented(&shown)?,
+            Self::Compact => text = to_string(serde_json::to_string(&shown))?,
+            Self::Template(_) => {
+                for object in objects {
+                    match self.render_one(object, terminal) {
+                        Ok(one) => text.push_str(&one),
+                        Err(error) => errors.push(error),
+                    }
+                }
+                if text.is_empty() {
+                    text.push('\n');
+                }
+            }
         }
+        Ok((text, errors))
     }
 
     /// The output for the one object of `info` or `version`, which stands in no array.
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn indented_like_docker() {
         let format = Format::parse(None).unwrap();
-        insta::assert_snapshot!(format.render(&[object()], true).unwrap(), @r#"
+        insta::assert_snapshot!(format.render(&[object()], true).unwrap().0, @r#"
         [
             {
                 "Id": "c2c5",
@@ -250,22 +262,22 @@ mod tests {
             }
         ]
         "#);
-        assert_eq!(format.render(&[], false).unwrap(), "[]\n");
+        assert_eq!(format.render(&[], false).unwrap().0, "[]\n");
     }
 
     #[test]
     fn one_line_and_templates() {
-        let render = |source| Format::parse(Some(source)).and_then(|format| format.render(&[object(), object()], true));
+        let all = |source| Format::parse(Some(source)).and_then(|format| format.render(&[object(), object()], true));
+        let render = |source| all(source).map(|(text, _)| text);
         assert!(render("json").unwrap().starts_with(r#"[{"Id":"c2c5","State":{"Running":false},"#));
         assert_eq!(render("json").unwrap().lines().count(), 1);
         assert_eq!(render("{{.Id}} {{.State.Health}}").unwrap(), "c2c5 <no value>\nc2c5 <no value>\n");
         assert_eq!(render("{{range .Mounts}}{{.Name}},{{end}}").unwrap(), ",v,\n,v,\n");
         assert_eq!(render("{{.Note}}").unwrap(), "\\x1b[2J\\u202e\n\\x1b[2J\\u202e\n");
-        assert_eq!(
-            render("{{.Nope}}").unwrap_err().to_string(),
-            r#"template: :1:2: executing "" at <.Nope>: map has no entry for key "Nope""#
-        );
-        assert_eq!(Format::parse(Some("{{.Id}}")).unwrap().render(&[], false).unwrap(), "\n");
+        let (text, errors) = all("{{.Nope}}").unwrap();
+        let message = r#"template: :1:2: executing "" at <.Nope>: map has no entry for key "Nope""#;
+        assert_eq!((text.as_str(), errors.len(), errors[0].to_string().as_str()), ("\n", 2, message));
+        assert_eq!(Format::parse(Some("{{.Id}}")).unwrap().render(&[], false).unwrap().0, "\n");
         let one = |source| Format::parse(Some(source)).unwrap().render_one(&object(), false).unwrap();
         assert_eq!(one("{{.Id}}"), "c2c5\n");
         assert!(one("json").starts_with(r#"{"Id":"c2c5","#));

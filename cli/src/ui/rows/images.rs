@@ -33,8 +33,6 @@ pub struct Entry {
     pub size: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// How many containers use it; `None` where they were not counted.
-    pub containers: Option<u64>,
 }
 
 /// One line: an image under one of its names.
@@ -111,7 +109,7 @@ pub const MODEL: Model<Row> = Model {
         Column { name: "CreatedSince", header: "CREATED", value: created_since },
         Column { name: "CreatedAt", header: "CREATED AT", value: created_at },
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.image.size) },
-        Column { name: "Containers", header: "CONTAINERS", value: containers },
+        Column { name: "Containers", header: "CONTAINERS", value: |_, _| UNKNOWN.to_owned() },
         Column { name: "SharedSize", header: "SHARED SIZE", value: |_, _| UNKNOWN.to_owned() },
         Column { name: "UniqueSize", header: "UNIQUE SIZE", value: |_, _| UNKNOWN.to_owned() },
     ],
@@ -129,10 +127,6 @@ fn created_at(row: &Row, _: &View) -> String {
     row.image.created.map_or_else(|| UNKNOWN.to_owned(), units::created_at)
 }
 
-fn containers(row: &Row, _: &View) -> String {
-    row.image.containers.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string())
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::super::testing::{at, view};
@@ -147,7 +141,6 @@ pub mod tests {
             created: Some(at(created)),
             size: 170_000_000,
             labels: BTreeMap::new(),
-            containers: None,
         }
     }
 

@@ -82,9 +82,10 @@ impl Format {
         Ok(Self { template: Template::parse(&source)?, table, json })
     }
 
-    /// Whether rows will be asked for this field, so that a costly one need not be gathered in vain.
-    pub fn uses(&self, field: &str) -> bool {
-        self.template.uses(field)
+    /// Whether the template asks rows for this field, by name or by printing them whole, so that a costly one need not be
+    /// gathered in vain. The format `json` does not, as in docker.
+    pub fn asks_for(&self, field: &str) -> bool {
+        !self.json && self.template.uses(field)
     }
 }
 
@@ -149,7 +150,7 @@ impl<T> Model<T> {
 
     fn row(&self, format: &Format, row: &T, view: &View, escape_cells: bool) -> Value {
         let mut fields: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-        for column in self.columns.iter().filter(|column| format.uses(column.name)) {
+        for column in self.columns.iter().filter(|column| format.template.uses(column.name)) {
             let text = (column.value)(row, view);
             let text: Arc<str> = if escape_cells { escape::line(&text).into() } else { text.into() };
             fields.insert(column.name.into(), Value::String(text));
@@ -306,9 +307,10 @@ mod tests {
     #[test]
     fn only_what_the_format_shows_is_computed() {
         let format = |source| Format::parse(source, "table {{.Name}}").unwrap();
-        assert!(!format("").uses("Length"));
-        assert!(format("{{.Length}}").uses("Length"));
-        assert!(format("json").uses("Length"));
+        assert!(!format("").asks_for("Length"));
+        assert!(format("{{.Length}}").asks_for("Length"));
+        assert!(format("{{json .}}").asks_for("Length"));
+        assert!(!format("json").asks_for("Length"));
     }
 
     #[test]

@@ -27,23 +27,12 @@ pub enum State {
     Running {
         /// Since when.
         started: Timestamp,
-        /// The health check's verdict, where there is one.
-        health: Option<Health>,
     },
     /// Frozen.
     Paused {
         /// Since when it runs.
         started: Timestamp,
     },
-    /// Waiting for its restart.
-    Restarting {
-        /// The last exit code.
-        code: i32,
-        /// When it exited.
-        finished: Timestamp,
-    },
-    /// Being removed.
-    Removing,
     /// Ended.
     Exited {
         /// Its exit code.
@@ -51,34 +40,10 @@ pub enum State {
         /// When it exited.
         finished: Timestamp,
     },
-    /// Could not be removed.
-    Dead,
-}
-
-/// The verdict of a health check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Not yet known.
-    Starting,
-    /// The last check succeeded.
-    Healthy,
-    /// Too many checks failed.
-    Unhealthy,
-}
-
-impl Health {
-    /// `starting`, `healthy` or `unhealthy`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Healthy => "healthy",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
 }
 
 impl State {
-    /// docker's names of the states, in the order of its messages.
+    /// docker's names of the states, in the order of its messages; not all are states that a container here can have.
     pub const NAMES: [&'static str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 
     /// One of [`State::NAMES`].
@@ -87,43 +52,22 @@ impl State {
             Self::Created => "created",
             Self::Running { .. } => "running",
             Self::Paused { .. } => "paused",
-            Self::Restarting { .. } => "restarting",
-            Self::Removing => "removing",
             Self::Exited { .. } => "exited",
-            Self::Dead => "dead",
         }
     }
 
     /// Whether plain `ps` lists it.
     pub fn is_running(&self) -> bool {
-        matches!(self, Self::Running { .. } | Self::Paused { .. } | Self::Restarting { .. })
+        matches!(self, Self::Running { .. } | Self::Paused { .. })
     }
 
-    /// The health check's verdict, where there is one.
-    pub fn health(&self) -> Option<Health> {
-        match self {
-            Self::Running { health, .. } => *health,
-            _ => None,
-        }
-    }
-
-    /// The STATUS column: `Up 5 minutes (healthy)`, `Exited (0) 8 days ago`.
+    /// The STATUS column: `Up 5 minutes`, `Exited (0) 8 days ago`.
     pub fn status(&self, now: Timestamp) -> String {
         match self {
             Self::Created => "Created".to_owned(),
-            Self::Running { started, health } => {
-                let up = format!("Up {}", units::elapsed(*started, now));
-                match health {
-                    None => up,
-                    Some(Health::Starting) => format!("{up} (health: starting)"),
-                    Some(health) => format!("{up} ({})", health.name()),
-                }
-            }
+            Self::Running { started } => format!("Up {}", units::elapsed(*started, now)),
             Self::Paused { started } => format!("Up {} (Paused)", units::elapsed(*started, now)),
-            Self::Restarting { code, finished } => format!("Restarting ({code}) {}", units::ago(*finished, now)),
-            Self::Removing => "Removal In Progress".to_owned(),
             Self::Exited { code, finished } => format!("Exited ({code}) {}", units::ago(*finished, now)),
-            Self::Dead => "Dead".to_owned(),
         }
     }
 }
@@ -212,7 +156,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Mounts", header: "MOUNTS", value: mounts },
         Column { name: "LocalVolumes", header: "LOCAL VOLUMES", value: local_volumes },
         Column { name: "Networks", header: "NETWORKS", value: |c, _| c.networks.join(",") },
-        Column { name: "HealthStatus", header: "HEALTH STATUS", value: health },
+        Column { name: "HealthStatus", header: "HEALTH STATUS", value: |_, _| String::new() },
     ],
     labels: Some(|c| &c.labels),
 };
@@ -259,10 +203,6 @@ fn mounts(c: &Entry, view: &View) -> String {
 
 fn local_volumes(c: &Entry, _: &View) -> String {
     c.mounts.iter().filter(|mount| mount.driver == "local").count().to_string()
-}
-
-fn health(c: &Entry, _: &View) -> String {
-    c.state.health().map_or_else(String::new, |health| health.name().to_owned())
 }
 
 #[cfg(test)]
@@ -340,15 +280,9 @@ c2c5bcdbd95e   stage0    "bash"    2 minutes ago   Exited (0) 2 minutes ago     
         let (started, finished, now) = (at("2026-01-02T14:59:05Z"), at("2025-12-25T15:04:05Z"), view().now);
         for (state, name, status) in [
             (State::Created, "created", "Created"),
-            (State::Running { started, health: None }, "running", "Up 5 minutes"),
-            (State::Running { started, health: Some(Health::Healthy) }, "running", "Up 5 minutes (healthy)"),
-            (State::Running { started, health: Some(Health::Unhealthy) }, "running", "Up 5 minutes (unhealthy)"),
-            (State::Running { started, health: Some(Health::Starting) }, "running", "Up 5 minutes (health: starting)"),
+            (State::Running { started }, "running", "Up 5 minutes"),
             (State::Paused { started }, "paused", "Up 5 minutes (Paused)"),
-            (State::Restarting { code: 1, finished }, "restarting", "Restarting (1) 8 days ago"),
-            (State::Removing, "removing", "Removal In Progress"),
             (State::Exited { code: 137, finished }, "exited", "Exited (137) 8 days ago"),
-            (State::Dead, "dead", "Dead"),
         ] {
             assert_eq!((state.name(), state.status(now).as_str()), (name, status));
             assert!(State::NAMES.contains(&name));

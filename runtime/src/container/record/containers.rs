@@ -195,7 +195,7 @@ impl Containers {
 
     /// The whole record of a container.
     pub fn read(&self, id: &ContainerId) -> Result<Record> {
-        read_record(&self.paths(id))
+        read_record(&self.paths(id)).map_err(|error| gone(error, id))
     }
 
     /// Whether a monitor (or whoever starts, commits or removes the container) holds its lock.

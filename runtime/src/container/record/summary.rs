@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Containers, ImageUse, State};
 use crate::container::names::{ContainerId, ContainerName};
+use crate::container::options::{Mount, Network};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Lock, LockState};
@@ -39,9 +40,22 @@ pub struct Summary {
     /// Removed when it exits.
     #[serde(default)]
     pub auto_remove: bool,
-    /// Published ports.
+    /// Ports that its image exposes, as in `80/tcp`.
     #[serde(default)]
     pub ports: Vec<String>,
+    /// What `ps` shows of its options.
+    pub options: Option<ShownOptions>,
+}
+
+/// The options of [`crate::container::options::RunOptions`] that `ps` shows.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ShownOptions {
+    /// `--network`.
+    #[serde(default)]
+    pub network: Network,
+    /// `-v`, `--mount` and `--tmpfs`.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
 }
 
 /// All containers.

@@ -81,20 +81,26 @@ pub fn changes(
     diff.directory(b"", &upper, &lower)
 }
 
-/// Bytes of the regular files below `upper`, a layer's `diff/`; a file with several names counts once.
+/// Bytes of the regular files below `upper`, a layer's `diff/`; a file with several names counts once. What goes away
+/// meanwhile counts for nothing: a container may be at work in it.
 pub fn usage(upper: BorrowedFd<'_>) -> Result<u64> {
     let mut seen = HashSet::new();
     let mut sum = 0u64;
     let mut walk = Walk::new(upper)?;
-    while let Some(step) = walk.next()? {
-        if let Step::Item { directory, name, kind: FileType::RegularFile, .. } = step {
-            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
-                sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+    loop {
+        match walk.next() {
+            Ok(None) => return Ok(sum),
+            Ok(Some(Step::Item { directory, name, kind: FileType::RegularFile, .. })) => {
+                let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+                if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+                    sum = sum.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+                }
             }
+            Ok(Some(_)) => {}
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(sum)
 }
 
 struct Diff<'a> {
