@@ -5,7 +5,7 @@
 
 use super::engine::Engine;
 use super::names::ContainerId;
-use super::record::{Containers, Listing, Record, State, Status};
+use super::record::{Containers, Listing, Record, State, Status, Summary};
 use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, LockState};
