@@ -9,7 +9,7 @@
 //!   images/<hex>.json                image records
 //!   layers/<hex>/{diff/,index,meta.json}
 //!   refs/<registry>/<repository…>/:<tag>
-//!   containers/<id>/{record.json,record.lock,spec.json,lock,log,attach,work/,layer/diff/}
+//!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
 //!   staging/<random>/                work in progress
 //!   engine/                          the engine's own layers
@@ -188,6 +188,11 @@ impl ContainerPaths {
     /// The lock that its monitor holds.
     pub fn lock(&self) -> PathBuf {
         self.0.join("lock")
+    }
+
+    /// The lock held from the stop to the start of a restart.
+    pub fn restart_lock(&self) -> PathBuf {
+        self.0.join("restart.lock")
     }
 
     /// The lock held while the record is replaced.

@@ -10,6 +10,7 @@ mod images;
 mod lifecycle;
 mod listing;
 mod run;
+pub mod time;
 mod usage;
 
 use std::ffi::OsString;

@@ -1,8 +1,80 @@
-//! `logs`.
-use crate::args::{Global, LogsArgs};
-use lrun_runtime::error::{Error, ErrorKind, Result};
+//! `logs`: what a container wrote, and what it goes on to write.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use lrun_runtime::container::lifecycle::{self, containers};
+use lrun_runtime::error::Result;
+use lrun_runtime::file::{self, Lock, LockState};
+use lrun_runtime::paths::ContainerPaths;
+use lrun_runtime::stdio::log::{Notice, View, show};
+
+use crate::args::{Global, LogsArgs, time};
+use crate::context;
+use crate::ui::output;
+
+/// Written at once; a line is shown as soon as nothing follows it.
+const BUFFER: usize = 64 * 1024;
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: &LogsArgs) -> Result<u8> {
-    Err(Error::new(ErrorKind::Unsupported, "logs is not there yet"))
+pub fn run(global: &Global, args: &LogsArgs) -> Result<u8> {
+    let view = view(args)?;
+    let engine = context::engine(global)?;
+    let record = lifecycle::find(&engine, &args.container)?;
+    let paths = containers(&engine).paths(&record.id);
+    let directory = file::open_dir(paths.path())?;
+    let writer = |fd: std::os::fd::BorrowedFd<'_>| -> Result<BufWriter<File>> {
+        Ok(BufWriter::with_capacity(BUFFER, File::from(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)))
+    };
+    let (mut out, mut err) = (writer(std::io::stdout().as_fd())?, writer(std::io::stderr().as_fd())?);
+    let mut alive = || lives(&paths);
+    match show(&directory, &view, &mut alive, &mut notice, &mut out, &mut err) {
+        // A reader that has gone away ends the program quietly, as SIGPIPE would.
+        Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => Ok(141),
+        other => other.map(|()| 0),
+    }
+}
+
+fn view(args: &LogsArgs) -> Result<View> {
+    let (now, zone) = (jiff::Timestamp::now(), TimeZone::system());
+    let point = |text: &Option<String>| -> Result<Option<u64>> {
+        let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let nanoseconds = time::parse(text, now, &zone)?.as_nanosecond();
+        // Nothing was written before 1970, nor will be after 2500.
+        Ok(Some(u64::try_from(nanoseconds.max(0)).unwrap_or(u64::MAX)))
+    };
+    Ok(View {
+        timestamps: args.timestamps,
+        details: args.details,
+        tail: args.tail_lines(),
+        since: point(&args.since)?,
+        until: point(&args.until)?,
+        follow: args.follow,
+    })
+}
+
+/// Whether somebody writes the log, or is about to: a restart goes from one monitor to the next.
+fn lives(paths: &ContainerPaths) -> bool {
+    let held = |lock: &Path| Lock::probe(lock).is_ok_and(|state| state == LockState::Held);
+    held(&paths.restart_lock()) || held(&paths.lock())
+}
+
+fn notice(notice: Notice) {
+    let text = match notice {
+        Notice::Rotated(bytes) => format!(
+            "{bytes} bytes of older output are gone: the log is limited (run with --log-opt max-size=-1 to keep all)"
+        ),
+        Notice::Damaged(bytes) => format!("{bytes} bytes of output cannot be read: the log is damaged"),
+        Notice::DiskFull(time, dropped) => {
+            let time = jiff::Timestamp::from_nanosecond(i128::from(time)).unwrap_or_default();
+            format!(
+                "{} bytes ({} lines) of output were not logged: the disk was full at {time}",
+                dropped.bytes, dropped.lines
+            )
+        }
+    };
+    output::complain(&format!("lrun: {text}"));
 }

@@ -1,7 +1,8 @@
 //! `restart`: stop and start.
 
-use lrun_runtime::container::lifecycle;
+use lrun_runtime::container::lifecycle::{self, containers};
 use lrun_runtime::error::Result;
+use lrun_runtime::file::Lock;
 
 use super::{for_each, start, stop};
 use crate::args::{Global, StopArgs};
@@ -14,6 +15,8 @@ pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     for_each(&args.containers, |name| {
         let record = lifecycle::find(&engine, name)?;
+        // Whoever follows the log stays for what comes after.
+        let _restarting = Lock::exclusive(&containers(&engine).paths(&record.id).restart_lock())?;
         stop::stop(&engine, &record, signal, args.timeout)?;
         start::start_detached(&engine, &record)?;
         output::line(name);

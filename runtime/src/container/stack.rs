@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 use super::engine::Engine;
-use super::lifecycle::containers;
+use super::lifecycle::{containers, settle};
 use super::names::ContainerId;
 use super::record::{Record, no_such_container};
 use crate::digest::Digest;
@@ -35,9 +35,9 @@ impl Stack {
         let mut record = read()?;
         loop {
             if record.pending_commit.is_some() {
-                // A commit at work holds the lock until both are in order again.
+                // A commit at work holds the lock until both are in order again; an interrupted one is ended here.
                 drop(all.lock(id)?);
-                record = read()?;
+                record = settle(engine, id)?;
             }
             let layer = file::open_dir(&paths.layer());
             let now = read()?;

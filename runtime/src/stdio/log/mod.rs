@@ -157,30 +157,4 @@ fn frame_start(offset: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_round_trip_and_a_flipped_bit_shows() {
-        for kind in [Kind::Output(Stream::Stdout), Kind::Output(Stream::Stderr), Kind::Dropped] {
-            let header = Header { kind, length: 77, time: u64::MAX - 5, position: 1 << 40 };
-            let bytes = header.encode();
-            assert_eq!(Header::decode(&bytes), Some(header));
-            for bit in 0..HEADER * 8 {
-                let mut broken = bytes;
-                broken[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Header::decode(&broken), None, "bit {bit}");
-            }
-        }
-        assert_eq!(Header::decode(&[0; HEADER]), None);
-        assert_eq!(Header::decode(&MAGIC), None);
-    }
-
-    #[test]
-    fn frames_stay_inside_blocks() {
-        assert_eq!(frame_start(0), 0);
-        assert_eq!(frame_start(BLOCK - MIN_FRAME), BLOCK - MIN_FRAME);
-        assert_eq!(frame_start(BLOCK - MIN_FRAME + 1), BLOCK);
-        assert_eq!(frame_start(BLOCK), BLOCK);
-    }
-}
+mod tests;

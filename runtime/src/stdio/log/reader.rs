@@ -76,6 +76,11 @@ impl LogFile {
         self.offset = offset;
     }
 
+    /// Whether it has not been rotated away.
+    fn has_name(&self) -> bool {
+        rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
     fn size(&self) -> Result<u64> {
         Ok(rustix::fs::fstat(&self.file)?.st_size.try_into().unwrap_or(0))
     }
@@ -166,6 +171,9 @@ impl LogFile {
         Ok(if zero && size <= next { Step::End } else { Step::Damaged(found as u64) })
     }
 }
+
+/// So many missing numbers in a row are the end of the log, and no traces of rotations that are under way.
+const HOLES: u32 = 8;
 
 /// Reads a container's log from its oldest byte on.
 #[derive(Debug)]
@@ -265,20 +273,27 @@ impl LogReader {
     }
 
     /// Appends the files that are newer than the newest that is open. Opened from the newest to the oldest, a rotation
-    /// in between can show a file twice but hide none that was there before.
+    /// in between can show a file twice but hide none that was there before: it only makes holes in the numbers.
     fn find_newer(&mut self) -> Result<bool> {
-        let known = self.files.back().map(|file| file.id);
+        let known = self.files.back();
         let oldest = self.oldest_age()?;
-        let mut newer: Vec<LogFile> = Vec::new();
-        for age in 0.. {
+        let (mut newer, mut holes): (Vec<LogFile>, u32) = (Vec::new(), 0);
+        for age in 0..MAX_FILES {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = match rustix::fs::openat(&self.dir, file_name(age), flags, Mode::empty()) {
                 Ok(file) => LogFile::new(file)?,
-                Err(Errno::NOENT) if age < oldest => continue,
-                Err(Errno::NOENT) => break,
+                Err(Errno::NOENT) => {
+                    holes += 1;
+                    // A known file that still has a name comes later.
+                    if known.is_some_and(LogFile::has_name) || age < oldest || holes < HOLES {
+                        continue;
+                    }
+                    break;
+                }
                 Err(errno) => return Err(errno.into()),
             };
-            if Some(file.id) == known {
+            holes = 0;
+            if known.is_some_and(|known| known.id == file.id) {
                 break;
             }
             if newer.iter().all(|other| other.id != file.id) {

@@ -18,6 +18,9 @@ const LIVENESS_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 pub struct View {
     /// Each line begins with its time: when its first byte came, RFC 3339 in UTC with nine digits, and a space.
     pub timestamps: bool,
+    /// Each line begins (after its time) with the details that the log has about it, of which there are none, and a
+    /// space.
+    pub details: bool,
     /// Only the last so many lines of both streams together; a line without an end is one, too.
     pub tail: Option<u64>,
     /// Only lines that began at this time (Unix ns) or later.
@@ -40,7 +43,7 @@ pub enum Notice {
 }
 
 /// Shows the log of the container whose directory this is: its stdout on `out`, its stderr on `err`, and what is
-/// missing to `notice`.
+/// missing to `notice`. Where both end in the same place, their output has the order in which it came.
 ///
 /// With `follow`, `alive` says whether somebody still writes (the container's lock is held); everything written before
 /// it says no is shown. A broken pipe of `out` or `err` is an error with `EPIPE`.
@@ -58,17 +61,27 @@ pub fn show(
     if let Some(lines) = view.tail {
         printer.from = start_of_tail(&mut reader, lines)?;
     }
+    let mut rotated = None;
+    let mut last = Stream::Stdout;
     loop {
         let live = view.follow && alive();
         while let Some(item) = reader.next(live)? {
             match item {
                 Item::Output(frame) => {
+                    // What was older than the first line that is left need not have been asked for.
+                    if let Some(bytes) = rotated.take().filter(|_| view.since.is_none_or(|since| since < frame.time)) {
+                        notice(Notice::Rotated(bytes));
+                    }
+                    if std::mem::replace(&mut last, frame.stream) != frame.stream {
+                        out.flush()?;
+                        err.flush()?;
+                    }
                     let out: &mut dyn Write = if frame.stream == Stream::Stdout { &mut *out } else { &mut *err };
                     printer.print(frame.stream, frame.time, frame.position, frame.data, out)?;
                 }
                 Item::Dropped(time, dropped) if printer.in_time(time) => notice(Notice::DiskFull(time, dropped)),
                 Item::Missing { bytes, damaged: true } => notice(Notice::Damaged(bytes)),
-                Item::Missing { bytes, damaged: false } => notice(Notice::Rotated(bytes)),
+                Item::Missing { bytes, damaged: false } => rotated = Some(rotated.unwrap_or(0) + bytes),
                 Item::Dropped(..) => {}
             }
             if printer.done {
@@ -140,7 +153,8 @@ impl Printer {
         let index = stream.index();
         let skip = self.from[index].saturating_sub(position).min(data.len() as u64);
         let data = &data[skip as usize..];
-        if !self.view.timestamps && self.view.since.is_none() && self.view.until.is_none() {
+        let View { timestamps, details, since, until, .. } = self.view;
+        if !timestamps && !details && since.is_none() && until.is_none() {
             out.write_all(data)?;
             return Ok(());
         }
@@ -149,8 +163,11 @@ impl Printer {
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             if self.line[index] == Line::Start {
                 self.line[index] = if in_time { Line::Shown } else { Line::Hidden };
-                if in_time && self.view.timestamps {
+                if in_time && timestamps {
                     out.write_all(stamp.get_or_insert_with(|| format_time(time)).as_bytes())?;
+                }
+                if in_time && details {
+                    out.write_all(b" ")?;
                 }
             }
             if self.line[index] == Line::Shown {
@@ -160,7 +177,7 @@ impl Printer {
                 self.line[index] = Line::Start;
             }
         }
-        self.done = self.view.until.is_some_and(|until| time > until) && !self.line.contains(&Line::Shown);
+        self.done = until.is_some_and(|until| time > until) && !self.line.contains(&Line::Shown);
         Ok(())
     }
 }
