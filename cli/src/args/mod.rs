@@ -28,9 +28,16 @@ pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArg
 pub use run::{CreateArgs, RunArgs};
 pub use usage::Usage;
 
+/// lrun's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that this binary was built from.
+pub const BUILD: &str = env!("LRUN_BUILD");
+/// As docker words it: `lrun version 0.1.0, build 068a01ea94`.
+const LONG_VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build ", env!("LRUN_BUILD"));
+
 /// Run and build containers without root and without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "lrun", version = concat!("version ", env!("CARGO_PKG_VERSION")), disable_version_flag = true)]
+#[command(name = "lrun", version = LONG_VERSION, disable_version_flag = true)]
 #[command(subcommand_required = true, arg_required_else_help = true, subcommand_value_name = "COMMAND")]
 pub struct Cli {
     /// Options of every command, given before it.

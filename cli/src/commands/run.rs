@@ -5,7 +5,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::container::options::{Network, RunOptions, Streams};
-use lrun_runtime::error::{Error, Result};
+use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, Stdio};
 
@@ -52,11 +52,10 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
 fn start(engine: &Engine, created: Created, monitors: std::os::fd::OwnedFd, host: &Host) -> Result<()> {
     let Created { container, record, spec } = created;
     let started = launch::start(engine, container, &record, &spec, monitors, host);
-    started.map_err(|error: Error| {
+    started.inspect_err(|_| {
         if record.auto_remove {
             let _ = lifecycle::remove(engine, &record, true);
         }
-        error
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::nil_if_empty;
+use crate::ui::rows::info::LOGGING_DRIVER;
 use crate::ui::rows::ports::Port;
 
 /// How a container was set up on this host.
@@ -65,7 +66,7 @@ impl Host {
         json!({
             "Binds": nil_if_empty(&self.binds),
             "ContainerIDFile": self.cidfile,
-            "LogConfig": {"Type": "local", "Config": self.log_options},
+            "LogConfig": {"Type": LOGGING_DRIVER, "Config": self.log_options},
             "NetworkMode": self.network_mode,
             "PortBindings": port_map(&published),
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
