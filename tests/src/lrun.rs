@@ -228,6 +228,12 @@ impl Lrun {
         Running::start(self.command(args)).wait()
     }
 
+    /// Runs a command under a wrapper to its end.
+    #[track_caller]
+    pub fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Output {
+        Running::start(self.command_in(wrapper, args)).wait()
+    }
+
     /// Runs a command that may take longer than others.
     #[track_caller]
     pub fn run_for<S: AsRef<OsStr>>(&self, deadline: Duration, args: &[S]) -> Output {
