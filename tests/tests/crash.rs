@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use lrun_tests::{Lrun, Output, eventually, images, long, record_skip, victim};
+use lrun_tests::{Lrun, Mode, Output, eventually, images, long, mode, record_skip, victim};
 
 /// Calls that change something, start something, or tell somebody.
 const CALLS: [&str; 25] = [
@@ -101,7 +101,7 @@ fn sample(all: Vec<(&'static str, usize)>) -> Vec<(&'static str, usize)> {
 }
 
 fn kill_at_every_call(scenario: &Scenario) {
-    let Some(user) = victim() else {
+    let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
         record_skip("strace has to be run by root");
         return;
     };
