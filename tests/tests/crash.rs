@@ -197,6 +197,12 @@ fn start() {
         prepare: with_a_box,
         check: |lrun, output| {
             eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
+            // What was told to have run, did.
+            assert_eq!(
+                output.code == 0,
+                output.stdout == "data\ndata\n" || output.stdout == "data\ndata",
+                "{output:?}"
+            );
             the_box_has_its_data(lrun, if output.code == 0 { 2 } else { 1 });
         },
     });

@@ -5,6 +5,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::container::options::{Network, RunOptions, Streams};
+use lrun_runtime::container::record::State;
 use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, Stdio};
@@ -34,7 +35,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let client = Client::greet(ours, if options.detach { Stdio::default() } else { stdio }, client)?;
     start(&engine, created, monitors, &host)?;
     if !options.detach {
-        return serve(&engine, &id, client);
+        return serve(&engine, &id, Some(&State::default()), client);
     }
     match client.wait_started()? {
         None => {
@@ -43,7 +44,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
         }
         Some(outcome) => {
             output::line(id.as_str());
-            finish(&engine, &id, outcome)
+            finish(&engine, &id, Some(&State::default()), outcome)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::Spec;
 
 use super::engine::Engine;
-use super::launch::{Host, container_spec, effective_network, image_facts, save_spec};
+use super::launch::{Host, container_spec, effective_network, image_facts};
 use super::names::{ContainerId, ContainerName};
 use super::options::RunOptions;
 use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION, Record, State};
@@ -67,10 +67,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
     };
     let durability = if options.rm { Durability::Relaxed } else { Durability::Flushed };
     let containers = Containers::new(engine.root());
-    let container = containers.create(&mut record, name, durability)?;
-    if let Err(error) = save_spec(container.paths.path(), &spec, durability) {
-        let _ = containers.remove(container, durability, &mut |path| engine.remove_tree(path));
-        return Err(error);
-    }
+    let bytes = serde_json::to_vec(&spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+    let container = containers.create(&mut record, &bytes, name, durability)?;
     Ok(Created { container, record, spec })
 }

@@ -16,10 +16,11 @@ use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
 use super::record::{Container, Record};
 use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{self, Durability};
+use crate::file;
 use crate::idmap::enter::{Forked, fork_mapped};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
+use crate::paths::ContainerPaths;
 use crate::sandbox::caps;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
@@ -307,13 +308,7 @@ impl Descriptors {
     }
 }
 
-/// Writes the OCI Spec of a container beside its record; `exec` and `start` read it.
-pub fn save_spec(container: &Path, spec: &Spec, durability: Durability) -> Result<()> {
-    let bytes = serde_json::to_vec(spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
-    file::write_atomic(&container.join("spec.json"), &bytes, durability)
-}
-
-/// Reads it back.
+/// Reads the OCI Spec of a container.
 pub fn load_spec(container: &Path) -> Result<Spec> {
-    file::read_json(&container.join("spec.json"), 4 << 20)
+    file::read_json(&ContainerPaths::at(container).spec(), 4 << 20)
 }
