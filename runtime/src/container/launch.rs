@@ -28,7 +28,6 @@ use crate::sandbox::plan::{Plan, Process, Rootfs};
 use crate::sandbox::reexec;
 use crate::sandbox::seccomp::{self, Rules};
 use crate::stdio::log::LogOptions;
-use crate::sys;
 use crate::sys::process::{exit_now, namespace};
 
 /// What of an image a container takes.
@@ -288,17 +287,9 @@ impl Descriptors {
         let attempt = || -> Result<std::convert::Infallible> {
             let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
             let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
-            let mut high = Vec::new();
             let own = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client];
-            for fd in [&null, &null, &null].into_iter().chain(own).chain([&binary]) {
-                high.push(rustix::io::fcntl_dupfd_cloexec(fd, 64)?);
-            }
-            let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
-            for (number, fd) in high.iter().enumerate() {
-                sys::fd::place(fd.as_fd(), number as i32)?;
-            }
-            sys::fd::cloexec_from(monitor::fds::END)?;
-            reexec::execute(&binary, monitor::STAGE)
+            let fds: Vec<_> = [&null; 3].into_iter().chain(own).map(AsFd::as_fd).collect();
+            reexec::execute(binary, monitor::STAGE, &fds)
         };
         match attempt() {
             Ok(never) => match never {},

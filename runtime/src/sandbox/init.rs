@@ -11,7 +11,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::channel::Supervised;
 use super::plan::Plan;
-use super::{device, mounts, process, reexec, rootfs, terminal};
+use super::reexec::Protected;
+use super::{device, mounts, process, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::enter::reopen_directory;
 use crate::sys;
@@ -27,8 +28,6 @@ pub mod fds {
     pub const CHANNEL: i32 = 4;
     /// The store's directory.
     pub const STORE: i32 = 5;
-    /// The first number that is closed.
-    pub const END: i32 = 6;
 }
 
 /// In the forked child: executes the init stage with these descriptors; returns only the failure.
@@ -40,23 +39,9 @@ pub fn execute(
     store: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Error {
-    let attempt = || -> Result<std::convert::Infallible> {
-        let binary = reexec::protected_self()?;
-        // High copies first, so that no placement overwrites a source that is still needed.
-        let sources = [streams[0], streams[1], streams[2], plan, channel.as_fd(), store];
-        let mut high = Vec::with_capacity(sources.len() + 1);
-        for source in sources.into_iter().chain([binary.as_fd()]) {
-            high.push(rustix::io::fcntl_dupfd_cloexec(source, 32)?);
-        }
-        drop(binary);
-        let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
-        for (number, source) in high.iter().enumerate() {
-            sys::fd::place(source.as_fd(), number as i32)?;
-        }
-        sys::fd::cloexec_from(fds::END)?;
-        reexec::execute(&binary, STAGE)
-    };
-    match attempt() {
+    let passed = [plan, channel.as_fd(), store];
+    let executed = Protected::here().and_then(|protected| protected.execute(STAGE, streams, &passed));
+    match executed {
         Ok(never) => match never {},
         Err(error) => error.context("start the container's init"),
     }
@@ -89,7 +74,8 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     }
     name_host(&plan)?;
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
-    process::start(&plan.process, plan.init, terminal, channel)
+    let ids = process::identify(&plan.process, process::own_proc()?.as_fd())?;
+    process::start(&plan.process, &ids, plan.init, terminal, channel)
 }
 
 fn read_plan(fd: OwnedFd) -> Result<Plan> {

@@ -4,9 +4,9 @@
 //! container's root, as uid 0 of its user namespace with all capabilities, single-threaded.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::caps::CapPlan;
@@ -15,7 +15,7 @@ use super::plan::Process;
 use super::seccomp::Filter;
 use super::terminal::{self, Terminal};
 use super::user::{self, Ids};
-use super::{caps, reaper};
+use super::{caps, device, reaper};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
@@ -28,37 +28,54 @@ pub fn exit_code(error: &Error) -> i32 {
     }
 }
 
+/// `/proc/self` as it is now: a process that moves to another PID namespace's `/proc` reaches its own files by it.
+pub fn own_proc() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")
+}
+
+/// Looks the process's user up in the container's root. With one id to give, another user than 0 needs a user namespace,
+/// which is made now; `own` is from [`own_proc`].
+pub fn identify(process: &Process, own: BorrowedFd<'_>) -> Result<Ids> {
+    let ids = user::resolve(&process.user, &process.groups)?;
+    if process.single && (ids.uid, ids.gid) != (0, 0) {
+        nest(&ids, own)?;
+    }
+    Ok(ids)
+}
+
 /// Prepares everything, reports ready, waits for the go, and executes. With `init`, PID 1 stays and the entrypoint is its
-/// child.
+/// child. `ids` are from [`identify`].
 pub fn start(
     process: &Process,
+    ids: &Ids,
     init: bool,
     terminal: Option<Terminal>,
     channel: &Supervised,
 ) -> Result<std::convert::Infallible> {
-    let ids = user::resolve(&process.user, &process.groups)?;
-    let environment = environment(process, &ids)?;
+    let environment = environment(process, ids)?;
     let args = c_strings(&process.args, "an argument")?;
     match &terminal {
         Some(terminal) => terminal::adopt(terminal)?,
         None => {
             rustix::process::setsid().context(|| "start a session")?;
+            device::adopt_null().context(|| "open /dev/null")?;
         }
     }
-    own_streams(process, &ids, terminal.is_some());
+    own_streams(process, ids, terminal.is_some());
     set_limits(process)?;
-    make_cwd(process, &ids)?;
+    make_cwd(process, ids)?;
     channel.ready(terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
-    become_user(process, &ids)?;
+    become_user(process, ids)?;
     enter_cwd(&process.cwd)?;
     sys::fd::cloexec_from(3)?;
-    confine(process, &ids)?;
+    confine(process, ids)?;
     sys::signal::reset_all();
     if init && let Some(code) = reaper::supervise()? {
         sys::process::exit_now(code);
     }
-    Err(execute(&process.args[0], &args, &environment, &ids))
+    Err(execute(&process.args[0], &args, &environment, ids))
 }
 
 /// `HOME` comes from the container's passwd unless the image or the user set it.
@@ -132,11 +149,7 @@ fn make_cwd(process: &Process, ids: &Ids) -> Result<()> {
     if !process.create_cwd || rustix::fs::access(&process.cwd, rustix::fs::Access::EXISTS).is_ok() {
         return Ok(());
     }
-    let root = rustix::fs::open(
-        "/",
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let made = super::rootfs::open_or_make(root.as_fd(), &process.cwd, true, true)
         .context(|| format!("make the working directory {}", process.cwd))?;
     let owner = (!process.single && ids.uid != 0).then_some(());
@@ -149,15 +162,11 @@ fn make_cwd(process: &Process, ids: &Ids) -> Result<()> {
 
 /// Takes the user's ids. Permitted capabilities survive it, for the filter that is loaded next.
 fn become_user(process: &Process, ids: &Ids) -> Result<()> {
-    if process.single {
-        if ids.uid != 0 || ids.gid != 0 {
-            nest(ids)?;
-        }
-        caps::apply::before_setid(&sets(process, ids))?;
-        return Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?);
-    }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     caps::apply::before_setid(&sets(process, ids))?;
+    if process.single {
+        return Ok(());
+    }
     let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|gid| nix::unistd::Gid::from_raw(*gid)).collect();
     let outside = |what: &str, id: u32| {
         format!("take {what} {id}: it may be outside the ids that this user can map; see `lrun info`")
@@ -171,16 +180,21 @@ fn become_user(process: &Process, ids: &Ids) -> Result<()> {
 }
 
 /// With one id to give: a user namespace inside, in which that id has the number asked for.
-fn nest(ids: &Ids) -> Result<()> {
-    // Else the files of /proc/self would belong to nobody that this process can be.
+fn nest(ids: &Ids, own: BorrowedFd<'_>) -> Result<()> {
+    // Else the files of /proc/self would belong to nobody that this process can be. The container's processes, which may
+    // trace whatever is in such a namespace, do not see this one yet, or are not there yet.
+    let before = rustix::process::dumpable_behavior()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     sys::process::unshare(sys::process::namespace::USER).context(|| "make a user namespace for the user")?;
-    let write = |file: &str, text: String| {
-        std::fs::write(format!("/proc/self/{file}"), text).context(|| format!("write {file}"))
+    let write = |file: &str, text: String| -> Result<()> {
+        let fd = rustix::fs::openat(own, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        let written = fd.and_then(|fd| rustix::io::write(&fd, text.as_bytes()));
+        written.context(|| format!("write {file}")).map(drop)
     };
     write("uid_map", format!("{} 0 1", ids.uid))?;
     write("setgroups", "deny".into())?;
-    write("gid_map", format!("{} 0 1", ids.gid))
+    write("gid_map", format!("{} 0 1", ids.gid))?;
+    Ok(rustix::process::set_dumpable_behavior(before)?)
 }
 
 fn enter_cwd(cwd: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Result};
-use crate::sys::process::{Fork, fork_into};
+use crate::sys::process::fork_plainly;
 
 /// Forks. In the child returns `None`: it goes on to the entrypoint. In PID 1 returns the entrypoint's exit code when it
 /// has ended.
@@ -15,13 +15,14 @@ pub fn supervise() -> Result<Option<i32>> {
     let all = SigSet::all();
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).context(|| "block signals")?;
-    match fork_into(0).context(|| "fork the entrypoint")? {
-        Fork::Child => {
+    // The container's filter is loaded, and it answers ENOSYS to clone3.
+    match fork_plainly().context(|| "fork the entrypoint")? {
+        None => {
             lead_foreground();
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).context(|| "restore signals")?;
             Ok(None)
         }
-        Fork::Parent { pid, .. } => {
+        Some(pid) => {
             let main = Pid::from_raw(pid.as_raw_nonzero().get());
             sys_close();
             loop {

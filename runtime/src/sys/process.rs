@@ -64,6 +64,15 @@ pub fn fork_into(flags: u64) -> Result<Fork> {
     }
 }
 
+/// `fork(2)` where `clone3(2)` is filtered: the child's pid in the parent, `None` in the child. One thread, as for
+/// [`fork_into`].
+pub fn fork_plainly() -> Result<Option<Pid>> {
+    debug_assert_eq!(threads(), 1, "fork in a process with threads");
+    // SAFETY: one thread (asserted above), so no lock is held by a thread that the child does not have.
+    let pid = checked(libc::c_long::from(unsafe { libc::fork() }))?;
+    Ok(Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?))
+}
+
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
