@@ -165,9 +165,6 @@ impl ContainerPaths {
     /// File name of the record.
     pub const RECORD: &'static str = "record.json";
 
-    /// File name of the OCI spec.
-    pub const SPEC: &'static str = "spec.json";
-
     /// The files of a container that still is in `staging/`, or elsewhere.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
@@ -183,9 +180,9 @@ impl ContainerPaths {
         self.0.join(Self::RECORD)
     }
 
-    /// The OCI spec.
+    /// The OCI spec of the last start.
     pub fn spec(&self) -> PathBuf {
-        self.0.join(Self::SPEC)
+        self.0.join("spec.json")
     }
 
     /// The lock that its monitor holds.
