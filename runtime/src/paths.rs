@@ -165,6 +165,9 @@ impl ContainerPaths {
     /// File name of the record.
     pub const RECORD: &'static str = "record.json";
 
+    /// File name of the OCI spec.
+    pub const SPEC: &'static str = "spec.json";
+
     /// The files of a container that still is in `staging/`, or elsewhere.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
@@ -180,9 +183,9 @@ impl ContainerPaths {
         self.0.join(Self::RECORD)
     }
 
-    /// The OCI spec of the last start.
+    /// The OCI spec.
     pub fn spec(&self) -> PathBuf {
-        self.0.join("spec.json")
+        self.0.join(Self::SPEC)
     }
 
     /// The lock that its monitor holds.

@@ -101,6 +101,7 @@ pub(crate) fn exit_code(status: ExitStatus) -> i32 {
 pub struct Lrun {
     folder: Option<tempfile::TempDir>,
     path: PathBuf,
+    binary: PathBuf,
     user: Option<String>,
     env: Vec<(String, String)>,
 }
@@ -113,7 +114,15 @@ impl Lrun {
         let path = fs::canonicalize(folder.path()).expect("the test's folder");
         fs::create_dir(path.join("home")).expect("a home");
         let env = if mode() == natural_mode() { Vec::new() } else { vec![("LRUN_IDMAP".into(), mode().name().into())] };
-        Self { folder: Some(folder), path, user: None, env }
+        Self { folder: Some(folder), path, binary: binary(), user: None, env }
+    }
+
+    /// Runs a copy of the binary from now on, which belongs to this user: one that could be overwritten. Gives its path.
+    pub fn own_binary(&mut self) -> PathBuf {
+        let copy = self.path.join("lrun");
+        fs::copy(binary(), &copy).expect("copy the binary");
+        self.binary.clone_from(&copy);
+        copy
     }
 
     /// As root: with an empty store of another user, as whom all commands run.
@@ -193,8 +202,7 @@ impl Lrun {
             words.extend(["setpriv", "--reuid", user, "--regid", user, "--init-groups"].map(OsStr::new));
         }
         words.extend(wrapper.iter().map(OsStr::new));
-        let binary = binary();
-        words.push(binary.as_os_str());
+        words.push(self.binary.as_os_str());
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(args).stdin(Stdio::null()).current_dir(&self.path);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -226,6 +234,12 @@ impl Lrun {
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {
         Running::start(self.command(args)).wait()
+    }
+
+    /// Runs a command under a wrapper to its end.
+    #[track_caller]
+    pub fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Output {
+        Running::start(self.command_in(wrapper, args)).wait()
     }
 
     /// Runs a command that may take longer than others.

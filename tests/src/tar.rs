@@ -37,6 +37,12 @@ impl Tar {
         Self::default()
     }
 
+    /// What is added comes after the entries of this archive.
+    pub fn on(archive: &[u8]) -> Self {
+        let end = archive.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Self { bytes: archive[..end.next_multiple_of(512)].to_vec() }
+    }
+
     /// Adds an entry.
     #[must_use]
     pub fn entry(mut self, entry: Entry<'_>) -> Self {

@@ -11,7 +11,6 @@ mod lifecycle;
 mod listing;
 mod run;
 pub mod time;
-mod unserved;
 mod usage;
 
 use std::ffi::OsString;
@@ -21,7 +20,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use commands::Command;
-pub use container::{ContainerFlags, check_platform};
+pub use container::ContainerFlags;
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs};
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};
@@ -29,9 +28,16 @@ pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArg
 pub use run::{CreateArgs, RunArgs};
 pub use usage::Usage;
 
+/// lrun's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that this binary was built from.
+pub const BUILD: &str = env!("LRUN_BUILD");
+/// As docker words it: `lrun version 0.1.0, build 068a01ea94`.
+const LONG_VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build ", env!("LRUN_BUILD"));
+
 /// Run and build containers without root and without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "lrun", version = concat!("version ", env!("CARGO_PKG_VERSION")), disable_version_flag = true)]
+#[command(name = "lrun", version = LONG_VERSION, disable_version_flag = true)]
 #[command(subcommand_required = true, arg_required_else_help = true, subcommand_value_name = "COMMAND")]
 pub struct Cli {
     /// Options of every command, given before it.
@@ -93,9 +99,8 @@ pub enum LogLevel {
 /// # Errors
 /// What to print and which code to exit with, for a wrong command line and also for `--help` and `--version`.
 pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
-    let matches = command().try_get_matches_from(&argv).map_err(|error| usage_of(&argv, error))?;
-    unserved::check(&matches).map_err(|error| Usage::refused(&error))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| usage_of(&argv, error))?;
+    let parsed = command().try_get_matches_from(&argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = parsed.map_err(|error| usage_of(&argv, error))?;
     cli.command = cli.command.canonical();
     Ok(cli)
 }
@@ -103,21 +108,17 @@ pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
 /// The answer to what clap did not take. Help is rendered without the optional values of boolean flags.
 fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
     if error.kind() == ErrorKind::DisplayHelp
-        && let Err(plain) = plain_command().try_get_matches_from(argv)
+        && let Err(plain) = Cli::command().try_get_matches_from(argv)
         && plain.kind() == ErrorKind::DisplayHelp
     {
-        return Usage::new(&plain_command(), argv, &plain);
+        return Usage::new(&Cli::command(), argv, &plain);
     }
-    Usage::new(&plain_command(), argv, &error)
-}
-
-fn plain_command() -> clap::Command {
-    unserved::add_to(Cli::command())
+    Usage::new(&Cli::command(), argv, &error)
 }
 
 /// The whole command line in docker's grammar.
 pub fn command() -> clap::Command {
-    docker_grammar(plain_command())
+    docker_grammar(Cli::command())
 }
 
 fn docker_grammar(command: clap::Command) -> clap::Command {

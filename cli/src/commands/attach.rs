@@ -35,5 +35,5 @@ pub fn attach(engine: &Engine, record: &Record, stdin: bool, keys: Option<&str>,
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     let client = client_options(options.tty, keys, sig_proxy)?;
     let client = Client::greet(protocol::connect(&directory)?, stdio, client)?;
-    serve(engine, &record.id, client)
+    serve(engine, &record.id, None, client)
 }

@@ -20,5 +20,5 @@ pub fn run(global: &Global, args: ExecArgs) -> Result<u8> {
     let streams = UserStreams::open()?;
     let stdio = streams.chosen(Streams { stdin: options.interactive, stdout: true, stderr: true });
     let outcome = exec(&engine, &record, &options, stdio, &client)?;
-    finish(&engine, &record.id, outcome)
+    finish(&engine, &record.id, None, outcome)
 }

@@ -5,7 +5,8 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::container::options::{Network, RunOptions, Streams};
-use lrun_runtime::error::{Error, Result};
+use lrun_runtime::container::record::State;
+use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, Stdio};
 
@@ -27,9 +28,6 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let created = create(&engine, &options, &host)?;
     let id = created.record.id.clone();
     write_cidfile(cidfile, &id)?;
-    if !options.detach && !options.attach.stdout && !options.attach.stderr {
-        output::line(id.as_str());
-    }
     let streams = UserStreams::open()?;
     let wanted = if options.detach { Streams::default() } else { options.attach };
     let stdio = streams.chosen(wanted);
@@ -37,7 +35,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let client = Client::greet(ours, if options.detach { Stdio::default() } else { stdio }, client)?;
     start(&engine, created, monitors, &host)?;
     if !options.detach {
-        return serve(&engine, &id, client);
+        return serve(&engine, &id, Some(&State::default()), client);
     }
     match client.wait_started()? {
         None => {
@@ -46,7 +44,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
         }
         Some(outcome) => {
             output::line(id.as_str());
-            finish(&engine, &id, outcome)
+            finish(&engine, &id, Some(&State::default()), outcome)
         }
     }
 }
@@ -55,11 +53,10 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
 fn start(engine: &Engine, created: Created, monitors: std::os::fd::OwnedFd, host: &Host) -> Result<()> {
     let Created { container, record, spec } = created;
     let started = launch::start(engine, container, &record, &spec, monitors, host);
-    started.map_err(|error: Error| {
+    started.inspect_err(|_| {
         if record.auto_remove {
             let _ = lifecycle::remove(engine, &record, true);
         }
-        error
     })
 }
 

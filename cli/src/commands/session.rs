@@ -6,6 +6,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::container::options::Streams;
+use lrun_runtime::container::record::State;
 use lrun_runtime::error::{ErrorKind, Result};
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, DetachKeys, Outcome, Stdio};
 
@@ -59,13 +60,14 @@ pub fn check_terminal(tty: bool, stdin: bool) -> Result<()> {
 }
 
 /// Serves the client until the session ends, and says which exit code that makes.
-pub fn serve(engine: &Engine, id: &ContainerId, client: Client<'_>) -> Result<u8> {
+pub fn serve(engine: &Engine, id: &ContainerId, before: Option<&State>, client: Client<'_>) -> Result<u8> {
     let outcome = client.run()?;
-    finish(engine, id, outcome)
+    finish(engine, id, before, outcome)
 }
 
-/// The exit code of a session.
-pub fn finish(engine: &Engine, id: &ContainerId, outcome: Outcome) -> Result<u8> {
+/// The exit code of a session. `before`: the container's state before it was started for this session; `None`: it was
+/// running already.
+pub fn finish(engine: &Engine, id: &ContainerId, before: Option<&State>, outcome: Outcome) -> Result<u8> {
     match outcome {
         Outcome::Exited(code) => Ok(code),
         Outcome::Detached => Ok(0),
@@ -75,14 +77,18 @@ pub fn finish(engine: &Engine, id: &ContainerId, outcome: Outcome) -> Result<u8>
             output::error(&error);
             Ok(code)
         }
-        Outcome::Lost => lost(engine, id),
+        Outcome::Lost => lost(engine, id, before),
     }
 }
 
 /// The monitor went without a word: the record tells, once it is settled.
-fn lost(engine: &Engine, id: &ContainerId) -> Result<u8> {
+fn lost(engine: &Engine, id: &ContainerId, before: Option<&State>) -> Result<u8> {
     match lifecycle::settle(engine, id) {
         Ok(record) if lifecycle::is_running(&record) => Ok(0),
+        Ok(record) if before.is_some_and(|before| before.started == record.state.started) => {
+            output::complain(&format!("lrun: the monitor of container {} was lost before it started", id.short()));
+            Ok(125)
+        }
         Ok(record) => {
             if !record.state.error.is_empty() {
                 output::complain(&format!("lrun: container {}: {}", record.id.short(), record.state.error));

@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &StartArgs) -> Result<u8> {
     let streams = UserStreams::open()?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     match start(&engine, &record, stdio, client)? {
-        Some(client) => serve(&engine, &record.id, client),
+        Some(client) => serve(&engine, &record.id, Some(&record.state), client),
         None => super::attach::attach(&engine, &record, args.interactive, args.detach_keys.as_deref(), true),
     }
 }

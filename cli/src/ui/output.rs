@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lrun_runtime::Error;
 
-use super::escape;
+use super::report;
 
 /// Prints a result. A reader that has gone away ends the program quietly, as SIGPIPE would.
 pub fn text(text: &str) {
@@ -23,10 +23,12 @@ pub fn complain(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{message}");
 }
 
-/// Prints an error and its hint, made harmless for a terminal.
+/// Prints whole lines of messages to standard error, harmless already.
+pub fn complain_lines(lines: &str) {
+    let _ = std::io::stderr().lock().write_all(lines.as_bytes());
+}
+
+/// Prints an error and its hint.
 pub fn error(error: &Error) {
-    complain(&format!("lrun: {}", escape::line(&error.to_string())));
-    if let Some(hint) = error.hint_text() {
-        complain(&format!("  hint: {}", escape::line(hint)));
-    }
+    complain_lines(&report::lines(error));
 }

@@ -21,6 +21,8 @@ pub const OLDEST_KERNEL: (u32, u32) = (5, 14);
 /// Everything that `lrun info` tells about the machine.
 #[derive(Clone, Debug, Serialize)]
 pub struct HostFacts {
+    /// The distribution's name, from os-release(5); empty where there is none.
+    pub operating_system: String,
     /// The kernel and what it can do.
     pub kernel: KernelFacts,
     /// Which ids containers get.
@@ -114,7 +116,9 @@ pub fn host_facts(want: Option<Mode>) -> Result<HostFacts> {
     let cgroup = cgroup_facts(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
     missing.extend(cgroup_note(&cgroup, &host.name()));
     let network = network_facts(&mut missing);
-    Ok(HostFacts { kernel, idmap, user_namespaces, cgroup, network, missing })
+    let operating_system = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| os_name(&read(path)));
+    let operating_system = operating_system.unwrap_or_default();
+    Ok(HostFacts { operating_system, kernel, idmap, user_namespaces, cgroup, network, missing })
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -123,6 +127,13 @@ fn read(path: impl AsRef<Path>) -> String {
 
 fn note(what: &str, why: impl Into<String>, how: impl Into<String>) -> Note {
     Note { what: what.to_owned(), why: why.into(), how: how.into() }
+}
+
+/// From os-release(5), whose values are those of a shell.
+fn os_name(os_release: &str) -> Option<String> {
+    let value = |name: &str| os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    let name = value("PRETTY_NAME").or_else(|| value("NAME"))?;
+    Some(name.trim_matches(['"', '\'']).to_owned())
 }
 
 fn kernel_facts(missing: &mut Vec<Note>) -> KernelFacts {
@@ -256,6 +267,11 @@ fn network_facts(missing: &mut Vec<Note>) -> NetworkFacts {
     facts
 }
 
+/// What pasta says about its version; `None` where it is not installed.
+pub fn pasta_version() -> Option<String> {
+    version_of(&network::available().ok()?)
+}
+
 /// The first line of `--version`, without the program's name.
 fn version_of(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output().ok()?;
@@ -279,6 +295,18 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(kernel_version(release), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn names_of_distributions() {
+        for (text, name) in [
+            ("ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n", Some("Debian GNU/Linux 13 (trixie)")),
+            ("NAME='Void'\nID=void\n", Some("Void")),
+            ("NAMES=x\n", None),
+            ("", None),
+        ] {
+            assert_eq!(os_name(text).as_deref(), name);
         }
     }
 

@@ -12,15 +12,15 @@ use rustix::fs::{Mode as FileMode, OFlags};
 use super::commit;
 use super::engine::Engine;
 use super::monitor::{self, PastaProgram};
-use super::options::{Network, RunOptions, SeccompChoice};
+use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
 use super::record::{Container, Record};
 use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
-use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{self, Durability};
+use crate::file;
 use crate::idmap::enter::{Forked, fork_mapped};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
+use crate::paths::ContainerPaths;
 use crate::sandbox::caps;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
@@ -28,7 +28,6 @@ use crate::sandbox::plan::{Plan, Process, Rootfs};
 use crate::sandbox::reexec;
 use crate::sandbox::seccomp::{self, Rules};
 use crate::stdio::log::LogOptions;
-use crate::sys;
 use crate::sys::process::{exit_now, namespace};
 
 /// What of an image a container takes.
@@ -62,9 +61,8 @@ pub fn effective_network(wanted: &Network, host: &Host) -> Result<Network> {
         (Network::Pasta, Err(error)) => Err(Error::from_parts(error.to_parts())),
         (Network::Container(_), _) => Err(Error::new(
             ErrorKind::Unsupported,
-            "--network container:…: this version of lrun does not join another container's network",
-        )
-        .hint("--network is pasta, host or none")),
+            "joining the network of another container is not supported yet: use --network pasta, host or none",
+        )),
         (other, _) => Ok(other.clone()),
     }
 }
@@ -87,12 +85,12 @@ pub fn container_spec(
     let files = files_dir(container.path());
     let short: String = id.chars().take(12).collect();
     let with_host = *network == Network::Host;
-    let limits = caller::limits();
+    let limits = caller_limits();
     let context = SpecContext {
         hostname: if with_host { &host.hostname } else { &short },
         idmap: &engine.map,
         limits: &limits,
-        oom_score_adj: caller::oom_score_adj(),
+        raise_limits: false,
         network: if with_host { NetworkNamespace::Host } else { NetworkNamespace::New },
         rootfs: PathBuf::from("rootfs"),
         hosts: files.join("hosts"),
@@ -101,7 +99,20 @@ pub fn container_spec(
         thermal_throttle: &thermal_throttle(),
         cgroup: None,
     };
-    build_spec(&sources::with_devices(options)?, image, &context)
+    build_spec(options, image, &context)
+}
+
+fn caller_limits() -> Vec<Ulimit> {
+    use oci_spec::runtime::PosixRlimitType as Kind;
+    use rustix::process::Resource;
+    [(Kind::RlimitNofile, Resource::Nofile), (Kind::RlimitNproc, Resource::Nproc), (Kind::RlimitCore, Resource::Core)]
+        .into_iter()
+        .map(|(resource, kernel)| {
+            let limit = rustix::process::getrlimit(kernel);
+            let value = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+            Ulimit { resource, soft: value(limit.current), hard: value(limit.maximum) }
+        })
+        .collect()
 }
 
 fn thermal_throttle() -> Vec<String> {
@@ -130,17 +141,15 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
         _ => (net_files::Access::None, None),
     };
     let extra: Vec<_> = options.add_hosts.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
-    let own = net_files::OwnName { hostname: &hostname, domain: options.domainname.as_deref(), address };
-    let hosts = match access {
-        net_files::Access::Host => net_files::hosts_of_host(&host_file("/etc/hosts"), &own, &extra)?,
-        _ => net_files::hosts_file(&own, &extra)?,
-    };
+    let hosts = net_files::hosts_file(&hostname, address, &extra)?;
     let wishes = net_files::DnsWishes {
         servers: &options.dns.servers,
         search: &options.dns.search,
         options: &options.dns.options,
     };
-    let resolv = net_files::resolv_conf(&host_file("/etc/resolv.conf"), &wishes, access, network::uplink::is_local)?;
+    let host_text = file::read_small(Path::new("/etc/resolv.conf"), 1 << 16).unwrap_or_default();
+    let host_text = String::from_utf8_lossy(&host_text);
+    let resolv = net_files::resolv_conf(&host_text, &wishes, access, network::uplink::is_local)?;
     let hostname = net_files::hostname_file(&hostname);
     for (name, text) in [("hosts", &hosts), ("hostname", &hostname), ("resolv.conf", &resolv.text)] {
         let path = directory.join(name);
@@ -148,12 +157,6 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
         rustix::fs::chmod(&path, FileMode::from_raw_mode(0o644))?;
     }
     Ok(resolv.forward)
-}
-
-/// The text of a small file of the host; nothing where there is none.
-fn host_file(path: &str) -> String {
-    let bytes = file::read_small(Path::new(path), 1 << 20).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Which filter the options ask for.
@@ -190,10 +193,8 @@ pub fn start(
     let options = &options_of(record)?;
     let Container { paths, lock, .. } = container;
     let network = effective_network(&options.network, host)?;
-    sources::prepare(options)?;
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
     let plan = plan(engine, paths.path(), record, options, spec)?;
-    caller::raise_limits(&plan.process.rlimits);
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,
@@ -204,7 +205,7 @@ pub fn start(
         tty: options.tty,
         stdin: options.interactive,
         stdin_once: options.interactive && !options.detach,
-        log: log_options(options),
+        log: Some(LogOptions { max_size: options.log.max_size.unwrap_or(u64::MAX), max_file: options.log.max_files }),
         auto_remove: options.rm,
         namespaces: lower::namespaces(spec),
         pasta,
@@ -221,11 +222,6 @@ pub fn start(
         Forked::Child => descriptors.become_monitor(),
         Forked::Parent { .. } => Ok(()),
     }
-}
-
-fn log_options(options: &RunOptions) -> Option<LogOptions> {
-    let (max_size, max_file) = (options.log.max_size.unwrap_or(u64::MAX), options.log.max_files);
-    (!options.log.none).then_some(LogOptions { max_size, max_file })
 }
 
 /// The options that a container was created with.
@@ -246,6 +242,7 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         work: format!("{relative}/work"),
         volatile: options.rm,
         seed,
+        readonly: options.read_only,
     };
     let files = files_dir(container);
     let mut plan = lower(spec, rootfs, &lowering(engine, &files, options, spec)?)?;
@@ -290,17 +287,9 @@ impl Descriptors {
         let attempt = || -> Result<std::convert::Infallible> {
             let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
             let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
-            let mut high = Vec::new();
             let own = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client];
-            for fd in [&null, &null, &null].into_iter().chain(own).chain([&binary]) {
-                high.push(rustix::io::fcntl_dupfd_cloexec(fd, 64)?);
-            }
-            let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
-            for (number, fd) in high.iter().enumerate() {
-                sys::fd::place(fd.as_fd(), number as i32)?;
-            }
-            sys::fd::cloexec_from(monitor::fds::END)?;
-            reexec::execute(&binary, monitor::STAGE)
+            let fds: Vec<_> = [&null; 3].into_iter().chain(own).map(AsFd::as_fd).collect();
+            reexec::execute(binary, monitor::STAGE, &fds)
         };
         match attempt() {
             Ok(never) => match never {},
@@ -310,13 +299,7 @@ impl Descriptors {
     }
 }
 
-/// Writes the OCI Spec of a container beside its record; `exec` and `start` read it.
-pub fn save_spec(container: &Path, spec: &Spec, durability: Durability) -> Result<()> {
-    let bytes = serde_json::to_vec(spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
-    file::write_atomic(&container.join("spec.json"), &bytes, durability)
-}
-
-/// Reads it back.
+/// Reads the OCI Spec of a container.
 pub fn load_spec(container: &Path) -> Result<Spec> {
-    file::read_json(&container.join("spec.json"), 4 << 20)
+    file::read_json(&ContainerPaths::at(container).spec(), 4 << 20)
 }

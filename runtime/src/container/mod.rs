@@ -1,7 +1,6 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
-mod caller;
 pub mod changes;
 pub mod commit;
 pub mod create;
@@ -17,6 +16,5 @@ pub mod pause;
 pub mod probe;
 pub mod record;
 pub mod size;
-mod sources;
 pub mod spec;
 mod stack;

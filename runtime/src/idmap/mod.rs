@@ -21,6 +21,17 @@ pub enum Mode {
     Root,
 }
 
+impl Mode {
+    /// The word for it on the command line and in `format`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Subids => "subids",
+            Self::Single => "single",
+            Self::Root => "root",
+        }
+    }
+}
+
 /// `count` ids from `inside` (in the namespace) are `count` ids from `outside` (in its parent); `user_namespaces(7)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::mounts::{clone_fd, clone_of, onto};
@@ -15,6 +15,9 @@ use super::plan::Device;
 use super::rootfs::{is_directory, open_in, open_or_make};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::mount::{Attributes, NODEV, NOEXEC, NOSUID, RDONLY, set_attributes};
+
+/// The number of `/dev/null`.
+const NULL: (u32, u32) = (1, 3);
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -75,16 +78,59 @@ pub fn bind(root: BorrowedFd<'_>, fd: BorrowedFd<'_>, target: &str) -> Result<()
 }
 
 fn cover(device: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<()> {
+    Ok(onto(read_only(device)?.as_fd(), place)?)
+}
+
+/// The device on a detached read-only mount.
+fn read_only(device: BorrowedFd<'_>) -> Result<OwnedFd> {
     let tree = clone_fd(device, false)?;
     let attributes = Attributes { set: NOSUID | NOEXEC | RDONLY, ..Attributes::default() };
     set_attributes(tree.as_fd(), attributes, false)?;
-    Ok(onto(tree.as_fd(), place)?)
+    Ok(tree)
+}
+
+/// The host's `/dev/null` on a detached read-only mount, as a path descriptor.
+pub fn null() -> Result<OwnedFd> {
+    read_only(open_null()?.as_fd())
+}
+
+fn open_null() -> Result<OwnedFd> {
+    let (host, target) = ("/dev/null".to_owned(), String::new());
+    open_node(&Device { host, target, number: Some(NULL), optional: false })
+}
+
+/// Whether this is the null device.
+pub fn is_null(fd: BorrowedFd<'_>) -> Result<bool> {
+    let stat = rustix::fs::fstat(fd)?;
+    let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && number == NULL)
+}
+
+/// Standard streams that are the null device, opened on the host, become the container's `/dev/null`, so that their names
+/// lead where they should. It must be lrun's own, on its read-only mount: in a container that could put something else
+/// there the streams stay as they are. Runs inside the container's root.
+pub fn adopt_null() -> Result<()> {
+    for (number, stream) in
+        [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()].iter().enumerate()
+    {
+        if !is_null(*stream)? {
+            continue;
+        }
+        let access = rustix::fs::fcntl_getfl(stream)? & OFlags::RWMODE;
+        let careful = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let Ok(own) = rustix::fs::open("/dev/null", access | careful, Mode::empty()) else { continue };
+        let read_only = rustix::fs::fstatvfs(&own)?.f_flag.contains(StatVfsMountFlags::RDONLY);
+        if read_only && is_null(own.as_fd())? {
+            rustix::fs::fcntl_setfl(&own, access)?;
+            crate::sys::fd::place(own.as_fd(), number as i32)?;
+        }
+    }
+    Ok(())
 }
 
 /// Hides every masked path that exists: directories below an empty read-only one, everything else below `/dev/null`.
 pub fn mask_all(root: BorrowedFd<'_>, paths: &[String]) -> Result<()> {
-    let null = Device { host: "/dev/null".into(), target: String::new(), number: Some((1, 3)), optional: false };
-    let null = open_node(&null)?;
+    let null = open_null()?;
     let mut empty = None;
     for pattern in paths {
         for path in expand(root, pattern) {

@@ -11,7 +11,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::channel::Supervised;
 use super::plan::Plan;
-use super::{device, mounts, process, reexec, rootfs, terminal};
+use super::reexec::Protected;
+use super::{device, mounts, process, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::enter::reopen_directory;
 use crate::sys;
@@ -27,8 +28,6 @@ pub mod fds {
     pub const CHANNEL: i32 = 4;
     /// The store's directory.
     pub const STORE: i32 = 5;
-    /// The first number that is closed.
-    pub const END: i32 = 6;
 }
 
 /// In the forked child: executes the init stage with these descriptors; returns only the failure.
@@ -40,23 +39,9 @@ pub fn execute(
     store: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Error {
-    let attempt = || -> Result<std::convert::Infallible> {
-        let binary = reexec::protected_self()?;
-        // High copies first, so that no placement overwrites a source that is still needed.
-        let sources = [streams[0], streams[1], streams[2], plan, channel.as_fd(), store];
-        let mut high = Vec::with_capacity(sources.len() + 1);
-        for source in sources.into_iter().chain([binary.as_fd()]) {
-            high.push(rustix::io::fcntl_dupfd_cloexec(source, 32)?);
-        }
-        drop(binary);
-        let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
-        for (number, source) in high.iter().enumerate() {
-            sys::fd::place(source.as_fd(), number as i32)?;
-        }
-        sys::fd::cloexec_from(fds::END)?;
-        reexec::execute(&binary, STAGE)
-    };
-    match attempt() {
+    let passed = [plan, channel.as_fd(), store];
+    let executed = Protected::here().and_then(|protected| protected.execute(STAGE, streams, &passed));
+    match executed {
         Ok(never) => match never {},
         Err(error) => error.context("start the container's init"),
     }
@@ -89,11 +74,8 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     }
     name_host(&plan)?;
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
-    let prepared = process::prepare(&plan.process, terminal)?;
-    if plan.readonly_root {
-        rootfs::seal()?;
-    }
-    process::start(prepared, plan.init, channel)
+    let ids = process::identify(&plan.process, process::own_proc()?.as_fd())?;
+    process::start(&plan.process, &ids, plan.init, terminal, channel)
 }
 
 fn read_plan(fd: OwnedFd) -> Result<Plan> {
@@ -120,23 +102,19 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
         rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "cut mount propagation to the host")?;
-    // The root is attached over the store, in which some of the mounts have their source. Made first, it is the first
-    // line of /proc/mounts.
-    let root = rootfs::make_root(store.as_fd(), &plan.rootfs)?;
+    // The root is attached over the store, in which some of the mounts have their source.
     let made = mounts::make_all(&plan.mounts)?;
+    let root = rootfs::mount(store.as_fd(), &plan.rootfs)?;
     let root_fd = root.as_fd();
-    rootfs::attach_root(root_fd, store.as_fd())?;
     mounts::attach_all(root_fd, &plan.mounts, made)?;
-    if plan.own_dev {
-        device::make_links(root_fd)?;
-    }
+    device::make_links(root_fd)?;
     device::bind_all(root_fd, &plan.devices)?;
     set_sysctls(root_fd, &plan.sysctls)?;
     let terminal = match plan.process.terminal {
         true => Some(terminal::open(root_fd, plan.process.window)?),
         false => None,
     };
-    if let Some(terminal) = terminal.as_ref().filter(|_| plan.own_dev) {
+    if let Some(terminal) = &terminal {
         device::bind(root_fd, terminal.slave.as_fd(), "/dev/console").context(|| "show /dev/console")?;
     }
     device::make_readonly(root_fd, &plan.readonly)?;

@@ -1,10 +1,13 @@
 //! Joining a running container: the process that `lrun exec` adds.
 //!
-//! The CLI forks a child on the host that moves into the container's namespaces by two pidfds (the monitor's for the user
-//! namespace, since a nested one of the entrypoint's does not own the others; init's for the rest), and forks once more so
-//! as to be in the PID namespace. That process executes lrun's binary from a protected clone and ends like init does, in
-//! [`super::process`]. It is not dumpable before it joins, so nothing inside can trace it or open its descriptors.
+//! The CLI forks a child on the host, which executes lrun's binary from a protected clone, moves into the container's
+//! namespaces by two pidfds (the monitor's for the user namespace, since a nested one of the entrypoint's does not own the
+//! others; init's for the rest), and forks once more so as to be in the PID namespace. That process ends like init does,
+//! in [`super::process`]. The container's root, which may be allowed to trace, sees it from the fork on: it was executed
+//! outside, so that its memory belongs to the host's user namespace, and is not dumpable from before it joins until its
+//! own program is executed. Nothing inside can trace it or open its descriptors.
 
+use std::convert::Infallible;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -13,7 +16,9 @@ use rustix::process::{DumpableBehavior, WaitOptions};
 
 use super::channel::{self, Supervised, Supervisor};
 use super::plan::Process;
-use super::{process, reexec, terminal};
+use super::reexec::Protected;
+use super::user::Ids;
+use super::{process, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 use crate::sys::process::{Fork, exit_now, fork_into, namespace};
@@ -21,10 +26,12 @@ use crate::sys::process::{Fork, exit_now, fork_into, namespace};
 /// The stage's name, its `argv[0]`.
 pub const STAGE: &std::ffi::CStr = c"lrun-exec";
 
+/// The numbers of the descriptors that the stage is passed, above the standard streams.
 mod fds {
     pub const PLAN: i32 = 3;
     pub const CHANNEL: i32 = 4;
-    pub const END: i32 = 5;
+    pub const MONITOR: i32 = 5;
+    pub const INIT: i32 = 6;
 }
 
 /// A process on its way into the container.
@@ -45,16 +52,14 @@ pub fn join(
     init: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Result<Joining> {
-    let oom_score_adj = plan.oom_score_adj;
     let plan = memory(plan)?;
-    let binary = reexec::protected_self_for_join()?;
+    let protected = Protected::by_child()?;
     let (supervisor, supervised) = channel::pair()?;
     match fork_into(0).context(|| "fork")? {
         Fork::Child => {
-            drop(supervisor);
-            let error = match process::set_oom_score_adj(oom_score_adj).and_then(|()| enter(monitor, init)) {
-                Ok(()) => waiting_parent(plan.as_fd(), binary, &supervised, streams),
-                Err(error) => error,
+            let error = match protected.execute(STAGE, streams, &[plan.as_fd(), supervised.as_fd(), monitor, init]) {
+                Ok(never) => match never {},
+                Err(error) => error.context("start the process"),
             };
             supervised.failed(&error);
             exit_now(125)
@@ -73,64 +78,7 @@ pub fn memory<T: serde::Serialize>(value: &T) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn enter(monitor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let gone = |errno: rustix::io::Errno| match errno {
-        rustix::io::Errno::SRCH => Error::new(ErrorKind::Conflict, "the container is not running"),
-        other => Error::from(other).context("join the container's namespaces"),
-    };
-    sys::process::join_namespaces(monitor, namespace::USER).map_err(gone)?;
-    let rest = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS | namespace::CGROUP;
-    sys::process::join_namespaces(init, rest).map_err(gone)
-}
-
-/// Forks into the PID namespace and waits there for nothing but the end; returns only a failure.
-fn waiting_parent(plan: BorrowedFd<'_>, binary: OwnedFd, channel: &Supervised, streams: [BorrowedFd<'_>; 3]) -> Error {
-    match fork_into(0) {
-        Ok(Fork::Child) => match execute(plan, binary, channel, streams) {
-            Ok(never) => match never {},
-            Err(error) => error.context("start the process"),
-        },
-        Ok(Fork::Parent { pid, .. }) => {
-            drop(binary);
-            let _ = sys::fd::close_from(0);
-            let status = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-            exit_now(match status {
-                Ok(Some((_, status))) => {
-                    status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s)).unwrap_or(255)
-                }
-                _ => 255,
-            })
-        }
-        Err(errno) => Error::from(errno).context("fork into the container"),
-    }
-}
-
-fn execute(
-    plan: BorrowedFd<'_>,
-    binary: OwnedFd,
-    channel: &Supervised,
-    streams: [BorrowedFd<'_>; 3],
-) -> Result<std::convert::Infallible> {
-    // setgroups is denied where only one id is mapped; the user's groups stay there.
-    let _ = nix::unistd::setgroups(&[]);
-    let zero = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
-    nix::unistd::setresgid(zero.1, zero.1, zero.1)?;
-    nix::unistd::setresuid(zero.0, zero.0, zero.0)?;
-    let mut high = Vec::new();
-    for source in [streams[0], streams[1], streams[2], plan, channel.as_fd(), binary.as_fd()] {
-        high.push(rustix::io::fcntl_dupfd_cloexec(source, 32)?);
-    }
-    drop(binary);
-    let binary = high.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no binary"))?;
-    for (number, source) in high.iter().enumerate() {
-        sys::fd::place(source.as_fd(), number as i32)?;
-    }
-    sys::fd::cloexec_from(fds::END)?;
-    reexec::execute(&binary, STAGE)
-}
-
-/// The exec stage's whole life: it becomes the program, or reports why not and exits.
+/// The exec stage's whole life: it waits on the host for its child, which becomes the program or reports why not.
 pub fn main() -> ! {
     let Ok(channel) = sys::fd::take(fds::CHANNEL) else { exit_now(125) };
     let channel = Supervised::from_fd(channel);
@@ -142,12 +90,51 @@ pub fn main() -> ! {
     exit_now(process::exit_code(&error))
 }
 
-fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
+fn run(channel: &Supervised) -> Result<Infallible> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let mut bytes = Vec::new();
     std::fs::File::from(sys::fd::take(fds::PLAN)?).read_to_end(&mut bytes)?;
     let plan: Process =
         serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))?;
+    let own = process::own_proc()?;
+    enter(sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?)?;
+    let ids = process::identify(&plan, own.as_fd())?;
+    drop(own);
+    match fork_into(0).context(|| "fork into the container")? {
+        Fork::Child => become_program(&plan, &ids, channel),
+        Fork::Parent { pid, .. } => wait_for(pid),
+    }
+}
+
+/// Moves into the namespaces, as uid 0 of the container's.
+fn enter(monitor: OwnedFd, init: OwnedFd) -> Result<()> {
+    let gone = |errno: rustix::io::Errno| match errno {
+        rustix::io::Errno::SRCH => Error::new(ErrorKind::Conflict, "the container is not running"),
+        other => Error::from(other).context("join the container's namespaces"),
+    };
+    sys::process::join_namespaces(monitor.as_fd(), namespace::USER).map_err(gone)?;
+    let rest = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS | namespace::CGROUP;
+    sys::process::join_namespaces(init.as_fd(), rest).map_err(gone)?;
+    // setgroups is denied where only one id is mapped; the user's groups stay there.
+    let _ = nix::unistd::setgroups(&[]);
+    let zero = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
+    nix::unistd::setresgid(zero.1, zero.1, zero.1)?;
+    Ok(nix::unistd::setresuid(zero.0, zero.0, zero.0)?)
+}
+
+/// Holds nothing open, and ends as the program does.
+fn wait_for(pid: rustix::process::Pid) -> ! {
+    let _ = sys::fd::close_from(0);
+    let status = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+    exit_now(match status {
+        Ok(Some((_, status))) => {
+            status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s)).unwrap_or(255)
+        }
+        _ => 255,
+    })
+}
+
+fn become_program(plan: &Process, ids: &Ids, channel: &Supervised) -> Result<Infallible> {
     super::init::join_keyring()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     let terminal = match plan.terminal {
@@ -158,5 +145,5 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
         }
         false => None,
     };
-    process::start(process::prepare(&plan, terminal)?, false, channel)
+    process::start(plan, ids, false, terminal, channel)
 }

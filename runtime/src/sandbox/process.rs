@@ -4,9 +4,9 @@
 //! container's root, as uid 0 of its user namespace with all capabilities, single-threaded.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use super::caps::CapPlan;
@@ -15,7 +15,7 @@ use super::plan::Process;
 use super::seccomp::Filter;
 use super::terminal::{self, Terminal};
 use super::user::{self, Ids};
-use super::{caps, reaper};
+use super::{caps, device, reaper};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 
@@ -28,48 +28,54 @@ pub fn exit_code(error: &Error) -> i32 {
     }
 }
 
-/// A process with everything looked up and set that can be before it is confined.
-#[derive(Debug)]
-pub struct Prepared<'a> {
-    process: &'a Process,
-    ids: Ids,
-    args: Vec<CString>,
-    environment: Vec<CString>,
-    terminal: Option<Terminal>,
+/// `/proc/self` as it is now: a process that moves to another PID namespace's `/proc` reaches its own files by it.
+pub fn own_proc() -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")
 }
 
-/// Looks up ids in the container's files, starts the session, sets limits, and makes the working directory.
-pub fn prepare(process: &Process, terminal: Option<Terminal>) -> Result<Prepared<'_>> {
+/// Looks the process's user up in the container's root. With one id to give, another user than 0 needs a user namespace,
+/// which is made now; `own` is from [`own_proc`].
+pub fn identify(process: &Process, own: BorrowedFd<'_>) -> Result<Ids> {
     let ids = user::resolve(&process.user, &process.groups)?;
-    let environment = environment(process, &ids)?;
+    if process.single && (ids.uid, ids.gid) != (0, 0) {
+        nest(&ids, own)?;
+    }
+    Ok(ids)
+}
+
+/// Prepares everything, reports ready, waits for the go, and executes. With `init`, PID 1 stays and the entrypoint is its
+/// child. `ids` are from [`identify`].
+pub fn start(
+    process: &Process,
+    ids: &Ids,
+    init: bool,
+    terminal: Option<Terminal>,
+    channel: &Supervised,
+) -> Result<std::convert::Infallible> {
+    let environment = environment(process, ids)?;
     let args = c_strings(&process.args, "an argument")?;
     match &terminal {
         Some(terminal) => terminal::adopt(terminal)?,
         None => {
             rustix::process::setsid().context(|| "start a session")?;
+            device::adopt_null().context(|| "open /dev/null")?;
         }
     }
-    own_streams(process, &ids, terminal.is_some());
+    own_streams(process, ids, terminal.is_some());
     set_limits(process)?;
-    make_cwd(process, &ids)?;
-    Ok(Prepared { process, ids, args, environment, terminal })
-}
-
-/// Reports ready, waits for the go, confines itself and executes. With `init`, PID 1 stays and the entrypoint is its
-/// child.
-pub fn start(prepared: Prepared<'_>, init: bool, channel: &Supervised) -> Result<std::convert::Infallible> {
-    let Prepared { process, ids, args, environment, terminal } = prepared;
+    make_cwd(process, ids)?;
     channel.ready(terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
-    become_user(process, &ids)?;
+    become_user(process, ids)?;
     enter_cwd(&process.cwd)?;
     sys::fd::cloexec_from(3)?;
-    confine(process, &ids)?;
+    confine(process, ids)?;
     sys::signal::reset_all();
     if init && let Some(code) = reaper::supervise()? {
         sys::process::exit_now(code);
     }
-    Err(execute(&process.args[0], &args, &environment))
+    Err(execute(&process.args[0], &args, &environment, ids))
 }
 
 /// `HOME` comes from the container's passwd unless the image or the user set it.
@@ -107,32 +113,16 @@ fn set_limits(process: &Process) -> Result<()> {
         let limit = |value: u64| (value != u64::MAX).then_some(value);
         let wanted = Rlimit { current: limit(*soft), maximum: limit(*hard) };
         let resource = resource(*number)?;
-        match rustix::process::setrlimit(resource, wanted) {
-            // The container was created from a session with higher limits than this one's, which bind whatever it starts.
-            Err(rustix::io::Errno::PERM) => {
-                let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-                let wanted = Rlimit { current: limit((*soft).min(most)), maximum: limit(most) };
-                rustix::process::setrlimit(resource, wanted)
-            }
-            other => other,
-        }
-        .context(|| format!("set limit {resource:?}"))?;
+        rustix::process::setrlimit(resource, wanted).context(|| format!("set limit {resource:?}"))?;
     }
-    set_oom_score_adj(process.oom_score_adj)
+    if let Some(adjustment) = process.oom_score_adj {
+        std::fs::write("/proc/self/oom_score_adj", adjustment.to_string()).context(|| "set oom_score_adj")?;
+    }
+    Ok(())
 }
 
-/// Sets it, unless it has been inherited; `proc_pid_oom_score_adj(5)`. The caller is dumpable.
-pub fn set_oom_score_adj(wanted: Option<i32>) -> Result<()> {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let Some(wanted) = wanted.map(|wanted| wanted.to_string()) else { return Ok(()) };
-    if std::fs::read_to_string(PATH).is_ok_and(|now| now.trim_end() == wanted) {
-        return Ok(());
-    }
-    std::fs::write(PATH, wanted).context(|| "set oom_score_adj")
-}
-
-/// The resource of `getrlimit(2)` with this number.
-pub fn resource(number: u32) -> Result<Resource> {
+/// `getrlimit(2)`'s numbers.
+fn resource(number: u32) -> Result<Resource> {
     const ALL: [(libc::__rlimit_resource_t, Resource); 16] = [
         (libc::RLIMIT_CPU, Resource::Cpu),
         (libc::RLIMIT_FSIZE, Resource::Fsize),
@@ -159,11 +149,7 @@ fn make_cwd(process: &Process, ids: &Ids) -> Result<()> {
     if !process.create_cwd || rustix::fs::access(&process.cwd, rustix::fs::Access::EXISTS).is_ok() {
         return Ok(());
     }
-    let root = rustix::fs::open(
-        "/",
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let made = super::rootfs::open_or_make(root.as_fd(), &process.cwd, true, true)
         .context(|| format!("make the working directory {}", process.cwd))?;
     let owner = (!process.single && ids.uid != 0).then_some(());
@@ -176,15 +162,11 @@ fn make_cwd(process: &Process, ids: &Ids) -> Result<()> {
 
 /// Takes the user's ids. Permitted capabilities survive it, for the filter that is loaded next.
 fn become_user(process: &Process, ids: &Ids) -> Result<()> {
-    if process.single {
-        if ids.uid != 0 || ids.gid != 0 {
-            nest(ids)?;
-        }
-        caps::apply::before_setid(&sets(process, ids))?;
-        return Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?);
-    }
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     caps::apply::before_setid(&sets(process, ids))?;
+    if process.single {
+        return Ok(());
+    }
     let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|gid| nix::unistd::Gid::from_raw(*gid)).collect();
     let outside = |what: &str, id: u32| {
         format!("take {what} {id}: it may be outside the ids that this user can map; see `lrun info`")
@@ -198,16 +180,21 @@ fn become_user(process: &Process, ids: &Ids) -> Result<()> {
 }
 
 /// With one id to give: a user namespace inside, in which that id has the number asked for.
-fn nest(ids: &Ids) -> Result<()> {
-    // Else the files of /proc/self would belong to nobody that this process can be.
+fn nest(ids: &Ids, own: BorrowedFd<'_>) -> Result<()> {
+    // Else the files of /proc/self would belong to nobody that this process can be. The container's processes, which may
+    // trace whatever is in such a namespace, do not see this one yet, or are not there yet.
+    let before = rustix::process::dumpable_behavior()?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     sys::process::unshare(sys::process::namespace::USER).context(|| "make a user namespace for the user")?;
-    let write = |file: &str, text: String| {
-        std::fs::write(format!("/proc/self/{file}"), text).context(|| format!("write {file}"))
+    let write = |file: &str, text: String| -> Result<()> {
+        let fd = rustix::fs::openat(own, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        let written = fd.and_then(|fd| rustix::io::write(&fd, text.as_bytes()));
+        written.context(|| format!("write {file}")).map(drop)
     };
     write("uid_map", format!("{} 0 1", ids.uid))?;
     write("setgroups", "deny".into())?;
-    write("gid_map", format!("{} 0 1", ids.gid))
+    write("gid_map", format!("{} 0 1", ids.gid))?;
+    Ok(rustix::process::set_dumpable_behavior(before)?)
 }
 
 fn enter_cwd(cwd: &str) -> Result<()> {
@@ -241,11 +228,8 @@ fn sets(process: &Process, ids: &Ids) -> CapPlan {
 }
 
 /// Looks the program up in the container's `PATH` as the shell does, and executes it. Returns why that failed.
-fn execute(program: &str, args: &[CString], environment: &[CString]) -> Error {
+fn execute(program: &str, args: &[CString], environment: &[CString], _ids: &Ids) -> Error {
     let failure = |errno: nix::errno::Errno| {
-        if errno == nix::errno::Errno::EACCES && std::fs::metadata(program).is_ok_and(|found| found.is_dir()) {
-            return Error::new(ErrorKind::NotExecutable, format!("exec \"{program}\": is a directory"));
-        }
         let kind = match errno {
             nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => ErrorKind::CommandNotFound,
             _ => ErrorKind::NotExecutable,

@@ -64,11 +64,9 @@ pub fn fork_into(flags: u64) -> Result<Fork> {
     }
 }
 
-/// `fork(2)`: the child's pid in the parent, `None` in the child. It calls `clone(2)`, which a system call filter lets
-/// through, other than the `clone3(2)` of [`fork_into`], whose flags no filter can see.
-///
-/// The caller must have one thread.
-pub fn fork() -> Result<Option<Pid>> {
+/// `fork(2)` where `clone3(2)` is filtered: the child's pid in the parent, `None` in the child. One thread, as for
+/// [`fork_into`].
+pub fn fork_plainly() -> Result<Option<Pid>> {
     debug_assert_eq!(threads(), 1, "fork in a process with threads");
     // SAFETY: one thread (asserted above), so no lock is held by a thread that the child does not have.
     let pid = checked(libc::c_long::from(unsafe { libc::fork() }))?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::nil_if_empty;
+use crate::ui::rows::info::LOGGING_DRIVER;
 use crate::ui::rows::ports::Port;
 
 /// How a container was set up on this host.
@@ -16,10 +17,6 @@ pub struct Host {
     pub mounts: Vec<Json>,
     /// `--cidfile`.
     pub cidfile: String,
-    /// Whether there is no log.
-    pub no_log: bool,
-    /// `--oom-score-adj`.
-    pub oom_score_adj: i32,
     /// `--log-opt`.
     pub log_options: BTreeMap<String, String>,
     /// `pasta`, `host`, `none`, `container:ID`.
@@ -69,7 +66,7 @@ impl Host {
         json!({
             "Binds": nil_if_empty(&self.binds),
             "ContainerIDFile": self.cidfile,
-            "LogConfig": {"Type": if self.no_log { "none" } else { "local" }, "Config": self.log_options},
+            "LogConfig": {"Type": LOGGING_DRIVER, "Config": self.log_options},
             "NetworkMode": self.network_mode,
             "PortBindings": port_map(&published),
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
@@ -95,7 +92,7 @@ impl Host {
             "IpcMode": "private",
             "Cgroup": "",
             "Links": null,
-            "OomScoreAdj": self.oom_score_adj,
+            "OomScoreAdj": 0,
             "PidMode": "",
             "Privileged": false,
             "PublishAllPorts": false,

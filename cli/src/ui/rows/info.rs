@@ -27,14 +27,14 @@ pub struct Info {
     pub idmap: String,
     /// Why that id mapping, and what it maps.
     pub idmap_detail: String,
-    /// The default network, as in `pasta`.
+    /// The default network, as in `pasta 0.0~git20250503`.
     pub network: String,
-    /// `none`, `direct` or `systemd`.
-    pub cgroup_driver: String,
     /// `2`, `1`, or empty where there is no cgroup file system.
     pub cgroup_version: String,
     /// The kernel's release.
     pub kernel: String,
+    /// Whether the kernel filters system calls.
+    pub seccomp: bool,
     /// The distribution's name.
     pub operating_system: String,
     /// The machine's architecture, as in `x86_64`.
@@ -47,15 +47,24 @@ pub struct Info {
     pub memory: u64,
     /// Whether the user is not root.
     pub rootless: bool,
-    /// What is missing or limits lrun here, each with what to do about it.
-    pub warnings: Vec<String>,
+    /// What is missing or limits lrun here.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What, and how that shows.
+    pub what: String,
+    /// What to do about it.
+    pub way_out: String,
 }
 
 impl Info {
     /// The text for people. Warnings are no part of it: they go to standard error, see [`Info::warning_lines`].
     pub fn to_text(&self) -> String {
         let containers = self.running + self.paused + self.stopped;
-        let lines: [(usize, &str, String); 24] = [
+        let lines: [(usize, &str, String); 25] = [
             (0, "Version", self.version.clone()),
             (0, "Containers", containers.to_string()),
             (1, "Running", self.running.to_string()),
@@ -68,8 +77,9 @@ impl Info {
             (1, "Overlay", self.overlay.clone()),
             (0, "Id Mapping", self.idmap.clone()),
             (1, "Detail", self.idmap_detail.clone()),
+            (0, "Logging Driver", LOGGING_DRIVER.to_owned()),
             (0, "Network", self.network.clone()),
-            (0, "Cgroup Driver", self.cgroup_driver.clone()),
+            (0, "Cgroup Driver", CGROUP_DRIVER.to_owned()),
             (0, "Cgroup Version", self.cgroup_version.clone()),
             (0, "Security Options", self.security_options().join(", ")),
             (0, "Kernel Version", self.kernel.clone()),
@@ -85,9 +95,12 @@ impl Info {
         shown.map(|(depth, label, value)| format!("{}{label}: {}\n", " ".repeat(*depth), escape::line(value))).collect()
     }
 
-    /// One line for each thing that is missing, as docker prints its own.
+    /// For each thing that is missing a line as docker prints its own, and one with what to do about it.
     pub fn warning_lines(&self) -> String {
-        self.warnings.iter().map(|warning| format!("WARNING: {}\n", escape::line(warning))).collect()
+        let lines = |Warning { what, way_out }: &Warning| {
+            format!("WARNING: {}\n  hint: {}\n", escape::line(what), escape::line(way_out))
+        };
+        self.warnings.iter().map(lines).collect()
     }
 
     /// The object for `--format`.
@@ -103,8 +116,16 @@ impl Info {
             "IdMapping": self.idmap,
             "IdMappingDetail": self.idmap_detail,
             "Network": self.network,
-            "CgroupDriver": self.cgroup_driver,
+            "CgroupDriver": CGROUP_DRIVER,
             "CgroupVersion": self.cgroup_version,
+            "MemoryLimit": false,
+            "SwapLimit": false,
+            "CpuCfsPeriod": false,
+            "CpuCfsQuota": false,
+            "CPUShares": false,
+            "CPUSet": false,
+            "PidsLimit": false,
+            "LoggingDriver": LOGGING_DRIVER,
             "KernelVersion": self.kernel,
             "OperatingSystem": self.operating_system,
             "OSType": "linux",
@@ -118,21 +139,22 @@ impl Info {
             "Runtimes": {"lrun": {"path": "lrun"}},
             "SecurityOptions": self.security_options().iter().map(|option| format!("name={option}")).collect::<Vec<_>>(),
             "Rootless": self.rootless,
-            "Warnings": self.warnings,
+            "Warnings": self.warnings.iter().map(|w| format!("WARNING: {}; {}", w.what, w.way_out)).collect::<Vec<_>>(),
         })
     }
 
     fn security_options(&self) -> Vec<&'static str> {
-        let mut options = vec!["seccomp", "userns", "cgroupns"];
-        if self.rootless {
-            options.push("rootless");
-        }
-        options
+        let options = [("seccomp", self.seccomp), ("userns", true), ("cgroupns", true), ("rootless", self.rootless)];
+        options.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect()
     }
 }
 
 /// The storage driver's name, as inspect and info print it.
 pub const DRIVER: &str = "overlay";
+/// The log's format: lrun's own, by docker's name for such.
+pub const LOGGING_DRIVER: &str = "local";
+/// Who makes control groups for limits: nobody, since lrun sets no limits yet.
+const CGROUP_DRIVER: &str = "none";
 
 #[cfg(test)]
 mod tests {
@@ -148,10 +170,11 @@ mod tests {
             idmap: "subids".to_owned(),
             cgroup_version: "2".to_owned(),
             memory: 16_650_000_000,
+            seccomp: true,
             cpus: 8,
             rootless: true,
             hostname: "x\u{1b}c".to_owned(),
-            warnings: vec!["pasta is not installed: apt install passt".to_owned()],
+            warnings: vec![Warning { what: "no pasta\u{1b}".to_owned(), way_out: "install passt".to_owned() }],
             ..Info::default()
         }
     }
@@ -168,6 +191,8 @@ mod tests {
         Storage Driver: overlay
          Root Dir: /home/u/.local/share/lrun
         Id Mapping: subids
+        Logging Driver: local
+        Cgroup Driver: none
         Cgroup Version: 2
         Security Options: seccomp, userns, cgroupns, rootless
         OSType: linux
@@ -176,7 +201,7 @@ mod tests {
         Name: x\x1bc
         Rootless: true
         ");
-        assert_eq!(info().warning_lines(), "WARNING: pasta is not installed: apt install passt\n");
+        assert_eq!(info().warning_lines(), "WARNING: no pasta\\x1b\n  hint: install passt\n");
     }
 
     #[test]

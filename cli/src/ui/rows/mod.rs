@@ -10,6 +10,7 @@ pub mod info;
 pub mod ports;
 pub mod ps;
 pub mod top;
+pub mod version;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

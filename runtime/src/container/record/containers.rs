@@ -56,12 +56,19 @@ impl Containers {
         self.root.container(id.as_str())
     }
 
-    /// Creates the container of this record and returns it locked. Sets the record's name.
+    /// Creates the container of this record and OCI spec, and returns it locked. Sets the record's name.
     ///
     /// The caller holds the store's lock shared since it resolved the image. `Flushed`: it is on disk afterwards.
-    pub fn create(&self, record: &mut Record, name: NameChoice, durability: Durability) -> Result<Container> {
+    pub fn create(
+        &self,
+        record: &mut Record,
+        spec: &[u8],
+        name: NameChoice,
+        durability: Durability,
+    ) -> Result<Container> {
         let staging = Staging::new(&self.root)?;
-        let result = self.create_in(&staging, record, name, durability);
+        let result =
+            write_spec(&staging, spec, durability).and_then(|()| self.create_in(&staging, record, name, durability));
         match result {
             Ok(paths) => Ok(Container { id: record.id.clone(), paths, lock: staging.into_lock() }),
             Err(error) => {
@@ -309,6 +316,12 @@ impl Containers {
         }
         Ok(names)
     }
+}
+
+/// The directory is flushed with the record.
+fn write_spec(staging: &Staging, spec: &[u8], durability: Durability) -> Result<()> {
+    let directory = file::open_dir(staging.path())?;
+    file::write_new_at(&directory, ContainerPaths::SPEC, spec, durability).context(|| "write the container's spec")
 }
 
 fn read_record(paths: &ContainerPaths) -> Result<Record> {

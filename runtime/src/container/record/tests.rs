@@ -48,7 +48,7 @@ fn given(name: &str) -> NameChoice {
 }
 
 fn create(containers: &Containers, name: &str) -> ContainerId {
-    containers.create(&mut record(), given(name), Durability::Relaxed).unwrap().id
+    containers.create(&mut record(), b"{}", given(name), Durability::Relaxed).unwrap().id
 }
 
 fn remove_tree(path: &Path) -> Result<()> {
@@ -64,7 +64,7 @@ fn a_new_container_is_whole_locked_and_found() {
     let (_dir, root, containers) = containers();
     for (name, durability) in [("web.1", Durability::Flushed), ("tmp", Durability::Relaxed)] {
         let mut record = record();
-        let container = containers.create(&mut record, given(name), durability).unwrap();
+        let container = containers.create(&mut record, b"{}", given(name), durability).unwrap();
         assert_eq!(record.name.as_str(), name);
         assert_eq!(containers.read(&container.id).unwrap(), record);
         assert!(container.paths.layer_diff().is_dir() && container.paths.work().is_dir());
@@ -110,7 +110,7 @@ fn what_is_not_there_or_not_unique_is_an_error_in_dockers_words() {
 fn a_name_belongs_to_one_container() {
     let (_dir, root, containers) = containers();
     let owner = create(&containers, "x1");
-    let error = containers.create(&mut record(), given("x1"), Durability::Relaxed).unwrap_err();
+    let error = containers.create(&mut record(), b"{}", given("x1"), Durability::Relaxed).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     insta::assert_snapshot!(error.to_string().replace(owner.as_str(), "ID"), @r#"Conflict. The container name "/x1" is already in use by container "ID". You have to remove (or rename) that container to be able to reuse that name."#);
     assert_eq!(containers.ids().unwrap(), std::slice::from_ref(&owner));
@@ -151,7 +151,7 @@ fn a_name_left_by_a_crash_is_free() {
 fn a_generated_name_avoids_those_taken() {
     let (_dir, root, containers) = containers();
     let mut new = record();
-    containers.create(&mut new, NameChoice::Generated, Durability::Relaxed).unwrap();
+    containers.create(&mut new, b"{}", NameChoice::Generated, Durability::Relaxed).unwrap();
     assert_eq!(containers.find(new.name.as_str()).unwrap(), new.id);
     assert_eq!(names(&root), [new.name.to_string()].into());
 }
@@ -166,7 +166,7 @@ fn one_of_many_creators_gets_the_name_also_a_stale_one() {
         }
         let won: Vec<ContainerId> = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| containers.create(&mut record(), given(&name), Durability::Relaxed)))
+                .map(|_| scope.spawn(|| containers.create(&mut record(), b"{}", given(&name), Durability::Relaxed)))
                 .collect();
             tries.into_iter().filter_map(|t| t.join().unwrap().ok()).map(|c| c.id).collect()
         });
@@ -179,7 +179,7 @@ fn one_of_many_creators_gets_the_name_also_a_stale_one() {
 #[test]
 fn removing_frees_name_and_id_and_deletes_the_tree() {
     let (_dir, root, containers) = containers();
-    let container = containers.create(&mut record(), given("x1"), Durability::Flushed).unwrap();
+    let container = containers.create(&mut record(), b"{}", given("x1"), Durability::Flushed).unwrap();
     let id = container.id.clone();
     containers.remove(container, Durability::Flushed, &mut remove_tree).unwrap();
     assert!(names(&root).is_empty() && file::list_dir(&root.staging()).unwrap().is_empty());
@@ -195,7 +195,7 @@ fn removing_frees_name_and_id_and_deletes_the_tree() {
 #[test]
 fn a_removal_cut_short_is_finished_by_the_sweep() {
     let (_dir, root, containers) = containers();
-    let container = containers.create(&mut record(), given("x1"), Durability::Relaxed).unwrap();
+    let container = containers.create(&mut record(), b"{}", given("x1"), Durability::Relaxed).unwrap();
     let mut swept_meanwhile = None;
     let removed = containers.remove(container, Durability::Relaxed, &mut |_| {
         // Our lock went along: a sweep beside us leaves the tree alone.
@@ -218,7 +218,7 @@ fn a_damaged_record_is_named_and_can_be_removed() {
     assert_eq!(containers.uses().unwrap_err().kind(), ErrorKind::Corrupt);
     // The name is not given away.
     assert_eq!(
-        containers.create(&mut record(), given("bad"), Durability::Relaxed).unwrap_err().kind(),
+        containers.create(&mut record(), b"{}", given("bad"), Durability::Relaxed).unwrap_err().kind(),
         ErrorKind::Conflict
     );
     // Emptied by a power cut: was never acknowledged, claims nothing.
@@ -232,7 +232,7 @@ fn a_damaged_record_is_named_and_can_be_removed() {
 #[test]
 fn claims_cover_the_stack_and_a_commit_in_progress() {
     let (_dir, _root, containers) = containers();
-    let container = containers.create(&mut record(), given("x1"), Durability::Relaxed).unwrap();
+    let container = containers.create(&mut record(), b"{}", given("x1"), Durability::Relaxed).unwrap();
     let running = State { status: Status::Running, ..State::default() };
     containers.set_state(&container.id, running, Durability::Relaxed).unwrap();
     containers
@@ -285,7 +285,7 @@ fn creators_removers_renamers_and_readers_at_once() {
                 for n in 0..40 {
                     let own = format!("w{worker}-{n}");
                     let mut new = record();
-                    let Ok(container) = containers.create(&mut new, given("shared"), Durability::Relaxed) else {
+                    let Ok(container) = containers.create(&mut new, b"{}", given("shared"), Durability::Relaxed) else {
                         Staging::sweep(root, &mut remove_tree).unwrap();
                         continue;
                     };

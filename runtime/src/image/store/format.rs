@@ -180,14 +180,6 @@ fn check_owner(path: &Path, owner: u32) -> Result<()> {
     Err(Error::new(ErrorKind::Permission, message).hint(hint))
 }
 
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Subids => "subids",
-        Mode::Single => "single",
-        Mode::Root => "root",
-    }
-}
-
 fn check_format(path: &Path, bytes: &[u8], idmap: Mode) -> Result<Format> {
     #[derive(Deserialize)]
     struct Version {
@@ -203,7 +195,7 @@ fn check_format(path: &Path, bytes: &[u8], idmap: Mode) -> Result<Format> {
     }
     let format: Format = serde_json::from_slice(bytes).map_err(damaged)?;
     if format.idmap != idmap {
-        let (theirs, ours) = (mode_name(format.idmap), mode_name(idmap));
+        let (theirs, ours) = (format.idmap.name(), idmap.name());
         let message = format!("store {} was made with id mapping {theirs}, not {ours}", path.display());
         let hint = format!("use --idmap {theirs}, or a store of its own for {ours}: {OTHER_ROOT}");
         return Err(Error::new(ErrorKind::Unsupported, message).hint(hint));

@@ -1,0 +1,267 @@
+//! `commit`: what becomes of a container's changes, and of the container.
+
+use lrun_tests::{Lrun, Output, eventually};
+
+/// Everything about every file that a layer keeps, as one text. Directories' sizes and link counts mean nothing.
+const LISTING: &str = "cd / && find . -xdev \\( -path ./proc -o -path ./sys -o -path ./dev -o -path ./etc/hosts \
+     -o -path ./bin -o -path ./etc/hostname -o -path ./etc/resolv.conf \\) -prune -o -print | sort | while read -r f; do \
+     stat -c '%n %F %a %u:%g %Y' \"$f\"; [ -L \"$f\" -o ! -f \"$f\" ] || sha256sum < \"$f\"; \
+     [ ! -L \"$f\" ] || readlink \"$f\"; done";
+
+fn sh(lrun: &Lrun, name: &str, image: &str, script: &str) -> Output {
+    let output = lrun.run(&["run", "--network", "none", "--name", name, image, "sh", "-ec", script]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output
+}
+
+fn once(lrun: &Lrun, image: &str, script: &str) -> String {
+    lrun.ok(&["run", "--rm", "--network", "none", image, "sh", "-ec", script])
+}
+
+#[track_caller]
+fn same_lines(now: &str, before: &str) {
+    let only = |a: &str, b: &str| a.lines().filter(|l| !b.lines().any(|o| o == *l)).collect::<Vec<_>>().join("\n");
+    assert_eq!((only(now, before), only(before, now)), (String::new(), String::new()));
+}
+
+fn layers(lrun: &Lrun, image: &str) -> Vec<String> {
+    let list = lrun.inspect(image, "{{range .RootFS.Layers}}{{println .}}{{end}}");
+    list.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_kind_of_change_is_in_the_image_and_the_old_image_is_what_it_was() {
+    let lrun = Lrun::with_busybox();
+    let before = once(&lrun, "busybox", LISTING);
+    let changes = "chmod 711 /; echo new > /opt/new; ln /opt/new /opt/hard; ln -s /nowhere /opt/soft; mkfifo /opt/fifo
+        rm /var/lib/files/7; rm -rf /home/alice; mkdir /home/alice; touch /home/alice/mine
+        echo changed >> /var/lib/files/8; chmod 4755 /var/lib/files/9; mkdir -m 0 /opt/closed
+        dd if=/dev/zero of=/opt/sparse bs=1 count=1 seek=5000000 2>/dev/null; touch -d @12345 /opt/old
+        mv /var/lib/files/10 /var/lib/files/renamed; rm /etc/group; mkdir /etc/group; touch /etc/group/x";
+    sh(&lrun, "changes", "busybox", changes);
+    lrun.ok(&["commit", "changes", "changed"]);
+    let committed = once(&lrun, "changed", LISTING);
+    // The container goes on with the same files.
+    let more = sh(&lrun, "again", "changed", LISTING);
+    same_lines(more.stdout.trim_end(), &committed);
+    for line in ["./opt/fifo fifo", "./opt/soft symbolic link 777", "./ directory 711", "./home/alice/mine regular"] {
+        let line = line.replace("./ ", ". ");
+        assert!(committed.contains(&line), "{line} in {committed}");
+    }
+    assert!(!committed.contains("./var/lib/files/7 ") && committed.contains("./var/lib/files/renamed "));
+    assert_eq!(once(&lrun, "changed", "stat -c %h /opt/new /opt/hard; du -k /opt/sparse | cut -f1"), "2\n2\n4");
+    same_lines(&once(&lrun, "busybox", LISTING), &before);
+}
+
+#[test]
+fn the_container_goes_on_and_the_next_commit_has_only_what_is_new() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&[
+        "create",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "date +%s%N >> /opt/runs; wc -l < /opt/runs",
+    ]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "1");
+    let first = lrun.ok(&["commit", "-m", "one", "box", "first"]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "2");
+    let second = lrun.ok(&["commit", "-m", "two", "-a", "Ada <ada@example.org>", "box", "second"]);
+    assert_ne!(first, second);
+    let (one, two) = (layers(&lrun, "first"), layers(&lrun, "second"));
+    assert_eq!((one.len(), two.len()), (2, 3));
+    assert_eq!(two[..2], one);
+    assert_eq!(once(&lrun, "first", "wc -l < /opt/runs"), "1");
+    assert_eq!(once(&lrun, "second", "wc -l < /opt/runs"), "2");
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "3");
+    let history = lrun.ok(&["history", "--format", "{{.Comment}}", "second"]);
+    assert_eq!(history.lines().take(2).collect::<Vec<_>>(), ["two", "one"]);
+    assert_eq!(lrun.inspect("second", "{{.Author}}"), "Ada <ada@example.org>");
+}
+
+#[test]
+fn no_change_is_no_layer() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["create", "--name", "unstarted", "busybox", "true"]);
+    sh(&lrun, "idle", "busybox", "cat /etc/passwd >/dev/null; touch /opt/x; rm /opt/x; : > /etc/hosts");
+    for name in ["unstarted", "idle"] {
+        let image = format!("of-{name}");
+        lrun.ok(&["commit", name, &image]);
+        let expected = if name == "idle" { vec!["C /opt"] } else { vec![] };
+        assert_eq!(lrun.ok(&["diff", name]).lines().collect::<Vec<_>>(), expected, "{name}");
+        assert_eq!(layers(&lrun, &image).len(), 1 + expected.len(), "{name}");
+        assert_eq!(lrun.ok(&["history", "-q", &image]).lines().count(), 2, "{name}");
+    }
+}
+
+#[test]
+fn the_same_changes_and_clock_give_the_same_image() {
+    let mut lrun = Lrun::with_busybox();
+    lrun.set_env("SOURCE_DATE_EPOCH", "1700000000");
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        // Other times, another order, another inode: nothing of it counts.
+        let order = if name == "one" { "a b c" } else { "c a b" };
+        let script = format!("for f in {order}; do echo $f > /opt/$f; done; rm -f /var/lib/files/1");
+        lrun.ok(&["create", "--name", name, "--network", "none", "busybox", "sh", "-ec", "exec sh /script"]);
+        lrun.ok(&["rm", name]);
+        lrun.ok(&[
+            "run",
+            "--name",
+            name,
+            "--network",
+            "none",
+            "-e",
+            &format!("S={script}"),
+            "busybox",
+            "sh",
+            "-ec",
+            "eval \"$S\"",
+        ]);
+        ids.push((
+            lrun.ok(&["commit", "-c", "ENV S=", name]),
+            layers(&lrun, &lrun.ok(&["images", "-q"]).lines().next().unwrap().to_owned()),
+        ));
+    }
+    assert_eq!(ids[0], ids[1]);
+    // Both go on as if each had the layer for itself.
+    for name in ["one", "two"] {
+        lrun.ok(&["start", "-a", name]);
+        assert_eq!(lrun.ok(&["diff", name]).lines().filter(|line| line.starts_with("A ")).count(), 3);
+    }
+}
+
+#[test]
+fn attributes_of_the_root_survive_commits() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&[
+        "create",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "stat -c '%a %Y' /; chmod 1711 /; touch -d @1234567 /",
+    ]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "755 1700000000");
+    lrun.ok(&["commit", "box", "box"]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "1711 1234567", "the container's next layer begins like this one");
+    assert_eq!(once(&lrun, "box", "stat -c '%a %Y' /"), "1711 1234567");
+}
+
+#[test]
+fn a_running_container_stands_still_and_goes_on() {
+    let lrun = Lrun::with_busybox();
+    // Two files that are equal except in between.
+    let script = "while :; do i=$((i+1)); echo $i > /opt/a; echo $i > /opt/b; done";
+    lrun.ok(&["run", "-d", "--name", "busy", "--network", "none", "busybox", "sh", "-c", script]);
+    eventually("it writes", || lrun.run(&["exec", "busy", "cat", "/opt/b"]).code == 0);
+    for (n, flag) in ["-p", "--pause=true", "--pause=false", "--no-pause"].into_iter().enumerate() {
+        let image = format!("live{n}");
+        lrun.ok(&["commit", flag, "busy", &image]);
+        let seen = once(&lrun, &image, "cat /opt/a /opt/b");
+        assert!(seen.lines().all(|line| line.bytes().all(|b| b.is_ascii_digit())), "{seen}");
+    }
+    let first = lrun.ok(&["exec", "busy", "cat", "/opt/a"]);
+    eventually("it goes on", || lrun.ok(&["exec", "busy", "cat", "/opt/a"]) != first);
+    assert_eq!(lrun.inspect("busy", "{{.State.Status}}"), "running");
+    lrun.ok(&["rm", "-f", "busy"]);
+}
+
+#[test]
+fn the_config_is_the_containers_with_the_changes() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&[
+        "run",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "-e",
+        "A=1",
+        "-e",
+        "B=two words",
+        "-u",
+        "alice",
+        "-w",
+        "/tmp",
+        "-l",
+        "x=y",
+        "--stop-signal",
+        "SIGINT",
+        "--entrypoint",
+        "/bin/echo",
+        "busybox",
+        "hello",
+    ]);
+    lrun.ok(&["commit", "box", "plain"]);
+    let json = |image: &str, field: &str| lrun.inspect(image, &format!("{{{{json .Config.{field}}}}}"));
+    assert_eq!(json("plain", "Env"), r#"["A=1","B=two words"]"#);
+    assert_eq!(json("plain", "Entrypoint"), r#"["/bin/echo"]"#);
+    assert_eq!(json("plain", "Cmd"), r#"["hello"]"#);
+    assert_eq!(json("plain", "User"), r#""alice""#);
+    assert_eq!(json("plain", "WorkingDir"), r#""/tmp""#);
+    assert_eq!(json("plain", "Labels"), r#"{"x":"y"}"#);
+    assert_eq!(json("plain", "StopSignal"), r#""SIGINT""#);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "plain"]), "hello");
+
+    let changes = [
+        "CMD [\"bye\"]",
+        "ENV A=3 C=$B",
+        "EXPOSE 80 443/udp",
+        "USER root",
+        "WORKDIR sub",
+        "LABEL x=z q=\"a b\"",
+        "VOLUME /data",
+        "ONBUILD RUN true",
+        "STOPSIGNAL SIGKILL",
+    ];
+    let args: Vec<&str> =
+        ["commit"].into_iter().chain(changes.iter().flat_map(|c| ["-c", *c])).chain(["box", "changed"]).collect();
+    lrun.ok(&args);
+    assert_eq!(json("changed", "Env"), r#"["A=3","B=two words","C=two words"]"#);
+    assert_eq!(json("changed", "Cmd"), r#"["bye"]"#);
+    assert_eq!(json("changed", "ExposedPorts"), r#"{"443/udp":{},"80/tcp":{}}"#);
+    assert_eq!(json("changed", "WorkingDir"), r#""/tmp/sub""#);
+    assert_eq!(json("changed", "Labels"), r#"{"q":"a b","x":"z"}"#);
+    assert_eq!(json("changed", "OnBuild"), r#"["RUN true"]"#);
+    assert_eq!(lrun.inspect("changed", "{{.Parent}}"), lrun.inspect("busybox", "{{.Id}}"));
+}
+
+#[test]
+fn what_cannot_be_committed_changes_nothing() {
+    let lrun = Lrun::with_busybox();
+    sh(&lrun, "box", "busybox", "touch /opt/x");
+    sh(&lrun, "whiteout", "busybox", "touch /etc/.wh.passwd");
+    let images = lrun.ok(&["images", "-aq"]);
+    for (args, words) in [
+        (&["commit", "nothing", "x"][..], "No such container: nothing"),
+        (&["commit", "box", "UPPER"], "must be lowercase"),
+        (&["commit", "-c", "FROM x", "box"], "FROM is not a valid change command"),
+        (&["commit", "-c", "CMD", "-c", "USER", "box"], "USER requires at least one argument"),
+        (&["commit", "whiteout", "x"], ".wh."),
+    ] {
+        let said = lrun.fails(1, args);
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+    assert_eq!(lrun.ok(&["images", "-aq"]), images);
+    assert_eq!(lrun.ok(&["diff", "box"]), "C /opt\nA /opt/x");
+    lrun.ok(&["commit", "box", "x"]);
+}
+
+#[test]
+fn a_name_moves_and_the_old_image_stays_without_one() {
+    let lrun = Lrun::with_busybox();
+    sh(&lrun, "box", "busybox", "touch /opt/x");
+    let old = lrun.inspect("busybox", "{{.Id}}");
+    let new = lrun.ok(&["commit", "box", "busybox"]);
+    assert_eq!(lrun.inspect("busybox", "{{.Id}}"), new);
+    assert_eq!(lrun.inspect(&old, "{{json .RepoTags}}"), "[]");
+    assert_eq!(once(&lrun, "busybox", "ls /opt"), "x");
+}

@@ -1,0 +1,259 @@
+//! `kill -9` at system calls of `run`, `start`, `commit` and `import`: whatever process makes the call, what was
+//! acknowledged before is there afterwards, the container's files are never lost, and the next commands clean up.
+//!
+//! A first traced run counts the calls of each kind; then, for each call, the command is run again on a store in the
+//! same state with strace(1) killing whoever makes it. A sample of fixed seed by default, every call with
+//! `LRUN_TEST_LONG`. strace must be root's, for it follows `newuidmap`: without root these tests are skipped.
+
+use std::collections::BTreeMap;
+
+use lrun_tests::{Lrun, Mode, Output, eventually, images, long, mode, record_skip, victim};
+
+/// Calls that change something, start something, or tell somebody.
+const CALLS: [&str; 25] = [
+    "clone3",
+    "execve",
+    "exit_group",
+    "fchmodat",
+    "fchownat",
+    "fsconfig",
+    "fsmount",
+    "fsync",
+    "linkat",
+    "mkdirat",
+    "mknodat",
+    "move_mount",
+    "openat",
+    "pivot_root",
+    "renameat",
+    "sendmsg",
+    "setns",
+    "setxattr",
+    "symlinkat",
+    "syncfs",
+    "umount2",
+    "unlinkat",
+    "utimensat",
+    "waitid",
+    "write",
+];
+
+/// How many calls of each command are tried in the short form.
+const SAMPLE: usize = 14;
+
+/// One command under test.
+struct Scenario {
+    name: &'static str,
+    args: Vec<String>,
+    /// Brings a new store into the state that the command begins with.
+    prepare: fn(&Lrun),
+    /// What must hold afterwards; the output is the killed command's.
+    check: fn(&Lrun, &Output),
+}
+
+fn words(args: &[&str]) -> Vec<String> {
+    args.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The calls made by the command: for each name the most that one process makes.
+fn count(scenario: &Scenario, user: &str) -> BTreeMap<&'static str, usize> {
+    let lrun = Lrun::as_user(user);
+    (scenario.prepare)(&lrun);
+    let log = lrun.folder().join("calls");
+    let filter = format!("trace={}", CALLS.join(","));
+    let log_path = log.to_str().expect("UTF-8");
+    let wrapper = ["strace", "-u", user, "-f", "-qq", "-e", &filter, "-o", log_path];
+    let output = lrun.run_in(&wrapper, &scenario.args);
+    assert_eq!(output.code, 0, "{}: {}", scenario.name, output.stderr);
+    (scenario.check)(&lrun, &output);
+    let mut each: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+    for line in std::fs::read_to_string(&log).expect("the trace").lines() {
+        let mut fields = line.splitn(2, ' ');
+        let (Some(pid), Some(rest)) = (fields.next(), fields.next()) else { continue };
+        if let Some(call) = CALLS.iter().find(|call| rest.trim_start().starts_with(&format!("{call}("))) {
+            *each.entry((pid.to_owned(), call)).or_default() += 1;
+        }
+    }
+    let mut most = BTreeMap::new();
+    for ((_, call), n) in each {
+        let slot: &mut usize = most.entry(call).or_default();
+        *slot = n.max(*slot);
+    }
+    assert!(most.len() > 5, "{}: {most:?}", scenario.name);
+    most
+}
+
+/// A fixed sequence of numbers that looks random: a linear congruential generator.
+fn sample(all: Vec<(&'static str, usize)>) -> Vec<(&'static str, usize)> {
+    if long() || all.len() <= SAMPLE {
+        return all;
+    }
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut chosen = Vec::new();
+    while chosen.len() < SAMPLE {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let one = all[(state >> 33) as usize % all.len()];
+        if !chosen.contains(&one) {
+            chosen.push(one);
+        }
+    }
+    chosen
+}
+
+fn kill_at_every_call(scenario: &Scenario) {
+    let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
+        record_skip("strace has to be run by root");
+        return;
+    };
+    let counted = count(scenario, &user);
+    let all = counted.into_iter().flat_map(|(call, n)| (1..=n).map(move |at| (call, at))).collect();
+    for (call, at) in sample(all) {
+        let lrun = Lrun::as_user(&user);
+        (scenario.prepare)(&lrun);
+        let inject = format!("inject={call}:signal=KILL:when={at}");
+        let trace = format!("trace={call}");
+        let wrapper = ["strace", "-u", &user, "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null"];
+        let output = lrun.run_in(&wrapper, &scenario.args);
+        println!("{}: {call} {at}: code {}", scenario.name, output.code);
+        (scenario.check)(&lrun, &output);
+        nothing_is_left(&lrun);
+    }
+}
+
+/// The next command sweeps what was in progress; no process is left.
+fn nothing_is_left(lrun: &Lrun) {
+    for id in lrun.ok(&["ps", "-aq"]).lines() {
+        lrun.ok(&["rm", "-f", id]);
+    }
+    eventually("no process is left", || lrun.processes().is_empty());
+    lrun.ok(&["ps", "-a"]);
+    let staging = std::fs::read_dir(lrun.store().join("staging")).expect("staging");
+    let left: Vec<_> = staging.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    assert!(left.is_empty(), "left in staging: {left:?}");
+}
+
+fn with_busybox(lrun: &Lrun) {
+    let archive = images("busybox.tar");
+    lrun.ok(&["import", archive.to_str().expect("UTF-8"), "busybox"]);
+}
+
+const APPEND: &str = "echo data >> /opt/kept; cat /opt/kept";
+
+fn with_a_box(lrun: &Lrun) {
+    with_busybox(lrun);
+    lrun.ok(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]);
+}
+
+/// The container is there, with the data of its acknowledged runs, and starts again.
+fn the_box_has_its_data(lrun: &Lrun, runs: usize) {
+    assert_eq!(lrun.inspect("box", "{{.State.Status}}"), "exited");
+    assert!(lrun.ok(&["diff", "box"]).contains("A /opt/kept"));
+    let kept = lrun.ok(&["start", "-a", "box"]);
+    let lines = kept.lines().filter(|line| *line == "data").count();
+    assert!(lines == kept.lines().count() && lines > runs, "{kept:?} after {runs} runs");
+}
+
+#[test]
+fn run() {
+    kill_at_every_call(&Scenario {
+        name: "run",
+        args: words(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]),
+        prepare: with_busybox,
+        check: |lrun, output| {
+            if output.code == 0 {
+                assert_eq!(output.stdout, "data\n");
+                the_box_has_its_data(lrun, 1);
+            }
+            // If it came to be, it can be used; if not, its name is free.
+            if lrun.ok(&["ps", "-aq", "--no-trunc", "--filter", "name=^/?box$"]).is_empty() {
+                lrun.ok(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]);
+            }
+            eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
+            assert!(lrun.ok(&["start", "-a", "box"]).lines().all(|line| line == "data"));
+        },
+    });
+}
+
+#[test]
+fn run_that_removes_itself() {
+    kill_at_every_call(&Scenario {
+        name: "run --rm",
+        args: words(&["run", "--rm", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]),
+        prepare: with_busybox,
+        check: |lrun, _| {
+            eventually("it is gone, or never started", || {
+                let states = lrun.ok(&["ps", "-a", "--format", "{{.State}}"]);
+                states.is_empty() || states == "created"
+            });
+        },
+    });
+}
+
+#[test]
+fn start() {
+    kill_at_every_call(&Scenario {
+        name: "start",
+        args: words(&["start", "-a", "box"]),
+        prepare: with_a_box,
+        check: |lrun, output| {
+            eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
+            // What was told to have run, did.
+            assert_eq!(
+                output.code == 0,
+                output.stdout == "data\ndata\n" || output.stdout == "data\ndata",
+                "{output:?}"
+            );
+            the_box_has_its_data(lrun, if output.code == 0 { 2 } else { 1 });
+        },
+    });
+}
+
+#[test]
+fn commit() {
+    kill_at_every_call(&Scenario {
+        name: "commit",
+        args: words(&["commit", "-m", "kept", "box", "committed"]),
+        prepare: with_a_box,
+        check: |lrun, output| {
+            let id = output.stdout.trim_end();
+            assert_eq!(output.code == 0, id.starts_with("sha256:"), "{output:?}");
+            if !id.is_empty() {
+                assert_eq!(lrun.inspect("committed", "{{.Id}}"), id);
+            }
+            if lrun.run(&["inspect", "committed"]).code == 0 {
+                let run = ["run", "--rm", "--network", "none", "committed", "cat", "/opt/kept"];
+                assert_eq!(lrun.ok(&run), "data");
+            }
+            the_box_has_its_data(lrun, 1);
+            lrun.ok(&["commit", "box", "again"]);
+            let run = ["run", "--rm", "--network", "none", "again", "cat", "/opt/kept"];
+            assert_eq!(lrun.ok(&run), "data\ndata");
+        },
+    });
+}
+
+#[test]
+fn import() {
+    let archive = images("busybox.tar");
+    kill_at_every_call(&Scenario {
+        name: "import",
+        args: words(&["import", archive.to_str().expect("UTF-8"), "imported"]),
+        prepare: |_| {},
+        check: |lrun, output| {
+            let id = output.stdout.trim_end();
+            assert_eq!(output.code == 0, id.starts_with("sha256:"), "{output:?}");
+            if !id.is_empty() {
+                assert_eq!(lrun.inspect("imported", "{{.Id}}"), id);
+            }
+            for name in lrun.ok(&["images", "-q"]).lines() {
+                assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", name, "cat", "/var/lib/files/40"]), "file 40");
+            }
+            let archive = images("busybox.tar");
+            lrun.ok(&["import", archive.to_str().expect("UTF-8"), "imported"]);
+            assert_eq!(
+                lrun.ok(&["run", "--rm", "--network", "none", "imported", "ls", "/var/lib/files"]).lines().count(),
+                40
+            );
+        },
+    });
+}
