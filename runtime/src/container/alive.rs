@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags};
 
+use super::processes::start_time;
 use super::record::ProcessKey;
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -14,14 +15,6 @@ pub fn key(pid: i32) -> Result<ProcessKey> {
     let boot_id =
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context(|| "read the machine's boot id")?;
     Ok(ProcessKey { pid, start_time, boot_id: boot_id.trim().to_owned() })
-}
-
-/// Field 22 of `proc_pid_stat(5)`; the second field may itself hold spaces and parentheses.
-fn start_time(pid: i32) -> Option<u64> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after = text.iter().rposition(|b| *b == b')')? + 1;
-    let rest = String::from_utf8_lossy(&text[after..]).into_owned();
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// A pidfd of the process with this key; `None` when it is gone.

@@ -14,6 +14,7 @@ pub mod names;
 pub mod options;
 pub mod pause;
 pub mod probe;
+pub mod processes;
 pub mod record;
 pub mod size;
 pub mod spec;

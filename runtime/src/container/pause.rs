@@ -16,6 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 
 use super::alive;
+use super::processes::{self, namespace_of, state_of};
 use super::record::Record;
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::sys::process::{Fork, exit_now, fork_into};
@@ -97,7 +98,7 @@ fn stop_all(namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<()
     let begin = Instant::now();
     loop {
         let mut running = false;
-        for pid in processes()? {
+        for pid in processes::all()? {
             if namespace_of(pid).as_deref() != Some(namespace) {
                 continue;
             }
@@ -143,22 +144,4 @@ fn stop(pid: i32, namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Res
         Err(Errno::SRCH) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn processes() -> Result<Vec<i32>> {
-    let entries = std::fs::read_dir("/proc").context(|| "list processes")?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
-}
-
-/// The PID namespace of a process, as its link names it; `pid_namespaces(7)`.
-fn namespace_of(pid: i32) -> Option<Vec<u8>> {
-    let link = rustix::fs::readlink(format!("/proc/{pid}/ns/pid"), Vec::new()).ok()?;
-    Some(link.into_bytes())
-}
-
-/// The state letter of `proc_pid_stat(5)`; `None`: the process is gone.
-fn state_of(pid: i32) -> Option<u8> {
-    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let name_end = text.iter().rposition(|byte| *byte == b')')?;
-    text.get(name_end + 2).copied()
 }
