@@ -3,11 +3,11 @@
 //! Runs in the CLI; the comparison itself in the storage helper, pivoted into the folder of all layers. The layers are
 //! read beside the mount that may be using them, never mounted again.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::engine::Engine;
 use super::names::ContainerId;
-use super::stack::Stack;
+use super::stack::{Stack, borrowed};
 use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::helper;
@@ -27,9 +27,7 @@ pub fn changes(engine: &Engine, id: &ContainerId) -> Result<Vec<Change>> {
         compare(&borrowed(&own), &borrowed(&image), seed.as_ref(), &mut |change| found.push(change))?;
         Ok(found)
     });
-    found.context(|| format!("compare container {} with its image", id.short()))
-}
-
-fn borrowed(owned: &[OwnedFd]) -> Vec<std::os::fd::BorrowedFd<'_>> {
-    owned.iter().map(AsFd::as_fd).collect()
+    let found = found.context(|| format!("compare container {} with its image", id.short()))?;
+    stack.check(engine)?;
+    Ok(found)
 }

@@ -50,6 +50,14 @@ impl Stack {
         }
     }
 
+    /// Fails if the container was removed meanwhile: what was read of it may lack anything.
+    pub(super) fn check(&self, engine: &Engine) -> Result<()> {
+        containers(engine).read(&self.record.id).map(drop).map_err(|error| {
+            let paths = containers(engine).paths(&self.record.id);
+            gone(error, &paths, &self.record.id)
+        })
+    }
+
     /// The layers on top of the image, topmost first: the read-write layer and those of earlier commits. For the
     /// storage helper, pivoted into the folder of all layers.
     pub(super) fn own(&self, work: &Work) -> Result<Vec<OwnedFd>> {
@@ -62,6 +70,11 @@ impl Stack {
     pub(super) fn image(&self, work: &Work) -> Result<Vec<OwnedFd>> {
         open_layers(work, self.record.layers.iter().take(self.record.image_depth))
     }
+}
+
+/// For functions that take descriptors.
+pub(super) fn borrowed(owned: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    owned.iter().map(AsFd::as_fd).collect()
 }
 
 /// The layers' `diff/`, the last one first.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod copy;
 pub mod import;
 pub mod index;
+mod merged;
 pub mod owners;
 pub mod pack;
 pub mod remove;

@@ -20,10 +20,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat};
 
-use super::owners::Recorded;
 use super::{Stack, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::containers;
+use crate::container::owners::Recorded;
 use crate::container::record::{Container, PendingCommit, Record};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};

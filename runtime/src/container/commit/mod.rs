@@ -6,7 +6,6 @@
 
 mod config;
 mod ended;
-mod owners;
 mod running;
 
 use jiff::Timestamp;

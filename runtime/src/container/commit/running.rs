@@ -3,10 +3,10 @@
 use std::os::fd::AsFd;
 
 use super::ended::{pack_here, top_layer};
-use super::owners::Recorded;
 use super::{CommitOptions, Stack, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::{self, init_of, is_running};
+use crate::container::owners::Recorded;
 use crate::container::pause::Pause;
 use crate::container::record::Record;
 use crate::error::{Context, ErrorKind, Result};

@@ -3,8 +3,6 @@
 //! Runs in the storage helper, on descriptors of the layers' `diff/` directories. Several upper layers (a container that
 //! was committed and went on) are seen as one, and so are the lower ones: both sides are merged as overlayfs merges.
 
-mod merged;
-
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -16,10 +14,10 @@ use rustix::fs::{AtFlags, FileType, OFlags, Stat, fstat, readlinkat, statat};
 pub use super::attributes::RootAttrs;
 
 use super::attributes;
+use super::merged::{Found, Merged};
 use super::tar::{join, shown};
 use super::tree::{Step, Walk, open};
 use crate::error::{Context, Error, ErrorKind, Result};
-use merged::{Found, Merged};
 
 /// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

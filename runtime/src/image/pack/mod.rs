@@ -3,7 +3,10 @@
 //! Runs in the storage helper, because files belong to mapped ids and file capabilities read differently outside. One
 //! pass in a fixed order, in lrun's canonical form ([`crate::image::tar::header`]): the same tree gives the same bytes.
 
+mod merged;
 mod stream;
+
+pub use merged::{Merged, pack_merged};
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -64,16 +67,6 @@ pub fn pack_layer(
     pack(diff.as_fd(), rules, index_out, out)
 }
 
-/// Packs the root file system at `root` as it is: no whiteouts are made or understood. For the other arguments and the
-/// result see [`pack_layer`]; the root always has an entry.
-pub fn pack_tree(
-    root: BorrowedFd<'_>,
-    recorded: &dyn Fn(&[u8]) -> Option<Owner>,
-    out: &mut dyn Write,
-) -> Result<Packed> {
-    pack(root, Rules { layer: false, seed: None, recorded, clock: None }, None, out)
-}
-
 /// How the root compares with what it was made as.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Differs {
@@ -100,10 +93,7 @@ struct Rules<'a> {
 fn pack(root: BorrowedFd<'_>, rules: Rules<'_>, index: Option<File>, out: &mut dyn Write) -> Result<Packed> {
     let mut found = (0, 0);
     let (diff_id, size) = stream::with(out, index, |stream| {
-        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let attributes = attributes::Reader::new();
-        let (links, blocks) = (HashMap::new(), Vec::new());
-        let mut packer = Packer { stream, rules, own, attributes, links, blocks, entries: 0, content: 0 };
+        let mut packer = Packer::new(stream, rules);
         packer.tree(root)?;
         found = (packer.entries, packer.content);
         Ok(())
@@ -125,7 +115,14 @@ struct Packer<'a, 's> {
     content: u64,
 }
 
-impl Packer<'_, '_> {
+impl<'a, 's> Packer<'a, 's> {
+    fn new(stream: &'a mut Stream<'s>, rules: Rules<'a>) -> Self {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let attributes = attributes::Reader::new();
+        let (links, blocks) = (HashMap::new(), Vec::new());
+        Self { stream, rules, own, attributes, links, blocks, entries: 0, content: 0 }
+    }
+
     fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
         let longest = Limits::default().path;
         let mut walk = Walk::new(root)?;

@@ -20,14 +20,21 @@ const QUEUE: usize = 3;
 /// A chunk and how much of it counts.
 type Filled = (Vec<u8>, usize);
 
+/// The way of the chunks to the hashing thread and back.
+struct Hashing {
+    chunks: SyncSender<Filled>,
+    free: Receiver<Vec<u8>>,
+}
+
 pub(super) struct Stream<'a> {
     chunk: Vec<u8>,
     filled: usize,
-    hashed: SyncSender<Filled>,
-    free: Receiver<Vec<u8>>,
+    hashing: Option<Hashing>,
     out: &'a mut dyn Write,
     index: Option<index::Writer<File>>,
     size: u64,
+    /// Pieces of files that were not there any more when they were read.
+    pub(super) torn: u64,
 }
 
 /// Runs `fill`, ends the tar and the index, and returns the tar's digest and size.
@@ -37,7 +44,7 @@ pub(super) fn with(
     fill: impl FnOnce(&mut Stream<'_>) -> Result<()>,
 ) -> Result<(Digest, u64)> {
     std::thread::scope(|scope| {
-        let (hashed, chunks) = sync_channel::<Filled>(QUEUE);
+        let (to_hash, chunks) = sync_channel::<Filled>(QUEUE);
         let (done, free) = channel();
         let hasher = scope.spawn(move || {
             let mut hasher = Hasher::new();
@@ -49,12 +56,21 @@ pub(super) fn with(
             hasher.finish()
         });
         let index = index.map(index::Writer::new).transpose()?;
-        let mut stream = Stream { chunk: vec![0; CHUNK], filled: 0, hashed, free, out, index, size: 0 };
+        let hashing = Some(Hashing { chunks: to_hash, free });
+        let mut stream = Stream { chunk: vec![0; CHUNK], filled: 0, hashing, out, index, size: 0, torn: 0 };
         fill(&mut stream)?;
         let size = stream.finish()?;
         let digest = hasher.join().map_err(|_| Error::new(ErrorKind::Io, "the hashing thread failed"))?;
         Ok((digest, size))
     })
+}
+
+/// Runs `fill`, ends the tar, and returns its size: for a tar that nobody asks the digest of. The files may change while
+/// they are read: what one is short of in the end is filled with zeros.
+pub(super) fn without_digest(out: &mut dyn Write, fill: impl FnOnce(&mut Stream<'_>) -> Result<()>) -> Result<u64> {
+    let mut stream = Stream { chunk: vec![0; CHUNK], filled: 0, hashing: None, out, index: None, size: 0, torn: 0 };
+    fill(&mut stream)?;
+    stream.finish()
 }
 
 impl Stream<'_> {
@@ -91,7 +107,11 @@ impl Stream<'_> {
             let room = self.chunk.get_mut(start..start + most).unwrap_or_default();
             let got = retry_on_intr(|| pread(file, &mut *room, at))?;
             if got == 0 {
-                return Err(Error::new(ErrorKind::Conflict, "the file shrank while it was read"));
+                if self.hashing.is_some() {
+                    return Err(Error::new(ErrorKind::Conflict, "the file shrank while it was read"));
+                }
+                self.torn += 1;
+                return self.zeros(end - at);
             }
             at += got as u64;
             self.content_added(got)?;
@@ -148,9 +168,11 @@ impl Stream<'_> {
     fn pass_on(&mut self) -> Result<()> {
         self.out.write_all(self.chunk.get(..self.filled).unwrap_or_default()).context(|| "write the tar")?;
         self.size += self.filled as u64;
-        let next = self.free.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
-        let full = (std::mem::replace(&mut self.chunk, next), std::mem::take(&mut self.filled));
-        self.hashed.send(full).map_err(|_| Error::new(ErrorKind::Io, "the hashing thread failed"))
+        let filled = std::mem::take(&mut self.filled);
+        let Some(hashing) = &self.hashing else { return Ok(()) };
+        let next = hashing.free.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+        let full = (std::mem::replace(&mut self.chunk, next), filled);
+        hashing.chunks.send(full).map_err(|_| Error::new(ErrorKind::Io, "the hashing thread failed"))
     }
 
     /// Ends tar and index; dropping the channel lets the hashing thread end.

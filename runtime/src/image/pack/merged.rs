@@ -1,0 +1,82 @@
+//! A whole root file system becomes a tar: a stack of layers merged as overlayfs does it, without a mount. So it may be
+//! packed while a container runs on it.
+
+use std::ffi::CStr;
+use std::io::Write;
+use std::os::fd::BorrowedFd;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Packer, Rules, stream};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::merged::{self, Found};
+use crate::image::owners::Owner;
+use crate::image::tar::{Limits, join, shown};
+
+/// Deeper than any path that a program can name.
+const MAX_DEPTH: usize = 2048;
+
+/// What was packed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// Bytes of the tar.
+    pub size: u64,
+    /// Its entries.
+    pub entries: u64,
+    /// How many files became shorter while they were read; their rest is zeros.
+    pub torn: u64,
+}
+
+/// Packs what the layers `roots` (their `diff/` directories, topmost first) give together. The layers may be in use: what
+/// goes away meanwhile is left out. `recorded`: see [`super::pack_layer`]. Sockets are left out.
+pub fn pack_merged(
+    roots: &[BorrowedFd<'_>],
+    recorded: &dyn Fn(&[u8]) -> Option<Owner>,
+    out: &mut dyn Write,
+) -> Result<Merged> {
+    let root = merged::Merged::new(roots)?;
+    let (mut entries, mut torn) = (0, 0);
+    let size = stream::without_digest(out, |stream| {
+        let mut packer = Packer::new(stream, Rules { layer: false, seed: None, recorded, clock: None });
+        packer.merged(b"", &root, 0)?;
+        (entries, torn) = (packer.entries, packer.stream.torn);
+        Ok(())
+    })?;
+    Ok(Merged { size, entries, torn })
+}
+
+impl Packer<'_, '_> {
+    fn merged(&mut self, path: &[u8], directory: &merged::Merged, depth: usize) -> Result<()> {
+        if depth > MAX_DEPTH || path.len() > Limits::default().path {
+            return Err(Error::new(ErrorKind::Unsupported, format!("{} is too deep", shown(path))));
+        }
+        if let Some(top) = directory.top() {
+            self.directory(top, path, false).context(|| format!("pack {}", shown(path)))?;
+        }
+        let mut names = directory.names()?;
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let path = join(path, name.to_bytes());
+            match directory.find(&name).context(|| format!("look at {}", shown(&path)))? {
+                Found::Nothing | Found::Deleted => {}
+                Found::Directory(inner) => self.merged(&path, &inner, depth + 1)?,
+                Found::Other { layer, stat } => {
+                    let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+                    self.present(directory.layer(layer)?, &name, kind, &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs what is no directory, if it still is there and is what it was.
+    fn present(&mut self, at: BorrowedFd<'_>, name: &CStr, kind: rustix::fs::FileType, path: &[u8]) -> Result<()> {
+        match self.item(at, name, kind, path) {
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL | libc::ELOOP | libc::ENXIO)) => {
+                Ok(())
+            }
+            done => done.context(|| format!("pack {}", shown(path))),
+        }
+    }
+}
