@@ -42,14 +42,14 @@ fn diff_sees_a_running_container_and_goes_on_after_a_commit() {
 #[test]
 fn top_shows_the_processes_as_ps_of_the_host_does() {
     let lrun = Lrun::with_busybox();
-    lrun.ok(&["run", "-d", "--name", "runs", "busybox", "sh", "-c", "sleep 1001 & sleep 1002"]);
+    lrun.ok(&["run", "-d", "--name", "runs", "busybox", "sh", "-c", "sleep 1001 & sleep 1002; :"]);
     lrun.ok(&["exec", "-d", "-u", "alice", "runs", "sleep", "1003"]);
     eventually("all processes are there", || lrun.ok(&["top", "runs"]).lines().count() == 5);
     let table = lrun.ok(&["top", "runs"]);
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
     for (line, command) in
-        lines[1..].iter().zip(["sh -c sleep 1001 & sleep 1002", "sleep 1001", "sleep 1002", "sleep 1003"])
+        lines[1..].iter().zip(["sh -c sleep 1001 & sleep 1002; :", "sleep 1001", "sleep 1002", "sleep 1003"])
     {
         assert_eq!(line[7..].join(" "), command, "{table}");
     }
