@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use lrun_runtime::container::launch::options_of;
 use lrun_runtime::container::lifecycle::{self, containers};
-use lrun_runtime::error::Result;
+use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Lock, LockState};
 use lrun_runtime::paths::ContainerPaths;
 use lrun_runtime::stdio::log::{Notice, View, show};
@@ -24,6 +25,10 @@ pub fn run(global: &Global, args: &LogsArgs) -> Result<u8> {
     let view = view(args)?;
     let engine = context::engine(global)?;
     let record = lifecycle::find(&engine, &args.container)?;
+    if options_of(&record)?.log.none {
+        let message = format!("container {} keeps no log: it was created with --log-driver none", record.id.short());
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let paths = containers(&engine).paths(&record.id);
     let directory = file::open_dir(paths.path())?;
     let writer = |fd: std::os::fd::BorrowedFd<'_>| -> Result<BufWriter<File>> {

@@ -9,9 +9,12 @@ use super::launch::{Host, container_spec, effective_network, image_facts};
 use super::names::{ContainerId, ContainerName};
 use super::options::RunOptions;
 use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION, Record, State};
+use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::Durability;
+use crate::image::store::Image;
+use crate::reference::Reference;
 use crate::sandbox::lower::MOST_LAYERS;
 
 /// A container that was just made, locked by the caller.
@@ -32,7 +35,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
         None => NameChoice::Generated,
     };
     let _using = engine.store.lock_shared()?;
-    let image = engine.store.resolve(&options.image)?;
+    let image = find_image(engine, &options.image)?;
     let layers = image.record.layers.clone();
     if layers.len() > MOST_LAYERS {
         let message =
@@ -45,6 +48,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
     let id = ContainerId::random()?;
     let network = effective_network(&options.network, host)?;
     let spec = container_spec(engine, options, &facts, id.as_str(), &network, host)?;
+    sources::prepare(options)?;
     let placeholder = ContainerName::parse(id.short())?;
     let mut record = Record {
         version: RECORD_VERSION,
@@ -70,4 +74,16 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
     let bytes = serde_json::to_vec(&spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
     let container = containers.create(&mut record, &bytes, name, durability)?;
     Ok(Created { container, record, spec })
+}
+
+/// The image to run, which nothing but the store can give.
+fn find_image(engine: &Engine, text: &str) -> Result<Image> {
+    if let Err(error) = engine.store.find(text)
+        && error.kind() == ErrorKind::NotFound
+    {
+        let name = Reference::parse(text).map_or_else(|_| text.to_owned(), |name| name.familiar_with_tag());
+        return Err(Error::new(ErrorKind::NotFound, format!("Unable to find image '{name}' locally"))
+            .hint("`lrun images` lists what is there; `lrun import ARCHIVE NAME` makes an image"));
+    }
+    engine.store.resolve(text)
 }

@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{WaitId, WaitIdOptions};
 
+use super::caller;
 use super::engine::Engine;
 use super::launch::{load_spec, options_of, process_plan};
 use super::lifecycle::{self, init_of};
@@ -17,6 +18,7 @@ use crate::sandbox::channel::Heard;
 use crate::sandbox::join::{Joining, join};
 use crate::sandbox::process::exit_code;
 use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local};
+use crate::sys;
 
 /// Runs a command in a running container and serves it until it ends; with `detach` until it has started.
 pub fn exec(
@@ -34,6 +36,7 @@ pub fn exec(
     let process = spec.process().as_ref().ok_or_else(|| Error::new(ErrorKind::Corrupt, "spec.json has no process"))?;
     let mut plan = process_plan(engine, directory.path(), &run, &spec, &exec_process(process, options))?;
     plan.create_cwd = false;
+    caller::raise_limits(&plan.rlimits);
     if options.user.is_some() {
         plan.groups.clear();
     }
@@ -118,9 +121,8 @@ fn serve(joining: Joining, io: LocalIo, stdio: Stdio<'_>, client: &ClientOptions
         Ok(status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
     };
     let mut signal = |number: i32| {
-        if let Some(signal) = Signal::from_named_raw(number) {
-            let _ = pidfd_send_signal(&pidfd, signal);
-        }
+        // It may have ended just now.
+        let _ = sys::signal::send(pidfd.as_fd(), number);
     };
     let outcome = run_local(io, stdio, client, pidfd.as_fd(), &mut reap, &mut signal)?;
     // A command that could not be executed ends before it says anything else.

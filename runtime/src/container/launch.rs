@@ -12,9 +12,10 @@ use rustix::fs::{Mode as FileMode, OFlags};
 use super::commit;
 use super::engine::Engine;
 use super::monitor::{self, PastaProgram};
-use super::options::{Network, RunOptions, SeccompChoice, Ulimit};
+use super::options::{Network, RunOptions, SeccompChoice};
 use super::record::{Container, Record};
 use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
+use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::enter::{Forked, fork_mapped};
@@ -61,8 +62,9 @@ pub fn effective_network(wanted: &Network, host: &Host) -> Result<Network> {
         (Network::Pasta, Err(error)) => Err(Error::from_parts(error.to_parts())),
         (Network::Container(_), _) => Err(Error::new(
             ErrorKind::Unsupported,
-            "joining the network of another container is not supported yet: use --network pasta, host or none",
-        )),
+            "--network container:…: this version of lrun does not join another container's network",
+        )
+        .hint("--network is pasta, host or none")),
         (other, _) => Ok(other.clone()),
     }
 }
@@ -85,12 +87,12 @@ pub fn container_spec(
     let files = files_dir(container.path());
     let short: String = id.chars().take(12).collect();
     let with_host = *network == Network::Host;
-    let limits = caller_limits();
+    let limits = caller::limits();
     let context = SpecContext {
         hostname: if with_host { &host.hostname } else { &short },
         idmap: &engine.map,
         limits: &limits,
-        raise_limits: false,
+        oom_score_adj: caller::oom_score_adj(),
         network: if with_host { NetworkNamespace::Host } else { NetworkNamespace::New },
         rootfs: PathBuf::from("rootfs"),
         hosts: files.join("hosts"),
@@ -99,20 +101,7 @@ pub fn container_spec(
         thermal_throttle: &thermal_throttle(),
         cgroup: None,
     };
-    build_spec(options, image, &context)
-}
-
-fn caller_limits() -> Vec<Ulimit> {
-    use oci_spec::runtime::PosixRlimitType as Kind;
-    use rustix::process::Resource;
-    [(Kind::RlimitNofile, Resource::Nofile), (Kind::RlimitNproc, Resource::Nproc), (Kind::RlimitCore, Resource::Core)]
-        .into_iter()
-        .map(|(resource, kernel)| {
-            let limit = rustix::process::getrlimit(kernel);
-            let value = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
-            Ulimit { resource, soft: value(limit.current), hard: value(limit.maximum) }
-        })
-        .collect()
+    build_spec(&sources::with_devices(options)?, image, &context)
 }
 
 fn thermal_throttle() -> Vec<String> {
@@ -141,15 +130,17 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
         _ => (net_files::Access::None, None),
     };
     let extra: Vec<_> = options.add_hosts.iter().map(|entry| (entry.name.clone(), entry.address)).collect();
-    let hosts = net_files::hosts_file(&hostname, address, &extra)?;
+    let own = net_files::OwnName { hostname: &hostname, domain: options.domainname.as_deref(), address };
+    let hosts = match access {
+        net_files::Access::Host => net_files::hosts_of_host(&host_file("/etc/hosts"), &own, &extra)?,
+        _ => net_files::hosts_file(&own, &extra)?,
+    };
     let wishes = net_files::DnsWishes {
         servers: &options.dns.servers,
         search: &options.dns.search,
         options: &options.dns.options,
     };
-    let host_text = file::read_small(Path::new("/etc/resolv.conf"), 1 << 16).unwrap_or_default();
-    let host_text = String::from_utf8_lossy(&host_text);
-    let resolv = net_files::resolv_conf(&host_text, &wishes, access, network::uplink::is_local)?;
+    let resolv = net_files::resolv_conf(&host_file("/etc/resolv.conf"), &wishes, access, network::uplink::is_local)?;
     let hostname = net_files::hostname_file(&hostname);
     for (name, text) in [("hosts", &hosts), ("hostname", &hostname), ("resolv.conf", &resolv.text)] {
         let path = directory.join(name);
@@ -157,6 +148,12 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
         rustix::fs::chmod(&path, FileMode::from_raw_mode(0o644))?;
     }
     Ok(resolv.forward)
+}
+
+/// The text of a small file of the host; nothing where there is none.
+fn host_file(path: &str) -> String {
+    let bytes = file::read_small(Path::new(path), 1 << 20).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Which filter the options ask for.
@@ -193,8 +190,10 @@ pub fn start(
     let options = &options_of(record)?;
     let Container { paths, lock, .. } = container;
     let network = effective_network(&options.network, host)?;
+    sources::prepare(options)?;
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
     let plan = plan(engine, paths.path(), record, options, spec)?;
+    caller::raise_limits(&plan.process.rlimits);
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,
@@ -205,7 +204,7 @@ pub fn start(
         tty: options.tty,
         stdin: options.interactive,
         stdin_once: options.interactive && !options.detach,
-        log: Some(LogOptions { max_size: options.log.max_size.unwrap_or(u64::MAX), max_file: options.log.max_files }),
+        log: log_options(options),
         auto_remove: options.rm,
         namespaces: lower::namespaces(spec),
         pasta,
@@ -222,6 +221,11 @@ pub fn start(
         Forked::Child => descriptors.become_monitor(),
         Forked::Parent { .. } => Ok(()),
     }
+}
+
+fn log_options(options: &RunOptions) -> Option<LogOptions> {
+    let (max_size, max_file) = (options.log.max_size.unwrap_or(u64::MAX), options.log.max_files);
+    (!options.log.none).then_some(LogOptions { max_size, max_file })
 }
 
 /// The options that a container was created with.
@@ -242,7 +246,6 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         work: format!("{relative}/work"),
         volatile: options.rm,
         seed,
-        readonly: options.read_only,
     };
     let files = files_dir(container);
     let mut plan = lower(spec, rootfs, &lowering(engine, &files, options, spec)?)?;

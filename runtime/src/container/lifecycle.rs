@@ -3,6 +3,8 @@
 //! Runs in the CLI. A record that says "running" is true only while the container's lock is held; whoever finds it free
 //! waits until the container's first process is gone, then records that its monitor was lost.
 
+use std::os::fd::AsFd;
+
 use super::engine::Engine;
 use super::names::ContainerId;
 use super::record::{Containers, Listing, Record, State, Status, Summary};
@@ -11,6 +13,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, LockState};
 use crate::stdio::attach;
 use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
+use crate::sys;
 
 /// The exit code of a container whose monitor was killed.
 pub const LOST: i32 = 255;
@@ -130,9 +133,7 @@ pub fn init_of(record: &Record) -> Result<std::os::fd::OwnedFd> {
 /// Sends a signal to the container's first process.
 pub fn kill(record: &Record, signal: i32) -> Result<()> {
     let init = init_of(record)?;
-    let signal = rustix::process::Signal::from_named_raw(signal)
-        .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("no signal {signal}")));
-    match rustix::process::pidfd_send_signal(&init, signal?) {
+    match sys::signal::send(init.as_fd(), signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(errno) => Err(Error::from(errno).context(format!("signal container {}", record.id.short()))),
     }

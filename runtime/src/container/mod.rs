@@ -1,6 +1,7 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
+mod caller;
 pub mod changes;
 pub mod commit;
 pub mod create;
@@ -19,5 +20,6 @@ pub mod probe;
 pub mod processes;
 pub mod record;
 pub mod size;
+mod sources;
 pub mod spec;
 mod stack;

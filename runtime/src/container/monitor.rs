@@ -339,9 +339,8 @@ fn turn(epoll: &OwnedFd, pump: &mut Pump, init: &Init) -> Result<bool> {
 }
 
 fn signal(init: &Init, number: i32) {
-    if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
-        let _ = rustix::process::pidfd_send_signal(&init.pidfd, signal);
-    }
+    // It may have ended just now.
+    let _ = sys::signal::send(init.pidfd.as_fd(), number);
 }
 
 /// In the forked child: never returns.

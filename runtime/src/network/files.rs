@@ -48,9 +48,32 @@ pub fn hostname_file(hostname: &str) -> String {
     format!("{hostname}\n")
 }
 
-/// `/etc/hosts`: docker's layout and order; nothing of the host's file. `address` is the container's own, where it has
-/// one that is known; the name then stands for it, else for the loopback device (`127.0.1.1`, as Debian does).
-pub fn hosts_file(hostname: &str, address: Option<IpAddr>, extra: &[(String, IpAddr)]) -> Result<String> {
+/// The container's own name.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnName<'a> {
+    /// Its host name, with or without a domain.
+    pub hostname: &'a str,
+    /// `--domainname`.
+    pub domain: Option<&'a str>,
+    /// Its address, where it has one that is known; else the name stands for the loopback device, as Debian does.
+    pub address: Option<IpAddr>,
+}
+
+impl OwnName<'_> {
+    /// Address, full name, short name.
+    fn line(&self) -> Result<String> {
+        let address = self.address.unwrap_or(Ipv4Addr::new(127, 0, 1, 1).into());
+        let hostname = word("host name", self.hostname)?;
+        Ok(match (self.domain, hostname.split_once('.')) {
+            (Some(domain), _) => format!("{address}\t{hostname}.{} {hostname}\n", word("domain name", domain)?),
+            (None, Some((short, _))) if !short.is_empty() => format!("{address}\t{hostname} {short}\n"),
+            (None, _) => format!("{address}\t{hostname}\n"),
+        })
+    }
+}
+
+/// `/etc/hosts`: docker's layout and order; nothing of the host's file.
+pub fn hosts_file(own: &OwnName<'_>, extra: &[(String, IpAddr)]) -> Result<String> {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -59,16 +82,29 @@ pub fn hosts_file(hostname: &str, address: Option<IpAddr>, extra: &[(String, IpA
          ff02::1\tip6-allnodes\n\
          ff02::2\tip6-allrouters\n",
     );
-    for (name, address) in extra {
-        text += &format!("{address}\t{}\n", word("host name", name)?);
-    }
-    let address = address.unwrap_or(Ipv4Addr::new(127, 0, 1, 1).into());
-    let hostname = word("host name", hostname)?;
-    text += &match hostname.split_once('.') {
-        Some((short, _)) if !short.is_empty() => format!("{address}\t{hostname} {short}\n"),
-        _ => format!("{address}\t{hostname}\n"),
-    };
+    text += &extra_lines(extra)?;
+    text += &own.line()?;
     Ok(text)
+}
+
+/// `/etc/hosts` with the host's network: what the host calls by a name there, the container does too.
+pub fn hosts_of_host(host_text: &str, own: &OwnName<'_>, extra: &[(String, IpAddr)]) -> Result<String> {
+    let mut text = host_text.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text += &extra_lines(extra)?;
+    let names = |line: &str| {
+        line.split('#').next().unwrap_or_default().split_ascii_whitespace().skip(1).any(|n| n == own.hostname)
+    };
+    if !host_text.lines().any(names) {
+        text += &own.line()?;
+    }
+    Ok(text)
+}
+
+fn extra_lines(extra: &[(String, IpAddr)]) -> Result<String> {
+    extra.iter().map(|(name, address)| Ok(format!("{address}\t{}\n", word("host name", name)?))).collect()
 }
 
 /// What of the host's `resolv.conf` a container's is made of.
@@ -160,7 +196,8 @@ mod tests {
     #[test]
     fn hosts() {
         let extra = [("db".to_owned(), ip("10.0.0.7")), ("six".to_owned(), ip("fd00::7"))];
-        insta::assert_snapshot!(hosts_file("4c1c0ee8492b", Some(ip("192.0.2.2")), &extra).unwrap(), @r"
+        let own = OwnName { hostname: "4c1c0ee8492b", domain: None, address: Some(ip("192.0.2.2")) };
+        insta::assert_snapshot!(hosts_file(&own, &extra).unwrap(), @r"
         127.0.0.1	localhost
         ::1	localhost ip6-localhost ip6-loopback
         fe00::	ip6-localnet
@@ -171,13 +208,26 @@ mod tests {
         fd00::7	six
         192.0.2.2	4c1c0ee8492b
         ");
-        let last = |text: String| text.lines().last().unwrap().to_owned();
-        assert_eq!(last(hosts_file("web.example.org", None, &[]).unwrap()), "127.0.1.1\tweb.example.org web");
+        let name = |hostname, domain| OwnName { hostname, domain, address: None };
+        let last = |own: OwnName<'_>| hosts_file(&own, &[]).unwrap().lines().last().unwrap().to_owned();
+        assert_eq!(last(name("web.example.org", None)), "127.0.1.1\tweb.example.org web");
+        assert_eq!(last(name("web", Some("example.org"))), "127.0.1.1\tweb.example.org web");
         for bad in ["", "a b", "a\nb", "a#b", "a\u{2028}b"] {
-            assert!(hosts_file(bad, None, &[]).is_err(), "{bad:?}");
-            assert!(hosts_file("c", None, &[(bad.to_owned(), ip("::1"))]).is_err(), "{bad:?}");
+            assert!(hosts_file(&name(bad, None), &[]).is_err(), "{bad:?}");
+            assert!(hosts_file(&name("c", Some(bad)), &[]).is_err(), "{bad:?}");
+            assert!(hosts_file(&name("c", None), &[(bad.to_owned(), ip("::1"))]).is_err(), "{bad:?}");
         }
         assert_eq!(hostname_file("c"), "c\n");
+    }
+
+    #[test]
+    fn the_hosts_names_come_with_its_network() {
+        let own = OwnName { hostname: "node1", domain: None, address: None };
+        let extra = [("db".to_owned(), ip("10.0.0.7"))];
+        let host = "127.0.0.1 localhost\n10.1.1.1 node1.cluster node1 # this one\n10.1.1.2 node2";
+        assert_eq!(hosts_of_host(host, &own, &extra).unwrap(), format!("{host}\n10.0.0.7\tdb\n"));
+        let own = OwnName { hostname: "box", ..own };
+        assert_eq!(hosts_of_host("# box\n", &own, &[]).unwrap(), "# box\n127.0.1.1\tbox\n");
     }
 
     const HOST: &str = "# made by hand\ndomain old.example\nnameserver 127.0.0.53 # stub\nnameserver 192.0.2.53\n\

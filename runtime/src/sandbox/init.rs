@@ -75,7 +75,11 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     name_host(&plan)?;
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
     let ids = process::identify(&plan.process, process::own_proc()?.as_fd())?;
-    process::start(&plan.process, &ids, plan.init, terminal, channel)
+    let prepared = process::prepare(&plan.process, &ids, terminal)?;
+    if plan.readonly_root {
+        rootfs::seal()?;
+    }
+    process::start(prepared, plan.init, channel)
 }
 
 fn read_plan(fd: OwnedFd) -> Result<Plan> {
@@ -102,19 +106,23 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
         rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "cut mount propagation to the host")?;
-    // The root is attached over the store, in which some of the mounts have their source.
+    // The root is attached over the store, in which some of the mounts have their source. Made first, it is the first
+    // line of /proc/mounts.
+    let root = rootfs::make_root(store.as_fd(), &plan.rootfs)?;
     let made = mounts::make_all(&plan.mounts)?;
-    let root = rootfs::mount(store.as_fd(), &plan.rootfs)?;
     let root_fd = root.as_fd();
+    rootfs::attach_root(root_fd, store.as_fd())?;
     mounts::attach_all(root_fd, &plan.mounts, made)?;
-    device::make_links(root_fd)?;
+    if plan.own_dev {
+        device::make_links(root_fd)?;
+    }
     device::bind_all(root_fd, &plan.devices)?;
     set_sysctls(root_fd, &plan.sysctls)?;
     let terminal = match plan.process.terminal {
         true => Some(terminal::open(root_fd, plan.process.window)?),
         false => None,
     };
-    if let Some(terminal) = &terminal {
+    if let Some(terminal) = terminal.as_ref().filter(|_| plan.own_dev) {
         device::bind(root_fd, terminal.slave.as_fd(), "/dev/console").context(|| "show /dev/console")?;
     }
     device::make_readonly(root_fd, &plan.readonly)?;

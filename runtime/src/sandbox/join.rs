@@ -52,12 +52,16 @@ pub fn join(
     init: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Result<Joining> {
+    let oom_score_adj = plan.oom_score_adj;
     let plan = memory(plan)?;
     let protected = Protected::by_child()?;
     let (supervisor, supervised) = channel::pair()?;
     match fork_into(0).context(|| "fork")? {
         Fork::Child => {
-            let error = match protected.execute(STAGE, streams, &[plan.as_fd(), supervised.as_fd(), monitor, init]) {
+            let passed = [plan.as_fd(), supervised.as_fd(), monitor, init];
+            // Its file cannot be written any more once the process is not dumpable; it lasts over exec and fork.
+            let scored = process::set_oom_score_adj(oom_score_adj);
+            let error = match scored.and_then(|()| protected.execute(STAGE, streams, &passed)) {
                 Ok(never) => match never {},
                 Err(error) => error.context("start the process"),
             };
@@ -145,5 +149,5 @@ fn become_program(plan: &Process, ids: &Ids, channel: &Supervised) -> Result<Inf
         }
         false => None,
     };
-    process::start(plan, ids, false, terminal, channel)
+    process::start(process::prepare(plan, ids, terminal)?, false, channel)
 }

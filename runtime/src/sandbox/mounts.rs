@@ -74,6 +74,11 @@ fn bind(path: &str, recursive: bool, mount: &Mount) -> Result<OwnedFd> {
         Err(Errno::NOENT) => {
             return Err(Error::new(ErrorKind::NotFound, format!("bind source path does not exist: {path}")));
         }
+        Err(Errno::INVAL) if !recursive => {
+            let message =
+                format!("{path} cannot be bound without the mounts below it: they would uncover what they hide");
+            return Err(Error::new(ErrorKind::Unsupported, message).hint("leave out bind-recursive=disabled"));
+        }
         other => other.context(|| format!("bind {path}"))?,
     };
     for (set, below) in [(mount.attributes, false), (mount.recursive_attributes, true)] {
@@ -96,7 +101,14 @@ pub fn attach_all(root: BorrowedFd<'_>, mounts: &[Mount], made: Vec<Option<Owned
 
 fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<()> {
     let directory = is_directory(tree)?;
-    let target = open_or_make(root, &mount.target, directory, mount.user)?;
+    let target = if mount.existing {
+        match open_in(root, &mount.target, false) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            other => other?,
+        }
+    } else {
+        open_or_make(root, &mount.target, directory, mount.user)?
+    };
     if is_directory(target.as_fd())? != directory {
         let (what, there) = if directory { ("a directory", "no directory") } else { ("a file", "a directory") };
         return Err(Error::new(
@@ -106,9 +118,8 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(
     }
     onto(tree, target.as_fd())?;
     if mount.propagation != 0 {
-        let recursive = matches!(mount.source, MountSource::Host { recursive: true, .. });
         let attributes = Attributes { propagation: mount.propagation, ..Attributes::default() };
-        set_attributes(tree, attributes, recursive)?;
+        set_attributes(tree, attributes, mount.recursive_propagation)?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// The root file system.
     pub rootfs: Rootfs,
+    /// Whether it is read-only once everything is in its place.
+    pub readonly_root: bool,
     /// Set in the new UTS namespace; `None` leaves the host's.
     pub hostname: Option<String>,
     /// NIS domain name, likewise.
@@ -21,8 +23,10 @@ pub struct Plan {
     pub cgroup_namespace: bool,
     /// Mounts, in the order in which they are attached.
     pub mounts: Vec<Mount>,
-    /// Device nodes below `/dev`, bound from the host's.
+    /// Device nodes below `/dev`, bound from the host's, and the usual links there; not where `/dev` is the host's.
     pub devices: Vec<Device>,
+    /// Whether `/dev` is the container's own.
+    pub own_dev: bool,
     /// Paths that are hidden: an empty read-only directory or `/dev/null` on top. A trailing `*` component part is a
     /// pattern within its directory.
     pub masked: Vec<String>,
@@ -52,8 +56,6 @@ pub enum Rootfs {
         /// Before the first mount: copy mode, owner, times and xattrs of this directory to `upper`, which is what the
         /// container sees as `/`.
         seed: Option<String>,
-        /// Mount it read-only.
-        readonly: bool,
     },
 }
 
@@ -68,13 +70,24 @@ pub struct Mount {
     pub attributes: u64,
     /// The same for this mount and those below it.
     pub recursive_attributes: u64,
-    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or 0.
+    /// `MS_PRIVATE`, `MS_SLAVE` or 0.
     pub propagation: u64,
+    /// Whether the mounts below get it as well.
+    pub recursive_propagation: bool,
     /// The user's own: the target is followed inside the root and made where it is missing. Otherwise it is the
     /// engine's: a symbolic link at its place is mounted over.
     pub user: bool,
     /// A failure for lack of kernel support or permission is skipped.
     pub optional: bool,
+    /// The target is in a directory of the host: it is not made there, and the mount is left out where it is missing.
+    pub existing: bool,
+}
+
+impl Mount {
+    /// Whether what is mounted is a path of the host.
+    pub fn is_of_host(&self) -> bool {
+        matches!(self.source, MountSource::Host { .. })
+    }
 }
 
 /// What is mounted.

@@ -44,15 +44,18 @@ pub fn identify(process: &Process, own: BorrowedFd<'_>) -> Result<Ids> {
     Ok(ids)
 }
 
-/// Prepares everything, reports ready, waits for the go, and executes. With `init`, PID 1 stays and the entrypoint is its
-/// child. `ids` are from [`identify`].
-pub fn start(
-    process: &Process,
-    ids: &Ids,
-    init: bool,
+/// A process with everything looked up and set that can be before it is confined.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    process: &'a Process,
+    ids: &'a Ids,
+    args: Vec<CString>,
+    environment: Vec<CString>,
     terminal: Option<Terminal>,
-    channel: &Supervised,
-) -> Result<std::convert::Infallible> {
+}
+
+/// Starts the session, sets limits, and makes the working directory. `ids` are from [`identify`].
+pub fn prepare<'a>(process: &'a Process, ids: &'a Ids, terminal: Option<Terminal>) -> Result<Prepared<'a>> {
     let environment = environment(process, ids)?;
     let args = c_strings(&process.args, "an argument")?;
     match &terminal {
@@ -65,6 +68,13 @@ pub fn start(
     own_streams(process, ids, terminal.is_some());
     set_limits(process)?;
     make_cwd(process, ids)?;
+    Ok(Prepared { process, ids, args, environment, terminal })
+}
+
+/// Reports ready, waits for the go, confines itself and executes. With `init`, PID 1 stays and the entrypoint is its
+/// child.
+pub fn start(prepared: Prepared<'_>, init: bool, channel: &Supervised) -> Result<std::convert::Infallible> {
+    let Prepared { process, ids, args, environment, terminal } = prepared;
     channel.ready(terminal.as_ref().map(|t| t.master.as_fd()))?;
     drop(terminal);
     become_user(process, ids)?;
@@ -75,7 +85,7 @@ pub fn start(
     if init && let Some(code) = reaper::supervise()? {
         sys::process::exit_now(code);
     }
-    Err(execute(&process.args[0], &args, &environment, ids))
+    Err(execute(&process.args[0], &args, &environment))
 }
 
 /// `HOME` comes from the container's passwd unless the image or the user set it.
@@ -113,16 +123,32 @@ fn set_limits(process: &Process) -> Result<()> {
         let limit = |value: u64| (value != u64::MAX).then_some(value);
         let wanted = Rlimit { current: limit(*soft), maximum: limit(*hard) };
         let resource = resource(*number)?;
-        rustix::process::setrlimit(resource, wanted).context(|| format!("set limit {resource:?}"))?;
+        match rustix::process::setrlimit(resource, wanted) {
+            // The container was created from a session with higher limits than this one's, which bind whatever it starts.
+            Err(rustix::io::Errno::PERM) => {
+                let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+                let wanted = Rlimit { current: limit((*soft).min(most)), maximum: limit(most) };
+                rustix::process::setrlimit(resource, wanted)
+            }
+            other => other,
+        }
+        .context(|| format!("set limit {resource:?}"))?;
     }
-    if let Some(adjustment) = process.oom_score_adj {
-        std::fs::write("/proc/self/oom_score_adj", adjustment.to_string()).context(|| "set oom_score_adj")?;
-    }
-    Ok(())
+    set_oom_score_adj(process.oom_score_adj)
 }
 
-/// `getrlimit(2)`'s numbers.
-fn resource(number: u32) -> Result<Resource> {
+/// Sets it, unless it has been inherited; `proc_pid_oom_score_adj(5)`. The caller is dumpable.
+pub fn set_oom_score_adj(wanted: Option<i32>) -> Result<()> {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let Some(wanted) = wanted.map(|wanted| wanted.to_string()) else { return Ok(()) };
+    if std::fs::read_to_string(PATH).is_ok_and(|now| now.trim_end() == wanted) {
+        return Ok(());
+    }
+    std::fs::write(PATH, wanted).context(|| "set oom_score_adj")
+}
+
+/// The resource of `getrlimit(2)` with this number.
+pub fn resource(number: u32) -> Result<Resource> {
     const ALL: [(libc::__rlimit_resource_t, Resource); 16] = [
         (libc::RLIMIT_CPU, Resource::Cpu),
         (libc::RLIMIT_FSIZE, Resource::Fsize),
@@ -228,8 +254,11 @@ fn sets(process: &Process, ids: &Ids) -> CapPlan {
 }
 
 /// Looks the program up in the container's `PATH` as the shell does, and executes it. Returns why that failed.
-fn execute(program: &str, args: &[CString], environment: &[CString], _ids: &Ids) -> Error {
+fn execute(program: &str, args: &[CString], environment: &[CString]) -> Error {
     let failure = |errno: nix::errno::Errno| {
+        if errno == nix::errno::Errno::EACCES && std::fs::metadata(program).is_ok_and(|found| found.is_dir()) {
+            return Error::new(ErrorKind::NotExecutable, format!("exec \"{program}\": is a directory"));
+        }
         let kind = match errno {
             nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => ErrorKind::CommandNotFound,
             _ => ErrorKind::NotExecutable,

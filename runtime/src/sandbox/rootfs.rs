@@ -15,33 +15,43 @@ use rustix::mount::{
 
 use super::plan::Rootfs;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::mount::{Attributes, RDONLY, set_attributes};
 
 /// The kernel's limit of lower layers (`OVL_MAX_STACK`).
 pub const MOST_LOWERS: usize = 500;
 
-/// Mounts the root file system and returns its root. The current directory becomes the store.
-pub fn mount(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
+/// Makes the root file system as a detached mount. The current directory becomes the store.
+pub fn make_root(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
     rustix::process::fchdir(store).context(|| "enter the store")?;
-    let Rootfs::Overlay { lowers, upper, work, volatile, seed, readonly } = rootfs;
+    let Rootfs::Overlay { lowers, upper, work, volatile, seed } = rootfs;
     if let Some(seed) = seed {
         copy_root_attributes(seed, upper).context(|| "prepare the read-write layer")?;
     }
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context(|| "open overlayfs")
         .hint(|| "the kernel needs overlayfs: try `modprobe overlay` as root")?;
+    // Shown as the source in /proc/mounts.
+    fsconfig_set_string(overlay.as_fd(), "source", "overlay")?;
     let configured = configure(overlay.as_fd(), lowers, upper, work, *volatile);
     if let Err(errno) = configured {
         return Err(explain(overlay, errno, lowers.len()));
     }
-    let attributes = if *readonly { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
-    let root = fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context(|| "mount the layers")?;
-    // Any directory serves as the place where the root is attached until it is pivoted to; this namespace is ours alone.
-    rustix::mount::move_mount(root.as_fd(), "", store, "", both_empty()).context(|| "attach the root file system")?;
-    Ok(root)
+    fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(|| "mount the layers")
 }
 
-fn both_empty() -> MoveMountFlags {
-    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
+/// Attaches the root over the store, which it hides: any directory serves until the root is pivoted to, since this
+/// namespace is ours alone.
+pub fn attach_root(root: BorrowedFd<'_>, store: BorrowedFd<'_>) -> Result<()> {
+    let both_empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(root, "", store, "", both_empty).context(|| "attach the root file system")
+}
+
+/// Makes the root read-only, once everything in it is in its place. Runs inside it.
+pub fn seal() -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    let readonly = Attributes { set: RDONLY, ..Attributes::default() };
+    set_attributes(root.as_fd(), readonly, false).context(|| "make the root file system read-only")
 }
 
 fn configure(

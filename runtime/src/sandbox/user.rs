@@ -53,8 +53,13 @@ fn number(text: &str) -> Option<u32> {
     text.parse::<u32>().ok().filter(|id| *id != u32::MAX)
 }
 
-fn all_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+/// The id that digits mean; `None` for a name.
+fn id(text: &str) -> Result<Option<u32>> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let range = || Error::new(ErrorKind::Invalid, format!("uids and gids must be in range 0-4294967294: {text}"));
+    number(text).map(Some).ok_or_else(range)
 }
 
 struct Passwd<'a> {
@@ -92,14 +97,12 @@ fn resolve_in(spec: &str, more: &[String], passwd: &str, group: &str) -> Result<
         None => (spec, None),
     };
     let user = if user.is_empty() { "0" } else { user };
-    let by_name = passwd_entries(passwd).find(|entry| entry.name == user);
-    let entry = by_name.or_else(|| number(user).and_then(|uid| passwd_entries(passwd).find(|entry| entry.uid == uid)));
-    let uid = match (&entry, number(user)) {
-        (Some(entry), _) => entry.uid,
-        (None, Some(uid)) => uid,
-        (None, None) if all_digits(user) => {
-            return Err(Error::new(ErrorKind::Invalid, format!("uids and gids must be in range 0-4294967294: {user}")));
-        }
+    let id = id(user)?;
+    // Digits are never looked up as a name: the image would decide whom a number means.
+    let entry = passwd_entries(passwd).find(|entry| id.map_or(entry.name == user, |uid| entry.uid == uid));
+    let uid = match (&entry, id) {
+        (_, Some(uid)) => uid,
+        (Some(entry), None) => entry.uid,
         (None, None) => {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -111,7 +114,8 @@ fn resolve_in(spec: &str, more: &[String], passwd: &str, group: &str) -> Result<
         Some(name) => find_group(name, group)?,
         None => entry.as_ref().map_or(0, |entry| entry.gid),
     };
-    let mut groups = Vec::new();
+    // Without its own group among them, a process that gives up that group could pass where the group is denied.
+    let mut groups = vec![gid];
     if let (Some(entry), None) = (&entry, wanted_group) {
         let member = |members: &str| members.split(',').any(|m| m == entry.name);
         groups.extend(group_entries(group).filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid));
@@ -127,19 +131,13 @@ fn resolve_in(spec: &str, more: &[String], passwd: &str, group: &str) -> Result<
 }
 
 fn find_group(name: &str, group: &str) -> Result<u32> {
-    if let Some((_, gid, _)) = group_entries(group).find(|(entry, _, _)| *entry == name) {
+    if let Some(gid) = id(name)? {
         return Ok(gid);
     }
-    match number(name) {
-        Some(gid) => Ok(gid),
-        None if all_digits(name) => {
-            Err(Error::new(ErrorKind::Invalid, format!("uids and gids must be in range 0-4294967294: {name}")))
-        }
-        None => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("unable to find group {name}: no matching entries in group file"),
-        )),
-    }
+    let found = group_entries(group).find(|(entry, _, _)| *entry == name).map(|(_, gid, _)| gid);
+    found.ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, format!("unable to find group {name}: no matching entries in group file"))
+    })
 }
 
 #[cfg(test)]
@@ -149,7 +147,7 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbad\nmail:x:8:12::/var/mail:/bin/sh\n7:x:70:71::/seven:/s\n\
                           tricky:x:9:9::relative:/s\nnohome:x:10:10::/a\u{1}b:/s\n";
-    const GROUP: &str = "root:x:0:\nmail:x:12:\nwheel:x:5:mail,root\nextra:x:6:mail\n";
+    const GROUP: &str = "root:x:0:\nmail:x:12:\nwheel:x:5:mail,root\nextra:x:6:mail\n7:x:70:\n";
 
     fn ids(spec: &str, more: &[&str]) -> Result<Ids> {
         resolve_in(spec, &more.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>(), PASSWD, GROUP)
@@ -158,17 +156,18 @@ mod tests {
     #[test]
     fn users_and_groups_resolve_as_docker_does() {
         let got = |spec: &str| ids(spec, &[]).map(|i| (i.uid, i.gid, i.groups, i.home)).unwrap();
-        assert_eq!(got(""), (0, 0, vec![5], "/root".into()));
-        assert_eq!(got("mail"), (8, 12, vec![5, 6], "/var/mail".into()));
-        assert_eq!(got("8"), (8, 12, vec![5, 6], "/var/mail".into()));
-        assert_eq!(got("mail:wheel"), (8, 5, vec![], "/var/mail".into()));
-        assert_eq!(got("1"), (1, 0, vec![], "/".into()));
-        assert_eq!(got("1:"), (1, 0, vec![], "/".into()));
-        assert_eq!(got(":12"), (0, 12, vec![], "/root".into()));
-        assert_eq!(got("7"), (70, 71, vec![], "/seven".into()), "a numeric name wins over the number");
+        assert_eq!(got(""), (0, 0, vec![0, 5], "/root".into()));
+        assert_eq!(got("mail"), (8, 12, vec![5, 6, 12], "/var/mail".into()));
+        assert_eq!(got("8"), (8, 12, vec![5, 6, 12], "/var/mail".into()));
+        assert_eq!(got("mail:wheel"), (8, 5, vec![5], "/var/mail".into()));
+        assert_eq!(got("1"), (1, 0, vec![0], "/".into()));
+        assert_eq!(got("1:"), (1, 0, vec![0], "/".into()));
+        assert_eq!(got(":12"), (0, 12, vec![12], "/root".into()));
+        assert_eq!(got("7"), (7, 0, vec![0], "/".into()), "a number is never a name");
+        assert_eq!(got("1:7").1, 7, "nor a group's");
         assert_eq!(got("tricky").3, "/");
         assert_eq!(got("nohome").3, "/");
-        assert_eq!(ids("1", &["wheel", "77", "wheel"]).unwrap().groups, [5, 77]);
+        assert_eq!(ids("1", &["wheel", "77", "wheel"]).unwrap().groups, [0, 5, 77]);
     }
 
     #[test]

@@ -1,4 +1,11 @@
-//! Signal dispositions and masks that an `execve` would pass on; `signal(7)`.
+//! Signals by number, real-time ones included: dispositions and masks that an `execve` would pass on, waiting, sending;
+//! `signal(7)`.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Result;
+
+use super::checked;
 
 /// Gives every signal its default action and unblocks all, for a process that is about to execute a program: ignored
 /// signals stay ignored over an exec, and Rust's runtime ignores SIGPIPE.
@@ -22,4 +29,32 @@ pub fn reset_all() {
 pub fn ignore(number: i32) {
     // SAFETY: SIG_IGN runs no code of this process.
     unsafe { libc::signal(number, libc::SIG_IGN) };
+}
+
+/// Blocks every signal that can be blocked, for [`wait`].
+pub fn block_all() {
+    // SAFETY: the set is initialised by sigfillset and lives through both calls.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Waits for a signal, all of which are blocked, and takes it; `sigwaitinfo(2)`.
+pub fn wait() -> Result<i32> {
+    // SAFETY: the set is initialised by sigfillset and lives through both calls; nothing is asked for beside the number.
+    let number = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigwaitinfo(&raw const all, std::ptr::null_mut())
+    };
+    checked(libc::c_long::from(number)).map(|_| number)
+}
+
+/// Sends a signal to the process that `pidfd` refers to; `pidfd_send_signal(2)`.
+pub fn send(pidfd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no memory is passed: without information, the kernel fills in what kill(2) does.
+    checked(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), number, nothing, 0) }).map(drop)
 }

@@ -114,6 +114,8 @@ fn host(record: &Record, options: &RunOptions, network: &str) -> Host {
     let max_size = options.log.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
     let limit = |limit: u64| if limit == UNLIMITED { -1 } else { i64::try_from(limit).unwrap_or(i64::MAX) };
     Host {
+        no_log: options.log.none,
+        oom_score_adj: options.oom_score_adj.unwrap_or(0),
         binds: options.mounts.iter().filter_map(bind).collect(),
         mounts: options.mounts.iter().filter_map(other_bind).collect(),
         cidfile: options.cidfile.as_deref().map(shown).unwrap_or_default(),
@@ -156,7 +158,7 @@ fn security_options(security: &Security) -> Vec<String> {
 
 /// The mode of a bind as `-v` takes it, such as `ro,rslave`; `None` for what only `--mount` can ask for.
 fn mode(mount: &Mount) -> Option<String> {
-    let Mount::Bind { access, recursive: true, propagation, .. } = mount else { return None };
+    let Mount::Bind { access, recursive: true, propagation, create: true, .. } = mount else { return None };
     let access = match access {
         Access::ReadWrite => None,
         Access::ReadOnly => Some("ro"),
@@ -176,17 +178,20 @@ fn bind(mount: &Mount) -> Option<String> {
 /// What only `--mount` can ask for.
 fn other_bind(mount: &Mount) -> Option<Json> {
     match mount {
-        Mount::Bind { source, target, access, recursive, propagation } if mode(mount).is_none() => Some(json!({
-            "Type": "bind",
-            "Source": source,
-            "Target": target,
-            "ReadOnly": *access != Access::ReadWrite,
-            "BindOptions": {
-                "Propagation": propagation.as_str(),
-                "NonRecursive": !recursive,
-                "ReadOnlyNonRecursive": *access == Access::ReadOnlyTop,
-            },
-        })),
+        Mount::Bind { source, target, access, recursive, propagation, create } if mode(mount).is_none() => {
+            Some(json!({
+                "Type": "bind",
+                "Source": source,
+                "Target": target,
+                "ReadOnly": *access != Access::ReadWrite,
+                "BindOptions": {
+                    "Propagation": propagation.as_str(),
+                    "NonRecursive": !recursive,
+                    "ReadOnlyNonRecursive": *access == Access::ReadOnlyTop,
+                    "CreateMountpoint": create,
+                },
+            }))
+        }
         _ => None,
     }
 }

@@ -17,6 +17,10 @@ pub struct Host {
     pub mounts: Vec<Json>,
     /// `--cidfile`.
     pub cidfile: String,
+    /// Whether there is no log.
+    pub no_log: bool,
+    /// `--oom-score-adj`.
+    pub oom_score_adj: i32,
     /// `--log-opt`.
     pub log_options: BTreeMap<String, String>,
     /// `pasta`, `host`, `none`, `container:ID`.
@@ -66,7 +70,7 @@ impl Host {
         json!({
             "Binds": nil_if_empty(&self.binds),
             "ContainerIDFile": self.cidfile,
-            "LogConfig": {"Type": LOGGING_DRIVER, "Config": self.log_options},
+            "LogConfig": {"Type": if self.no_log { "none" } else { LOGGING_DRIVER }, "Config": self.log_options},
             "NetworkMode": self.network_mode,
             "PortBindings": port_map(&published),
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
@@ -92,7 +96,7 @@ impl Host {
             "IpcMode": "private",
             "Cgroup": "",
             "Links": null,
-            "OomScoreAdj": 0,
+            "OomScoreAdj": self.oom_score_adj,
             "PidMode": "",
             "Privileged": false,
             "PublishAllPorts": false,

@@ -49,7 +49,7 @@ pub fn parse_shm_size(text: &str) -> Result<Option<u64>> {
 }
 
 /// docker's names of the resources of `getrlimit(2)`.
-const RESOURCES: [(&str, PosixRlimitType); 15] = [
+pub const RESOURCES: [(&str, PosixRlimitType); 15] = [
     ("core", PosixRlimitType::RlimitCore),
     ("cpu", PosixRlimitType::RlimitCpu),
     ("data", PosixRlimitType::RlimitData),
@@ -153,6 +153,15 @@ pub fn parse_cpus(text: &str) -> Result<()> {
     }
 }
 
+/// Reads `--oom-score-adj`; `proc_pid_oom_score_adj(5)`.
+pub fn parse_oom_score_adj(text: &str) -> Result<i32> {
+    match text.parse::<i32>() {
+        Ok(score) if (-1000..=1000).contains(&score) => Ok(score),
+        Ok(score) => Err(invalid(format!("invalid value {score}, range for oom score adj is [-1000, 1000]"))),
+        Err(_) => Err(invalid(format!("'{text}' is not a whole number"))),
+    }
+}
+
 fn no_cgroup(flag: &str, value: &str) -> crate::error::Error {
     unsupported(format!("--{flag} {value} cannot be enforced: this version of lrun does not set cgroup limits"))
         .hint(format!("leave --{flag} out, or give 0 for no limit"))
@@ -165,15 +174,31 @@ pub struct LogOptions {
     pub max_size: Option<u64>,
     /// How many files are kept; at least 1.
     pub max_files: u32,
+    /// Nothing is kept at all.
+    #[serde(default)]
+    pub none: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { max_size: Some(32 << 20), max_files: 5 }
+        Self { max_size: Some(32 << 20), max_files: 5, none: false }
     }
 }
 
 impl LogOptions {
+    /// Applies `--log-driver`. `json-file`, docker's default, means the usual log here, too.
+    pub fn set_driver(&mut self, name: &str) -> Result<()> {
+        match name {
+            "local" | "json-file" => self.none = false,
+            "none" => self.none = true,
+            _ => {
+                return Err(unsupported(format!("--log-driver {name}: lrun keeps its logs itself"))
+                    .hint("the driver is local or none; `lrun logs -f` can be piped to another program"));
+            }
+        }
+        Ok(())
+    }
+
     /// Applies one `--log-opt name=value`: `max-size` (-1: everything is kept) or `max-file`.
     pub fn set(&mut self, text: &str) -> Result<()> {
         match text.split_once('=') {

@@ -77,6 +77,8 @@ pub struct RunOptions {
     pub dns: Dns,
     /// `--ulimit`; each resource once.
     pub ulimits: Vec<Ulimit>,
+    /// `--oom-score-adj`, -1000 to 1000; absent: the caller's.
+    pub oom_score_adj: Option<i32>,
     /// `--shm-size` in bytes; absent: 64 MiB.
     pub shm_size: Option<u64>,
     /// `--cap-add` and `--cap-drop`.

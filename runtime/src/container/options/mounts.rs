@@ -27,8 +27,11 @@ pub enum Mount {
         access: Access,
         /// Whether what is mounted below the source comes along.
         recursive: bool,
-        /// Whether later mounts show on the other side.
+        /// Whether the host's later mounts show in the container.
         propagation: Propagation,
+        /// Whether a missing source is made, as a directory.
+        #[serde(default)]
+        create: bool,
     },
     /// An empty file system in memory.
     Tmpfs {
@@ -61,7 +64,8 @@ pub enum Access {
     ReadOnlyTop,
 }
 
-/// `mount_namespaces(7)`; the recursive forms apply to mounts below as well.
+/// `mount_namespaces(7)`; the recursive forms apply to mounts below as well. The shared forms do not exist: what is
+/// mounted in a user namespace never shows outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Propagation {
@@ -70,10 +74,6 @@ pub enum Propagation {
     Rprivate,
     /// Private.
     Private,
-    /// Recursively shared.
-    Rshared,
-    /// Shared.
-    Shared,
     /// Recursively slave.
     Rslave,
     /// Slave.
@@ -86,8 +86,6 @@ impl Propagation {
         Some(match text {
             "rprivate" => Self::Rprivate,
             "private" => Self::Private,
-            "rshared" => Self::Rshared,
-            "shared" => Self::Shared,
             "rslave" => Self::Rslave,
             "slave" => Self::Slave,
             _ => return None,
@@ -99,8 +97,6 @@ impl Propagation {
         match self {
             Self::Rprivate => "rprivate",
             Self::Private => "private",
-            Self::Rshared => "rshared",
-            Self::Shared => "shared",
             Self::Rslave => "rslave",
             Self::Slave => "slave",
         }
@@ -110,6 +106,7 @@ impl Propagation {
 /// Reads `-v source:target[:options]`. A source that starts with `.` is relative to `cwd`, which must be absolute.
 ///
 /// Options: `ro` or `rw`; a propagation; `z` or `Z` and `cached`, `delegated`, `consistent`, which have no effect here.
+/// A source that does not exist is made when the container is.
 pub fn parse_volume(text: &str, cwd: &Path) -> Result<Mount> {
     let bad = || invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
@@ -122,6 +119,7 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<Mount> {
         [source, target, mode] if !source.is_empty() => (*source, *target, *mode),
         _ => return Err(bad()),
     };
+    mode.split(',').try_for_each(refuse_shared)?;
     let Some(mode) = Mode::parse(mode) else {
         return Err(invalid(format!("invalid mode: {mode}")));
     };
@@ -132,7 +130,17 @@ pub fn parse_volume(text: &str, cwd: &Path) -> Result<Mount> {
     if mode.nocopy {
         return Err(bad().hint("nocopy is an option of named volumes"));
     }
-    Ok(Mount::Bind { source, target, access: mode.access, recursive: true, propagation: mode.propagation })
+    let Mode { access, propagation, .. } = mode;
+    Ok(Mount::Bind { source, target, access, recursive: true, propagation, create: true })
+}
+
+/// Refuses the propagations that cannot work.
+fn refuse_shared(propagation: &str) -> Result<()> {
+    if !matches!(propagation, "shared" | "rshared") {
+        return Ok(());
+    }
+    Err(unsupported(format!("bind propagation {propagation}: mounts of a container cannot show on the host"))
+        .hint("slave and rslave let the host's later mounts show in the container"))
 }
 
 /// The options of `-v`.

@@ -37,7 +37,7 @@ pub fn parse_network(text: &str) -> Result<Network> {
             None => Err(unsupported(format!(
                 "network {text} not found: this version of lrun has no networks of the user's"
             ))
-            .hint("--network is pasta, host, none or container:<name|id>")),
+            .hint("--network is pasta, host or none")),
         },
     }
 }

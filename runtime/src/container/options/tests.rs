@@ -60,12 +60,12 @@ fn volumes() {
         "/a:/b:,",
     ];
     insta::assert_snapshot!(table(&texts, |text| mounts::parse_volume(text, Path::new("/home/u/p"))), @r#"
-    /a:/b → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
-    /a/../c//:/b/./d/ → {"type":"bind","source":"/c","target":"/b/d","access":"read-write","recursive":true,"propagation":"rprivate"}
-    /a:/b:ro → {"type":"bind","source":"/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate"}
-    /a:/b:rw,Z,rslave,cached → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rslave"}
-    ./x:/b → {"type":"bind","source":"/home/u/p/x","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
-    ..:/b:ro,shared → {"type":"bind","source":"/home/u","target":"/b","access":"read-only","recursive":true,"propagation":"shared"}
+    /a:/b → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
+    /a/../c//:/b/./d/ → {"type":"bind","source":"/c","target":"/b/d","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
+    /a:/b:ro → {"type":"bind","source":"/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate","create":true}
+    /a:/b:rw,Z,rslave,cached → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rslave","create":true}
+    ./x:/b → {"type":"bind","source":"/home/u/p/x","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
+    ..:/b:ro,shared → Unsupported: bind propagation shared: mounts of a container cannot show on the host
     data:/b → Unsupported: named volume "data": this version of lrun has no volumes
     /b → Unsupported: anonymous volume at /b: this version of lrun has no volumes
     ~/x:/b → Invalid: "~/x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path
@@ -74,15 +74,15 @@ fn volumes() {
     : → Invalid: invalid volume specification: ':'
     /a: → Invalid: invalid volume specification: '/a:'
     :/b → Invalid: invalid volume specification: ':/b'
-    /a:/b: → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
+    /a:/b: → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
     /a:ro → Invalid: invalid volume specification: '/a:ro'
     /a:b → Invalid: invalid mount path: 'b' mount path must be absolute
     /a:/ → Invalid: invalid specification: destination can't be '/'
     /a:/.. → Invalid: invalid specification: destination can't be '/'
     /a:/proc → Invalid: invalid mount path: '/proc' cannot be mounted because it is inside /proc
     /a:/x/../proc/sys/kernel → Invalid: invalid mount path: '/proc/sys/kernel' cannot be mounted because it is inside /proc
-    /a:/proc/cpuinfo:ro → {"type":"bind","source":"/a","target":"/proc/cpuinfo","access":"read-only","recursive":true,"propagation":"rprivate"}
-    /a:/procfs → {"type":"bind","source":"/a","target":"/procfs","access":"read-write","recursive":true,"propagation":"rprivate"}
+    /a:/proc/cpuinfo:ro → {"type":"bind","source":"/a","target":"/proc/cpuinfo","access":"read-only","recursive":true,"propagation":"rprivate","create":true}
+    /a:/procfs → {"type":"bind","source":"/a","target":"/procfs","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
     /a:/b:ro,rw → Invalid: invalid mode: ro,rw
     /a:/b:shiny → Invalid: invalid mode: shiny
     /a:/b:nocopy → Invalid: invalid volume specification: '/a:/b:nocopy'
@@ -132,14 +132,14 @@ fn mount_flags() {
         "",
     ];
     insta::assert_snapshot!(table(&texts, |text| mounts::parse_mount(text, Path::new("/home/u"))), @r#"
-    type=bind,source=/a,target=/b → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
-    TYPE=bind,src=./a,dst=/b,ro → {"type":"bind","source":"/home/u/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate"}
-    type=bind,src=.,destination=/b,readonly=false,consistency=cached → {"type":"bind","source":"/home/u","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
-    type=bind,src=/a,dst=/b,readonly,bind-recursive=readonly,bind-propagation=rprivate → {"type":"bind","source":"/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate"}
-    type=bind,src=/a,dst=/b,readonly,bind-recursive=writable → {"type":"bind","source":"/a","target":"/b","access":"read-only-top","recursive":true,"propagation":"rprivate"}
-    type=bind,src=/a,dst=/b,bind-recursive=disabled,bind-propagation=rslave → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":false,"propagation":"rslave"}
-    type=bind,"src=/a,b",dst=/b → {"type":"bind","source":"/a,b","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
-    "type=bind","src=/a""q",dst=/b → {"type":"bind","source":"/a\"q","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate"}
+    type=bind,source=/a,target=/b → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":false}
+    TYPE=bind,src=./a,dst=/b,ro → {"type":"bind","source":"/home/u/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate","create":false}
+    type=bind,src=.,destination=/b,readonly=false,consistency=cached → {"type":"bind","source":"/home/u","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":false}
+    type=bind,src=/a,dst=/b,readonly,bind-recursive=readonly,bind-propagation=rprivate → {"type":"bind","source":"/a","target":"/b","access":"read-only","recursive":true,"propagation":"rprivate","create":false}
+    type=bind,src=/a,dst=/b,readonly,bind-recursive=writable → {"type":"bind","source":"/a","target":"/b","access":"read-only-top","recursive":true,"propagation":"rprivate","create":false}
+    type=bind,src=/a,dst=/b,bind-recursive=disabled,bind-propagation=rslave → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":false,"propagation":"rslave","create":false}
+    type=bind,"src=/a,b",dst=/b → {"type":"bind","source":"/a,b","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":false}
+    "type=bind","src=/a""q",dst=/b → {"type":"bind","source":"/a\"q","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":false}
     type=tmpfs,dst=/b → {"type":"tmpfs","target":"/b","options":["noexec","nosuid","nodev"]}
     type=tmpfs,dst=/b,tmpfs-size=1.5g,tmpfs-mode=1770,ro → {"type":"tmpfs","target":"/b","options":["noexec","nosuid","nodev","mode=1770","ro","size=1610612736"]}
     type=volume,src=data,dst=/b → Unsupported: mount of type volume (data): this version of lrun has no volumes

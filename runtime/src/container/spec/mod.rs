@@ -60,10 +60,10 @@ pub struct SpecContext<'a> {
     pub hostname: &'a str,
     /// The ids that the container has.
     pub idmap: &'a IdMap,
-    /// The limits of the caller, which a container's cannot exceed; a resource left out is not limited.
+    /// How far the caller can go with each resource; one that is left out is not limited.
     pub limits: &'a [Ulimit],
-    /// Whether hard limits can be raised (a caller with `CAP_SYS_RESOURCE` in the initial user namespace).
-    pub raise_limits: bool,
+    /// The `oom_score_adj` of the caller.
+    pub oom_score_adj: i32,
     /// The network namespace that `options.network` came to.
     pub network: NetworkNamespace,
     /// Where the root file system is mounted.
@@ -194,18 +194,10 @@ fn sysctls(options: &RunOptions, ctx: &SpecContext<'_>) -> BTreeMap<String, Stri
     sysctls
 }
 
-/// The root must let through what any of the binds below it is to receive or to send (`mount_namespaces(7)`).
+/// The root must let through what any of the binds below it is to receive (`mount_namespaces(7)`).
 fn rootfs_propagation(mounts: &[Mount]) -> &'static str {
-    let any = |wanted: [Propagation; 2]| {
-        mounts.iter().any(|mount| matches!(mount, Mount::Bind { propagation, .. } if wanted.contains(propagation)))
-    };
-    if any([Propagation::Shared, Propagation::Rshared]) {
-        "rshared"
-    } else if any([Propagation::Slave, Propagation::Rslave]) {
-        "rslave"
-    } else {
-        "rprivate"
-    }
+    let slave = |mount: &Mount| matches!(mount, Mount::Bind { propagation, .. } if matches!(propagation, Propagation::Slave | Propagation::Rslave));
+    if mounts.iter().any(slave) { "rslave" } else { "rprivate" }
 }
 
 #[cfg(test)]

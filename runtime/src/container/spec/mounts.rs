@@ -21,21 +21,19 @@ pub(super) fn mounts(options: &RunOptions, ctx: &SpecContext<'_>) -> Vec<SpecMou
         users.push(mount(&device.target, "bind", &device.source, &["bind", "rprivate", "nosuid", "noexec", "ro"]));
     }
     let taken = |target: &str| users.iter().any(|mount| mount.destination().as_os_str() == target);
-    let dev_taken = taken("/dev");
+    let dev_of_host =
+        options.mounts.iter().any(|mount| mount.target() == "/dev" && matches!(mount, Mount::Bind { .. }));
     let mut all = engine_mounts(options, ctx);
-    // A mount of the user's replaces the engine's at the same place, and one at /dev all that is below it.
+    all.extend(generated_files(options, ctx));
+    // A mount of the user's replaces the engine's at the same place. The host's /dev brings its own queues and memory;
+    // terminals stay the container's.
     all.retain(|mount| {
         let target = mount.destination().to_string_lossy();
-        let replaced = taken(&target) || (dev_taken && target.starts_with("/dev/"));
-        !replaced
+        let replaced = dev_of_host && matches!(&*target, "/dev/mqueue" | "/dev/shm");
+        !replaced && !taken(&target)
     });
-    let generated: Vec<SpecMount> = generated_files(options, ctx)
-        .into_iter()
-        .filter(|file| !taken(&file.destination().to_string_lossy()))
-        .collect();
-    users.extend(generated);
-    users.sort_by_key(|mount| mount.destination().components().count());
     all.extend(users);
+    all.sort_by_key(|mount| mount.destination().components().count());
     all
 }
 
@@ -90,7 +88,7 @@ fn generated_files(options: &RunOptions, ctx: &SpecContext<'_>) -> Vec<SpecMount
 /// A mount of the user's in OCI's words: `rro` is read-only with all that is mounted below.
 fn user_mount(asked: &Mount) -> SpecMount {
     match asked {
-        Mount::Bind { source, target, access, recursive, propagation } => {
+        Mount::Bind { source, target, access, recursive, propagation, .. } => {
             let mut flags = vec![if *recursive { "rbind" } else { "bind" }, propagation.as_str()];
             flags.extend(match access {
                 Access::ReadWrite => None,

@@ -42,7 +42,7 @@ pub(super) fn process(
     process.set_capabilities(Some(capability_sets(&options.capabilities)?));
     process.set_rlimits(Some(rlimits(options, ctx)?));
     process.set_no_new_privileges(Some(options.security.no_new_privileges));
-    process.set_oom_score_adj(None);
+    process.set_oom_score_adj(oom_score_adj(options, ctx)?);
     Ok(process)
 }
 
@@ -72,11 +72,8 @@ pub fn exec_process(container: &Process, options: &ExecOptions) -> Process {
 
 /// From empty: nothing of the caller's environment comes in. `HOME` is set by init from the container's `/etc/passwd`.
 fn environment(options: &RunOptions, config: &ContainerConfig, hostname: &str) -> Vec<String> {
-    let hostname = match &options.domainname {
-        Some(domain) => format!("{hostname}.{domain}"),
-        None => hostname.to_owned(),
-    };
-    let mut base = vec![("PATH", DEFAULT_PATH.to_owned()), ("HOSTNAME", hostname), ("container", "lrun".to_owned())];
+    let (path, hostname) = (DEFAULT_PATH.to_owned(), hostname.to_owned());
+    let mut base = vec![("PATH", path), ("HOSTNAME", hostname), ("container", "lrun".to_owned())];
     if options.tty {
         base.push(("TERM", "xterm".to_owned()));
     }
@@ -121,10 +118,14 @@ fn user(spec: Option<&UserSpec>, groups: &[IdOrName]) -> User {
     user
 }
 
-/// Ids must be mapped, except in `single` mode, where a nested namespace makes any user of the one that there is.
+/// Ids must be mapped, except in `single` mode, where a nested namespace makes any user of the one that there is; more
+/// groups cannot be made of it.
 fn check_ids(user: Option<&UserSpec>, groups: &[IdOrName], idmap: &IdMap) -> Result<()> {
     if idmap.mode == Mode::Single {
-        return Ok(());
+        let Some(group) = groups.first() else { return Ok(()) };
+        let message = format!("--group-add {group}: there is only one id, so a process has no more than its own group");
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .hint("`lrun info` shows the id mapping; an administrator can add ids in /etc/subuid and /etc/subgid"));
     }
     let unmapped = |what: &str, id: u32| {
         Error::new(ErrorKind::Unsupported, format!("{what} {id} is not among the ids that the container has"))
@@ -157,11 +158,23 @@ fn capability_sets(changes: &CapabilityChanges) -> Result<LinuxCapabilities> {
     Ok(sets)
 }
 
+/// A process may always become likelier to be killed, and never less likely than the caller.
+fn oom_score_adj(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Option<i32>> {
+    match options.oom_score_adj {
+        Some(wanted) if wanted < ctx.oom_score_adj => Err(Error::new(
+            ErrorKind::Permission,
+            format!("--oom-score-adj {wanted} is below the {} of this session", ctx.oom_score_adj),
+        )
+        .hint(format!("give {} to 1000: only the kernel's own root can go below", ctx.oom_score_adj))),
+        wanted => Ok(wanted),
+    }
+}
+
 /// The user's limits, and podman's defaults as far as the caller's own allow.
 fn rlimits(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Vec<PosixRlimit>> {
     let ceiling = |resource: PosixRlimitType| {
         let found = ctx.limits.iter().find(|limit| limit.resource == resource);
-        found.filter(|_| !ctx.raise_limits).map_or(UNLIMITED, |limit| limit.hard)
+        found.map_or(UNLIMITED, |limit| limit.hard)
     };
     let mut limits = Vec::new();
     for resource in [PosixRlimitType::RlimitNofile, PosixRlimitType::RlimitNproc] {

@@ -26,7 +26,7 @@ fn context<'a>(idmap: &'a IdMap, limits: &'a [Ulimit]) -> SpecContext<'a> {
         hostname: "4c1c0ee8492b",
         idmap,
         limits,
-        raise_limits: false,
+        oom_score_adj: 0,
         network: NetworkNamespace::New,
         rootfs: "/rootfs".into(),
         hosts: "/run/c/hosts".into(),
@@ -107,14 +107,14 @@ fn the_plain_spec() {
     .linux.uidMappings + {"hostID":100000,"containerID":1,"size":65535}
     .mounts + {"destination":"/proc","type":"proc","source":"proc","options":["nosuid","noexec","nodev"]}
     .mounts + {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]}
-    .mounts + {"destination":"/dev/pts","type":"devpts","source":"devpts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]}
     .mounts + {"destination":"/sys","type":"sysfs","source":"sysfs","options":["nosuid","noexec","nodev","ro"]}
-    .mounts + {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["rprivate","nosuid","noexec","nodev","relatime","ro"]}
+    .mounts + {"destination":"/dev/pts","type":"devpts","source":"devpts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]}
     .mounts + {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue","options":["nosuid","noexec","nodev"]}
     .mounts + {"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"]}
     .mounts + {"destination":"/etc/hosts","type":"bind","source":"/run/c/hosts","options":["bind","rprivate"]}
     .mounts + {"destination":"/etc/hostname","type":"bind","source":"/run/c/hostname","options":["bind","rprivate"]}
     .mounts + {"destination":"/etc/resolv.conf","type":"bind","source":"/run/c/resolv.conf","options":["bind","rprivate"]}
+    .mounts + {"destination":"/sys/fs/cgroup","type":"cgroup","source":"cgroup","options":["rprivate","nosuid","noexec","nodev","relatime","ro"]}
     .ociVersion = "1.1.0"
     .process.args = ["bash"]
     .process.capabilities.ambient ()
@@ -228,17 +228,17 @@ fn everything_that_a_user_may_ask() {
     + .linux.rootfsPropagation = "rslave"
     + .linux.sysctl.net.core.somaxconn = "1024"
     + .mounts + {"destination":"/mnt","type":"bind","source":"/home/u/src","options":["rbind","rprivate"]}
+    + .mounts + {"destination":"/etc/hostname","type":"bind","source":"/run/c/hostname","options":["bind","rprivate","ro"]}
+    + .mounts + {"destination":"/etc/resolv.conf","type":"bind","source":"/run/c/resolv.conf","options":["bind","rprivate","ro"]}
     + .mounts + {"destination":"/dev/shm","type":"tmpfs","source":"tmpfs","options":["nosuid","nodev","size=1g","exec","rprivate"]}
     + .mounts + {"destination":"/etc/hosts","type":"bind","source":"/h","options":["bind","rprivate","ro"]}
     + .mounts + {"destination":"/dev/fuse","type":"bind","source":"/dev/fuse","options":["bind","rprivate","nosuid","noexec","ro"]}
-    + .mounts + {"destination":"/etc/hostname","type":"bind","source":"/run/c/hostname","options":["bind","rprivate","ro"]}
-    + .mounts + {"destination":"/etc/resolv.conf","type":"bind","source":"/run/c/resolv.conf","options":["bind","rprivate","ro"]}
     + .mounts + {"destination":"/mnt/deep/x","type":"bind","source":"/data/x","options":["rbind","rslave","rro"]}
     + .process.capabilities.bounding (CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT)
     + .process.capabilities.effective (CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT)
     + .process.capabilities.permitted (CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT)
     + .process.cwd = "/srv"
-    + .process.env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOSTNAME=box.example.org","A=1"]
+    + .process.env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOSTNAME=box","A=1"]
     + .process.noNewPrivileges = true
     + .process.rlimits + {"type":"RLIMIT_CORE","hard":0,"soft":0}
     + .process.rlimits + {"type":"RLIMIT_NOFILE","hard":64,"soft":64}
@@ -260,11 +260,10 @@ fn unconfined_system_paths() {
 }
 
 #[test]
-fn a_mount_at_dev_replaces_all_below_it() {
+fn a_mount_of_the_hosts_dev_replaces_all_below_it_but_terminals() {
     let spec = changed(|o| o.mounts = vec![mounts::parse_volume("/dev:/dev", "/".as_ref()).unwrap()]);
     insta::assert_snapshot!(spec, @r#"
     - .mounts + {"destination":"/dev","type":"tmpfs","source":"tmpfs","options":["nosuid","strictatime","mode=755","size=65536k"]}
-    - .mounts + {"destination":"/dev/pts","type":"devpts","source":"devpts","options":["nosuid","noexec","newinstance","ptmxmode=0666","mode=0620","gid=5"]}
     - .mounts + {"destination":"/dev/mqueue","type":"mqueue","source":"mqueue","options":["nosuid","noexec","nodev"]}
     - .mounts + {"destination":"/dev/shm","type":"tmpfs","source":"shm","options":["nosuid","noexec","nodev","mode=1777","size=67108864"]}
     + .mounts + {"destination":"/dev","type":"bind","source":"/dev","options":["rbind","rprivate"]}
@@ -364,19 +363,24 @@ fn ids_outside_the_map_are_refused_except_where_they_are_emulated() {
     }
     let options = RunOptions { groups: vec![user::parse_group("70000").unwrap()], ..plain() };
     assert_eq!(build(&options, Mode::Root).unwrap_err().kind(), ErrorKind::Unsupported);
+    let options = RunOptions { groups: vec![user::parse_group("audio").unwrap()], ..plain() };
+    assert_eq!(build(&options, Mode::Single).unwrap_err().kind(), ErrorKind::Unsupported, "no id is left for it");
+    build(&options, Mode::Subids).unwrap();
 }
 
 #[test]
 fn limits_stay_below_the_callers() {
     let (map, limits) = (idmap(Mode::Subids), limits());
-    let mut ctx = context(&map, &limits);
+    let ctx = context(&map, &limits);
     for (text, fits) in [("nofile=20000", true), ("nofile=1:20001", false), ("memlock=-1", false), ("stack=-1", true)] {
         let options = RunOptions { ulimits: vec![limits::parse_ulimit(text).unwrap()], ..plain() };
-        ctx.raise_limits = false;
         let built = build_spec(&options, &ImageFacts::default(), &ctx);
         assert_eq!(built.err().map(|e| e.kind()), (!fits).then_some(ErrorKind::Permission), "{text}");
-        ctx.raise_limits = true;
-        build_spec(&options, &ImageFacts::default(), &ctx).unwrap();
+    }
+    for (score, fits) in [(None, true), (Some(-1), false), (Some(0), true), (Some(1000), true)] {
+        let options = RunOptions { oom_score_adj: score, ..plain() };
+        let built = build_spec(&options, &ImageFacts::default(), &ctx);
+        assert_eq!(built.err().map(|e| e.kind()), (!fits).then_some(ErrorKind::Permission), "{score:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Access, Mount, Propagation, check_target, host_path, no_volumes, tmpfs_options};
+use super::{Access, Mount, Propagation, check_target, host_path, no_volumes, refuse_shared, tmpfs_options};
 use crate::container::options::limits::parse_size;
 use crate::container::options::{invalid, unsupported};
 use crate::error::Result;
@@ -16,6 +16,7 @@ struct Fields {
     read_only: bool,
     propagation: Option<Propagation>,
     recursive: Option<Recursive>,
+    create: bool,
     tmpfs_size: Option<u64>,
     tmpfs_mode: Option<u32>,
     /// The first `volume-…` field.
@@ -77,6 +78,7 @@ impl Fields {
                 let off = parse_bool(&key, value.unwrap_or("true"))?;
                 self.recursive = Some(if off { Recursive::Disabled } else { Recursive::Enabled });
             }
+            ("bind-create-src", value) => self.create = parse_bool(&key, value.unwrap_or("true"))?,
             ("volume-nocopy", _) => self.volume = Some(key),
             (_, Some(value)) => self.set_valued(&key, value, field)?,
             (_, None) => return Err(invalid(format!("invalid field '{field}' must be a key=value pair"))),
@@ -93,6 +95,7 @@ impl Fields {
             // A hint to virtual machines' file sharing; nothing to do here.
             "consistency" => {}
             "bind-propagation" => {
+                refuse_shared(&value.to_ascii_lowercase())?;
                 let known = Propagation::parse(&value.to_ascii_lowercase());
                 self.propagation = Some(known.ok_or_else(|| bad(""))?);
             }
@@ -122,7 +125,7 @@ impl Fields {
         let foreign = match kind {
             _ if self.volume.is_some() => Some("volume-*"),
             "bind" if self.tmpfs_size.is_some() || self.tmpfs_mode.is_some() => Some("tmpfs-*"),
-            "tmpfs" if self.propagation.is_some() || self.recursive.is_some() => Some("bind-*"),
+            "tmpfs" if self.propagation.is_some() || self.recursive.is_some() || self.create => Some("bind-*"),
             _ => None,
         };
         if let Some(foreign) = foreign {
@@ -164,7 +167,8 @@ impl Fields {
                 "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction",
             ));
         }
-        Ok(Mount::Bind { source, target, access, recursive: recursive != Recursive::Disabled, propagation })
+        let (recursive, create) = (recursive != Recursive::Disabled, self.create);
+        Ok(Mount::Bind { source, target, access, recursive, propagation, create })
     }
 
     fn tmpfs(self) -> Result<Mount> {
