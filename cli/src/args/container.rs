@@ -9,8 +9,9 @@ use lrun_runtime::container::options::{
 };
 use lrun_runtime::container::options::{Signal, env, limits, mounts, network, security, user};
 use lrun_runtime::error::Context;
+use lrun_runtime::image::import::architecture;
 use lrun_runtime::stdio::terminal::DetachKeys;
-use lrun_runtime::{ErrorKind, Result};
+use lrun_runtime::{Error, ErrorKind, Result};
 
 /// Flags of `run` and `create`.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +66,12 @@ struct ProcessFlags {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
+    /// Only images for this machine are there: linux/ARCH
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// missing or never: images are only taken from the store
+    #[arg(long, value_name = "WHEN")]
+    pull: Option<String>,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -117,7 +124,7 @@ struct NetworkFlags {
     /// Host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
-    /// pasta, host, none or container:<name|id>
+    /// pasta, host or none
     #[arg(long, alias = "net", value_name = "NETWORK")]
     network: Option<String>,
 }
@@ -160,6 +167,12 @@ struct LimitFlags {
     /// Set a limit of getrlimit(2), such as nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<String>,
+    /// How much likelier the command is killed where memory runs out, to 1000
+    #[arg(long, value_name = "N")]
+    oom_score_adj: Option<String>,
+    /// none: keep no log; local: the usual one
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
     /// Bound the log: max-size=10m (-1: unbounded), max-file=3
     #[arg(long, value_name = "NAME=VALUE")]
     log_opt: Vec<String>,
@@ -226,6 +239,8 @@ impl ContainerFlags {
 
 impl ProcessFlags {
     fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
+        given("--platform", self.platform.as_ref(), check_platform)?;
+        given("--pull", self.pull.as_ref(), check_pull)?;
         options.name = given("--name", self.name.as_ref(), parse_name)?;
         options.entrypoint =
             self.entrypoint.map(|command| Some(command).filter(|c| !c.is_empty()).into_iter().collect());
@@ -243,8 +258,9 @@ impl ProcessFlags {
             flag("-a, --attach", stream, |stream| attach.add(stream))?;
         }
         if attach.is_empty() {
-            attach = Streams { stdin: self.interactive, stdout: true, stderr: true };
+            attach = Streams { stdin: false, stdout: true, stderr: true };
         }
+        attach.stdin |= self.interactive;
         options.attach = attach;
         options.tty = self.tty;
         options.interactive = self.interactive;
@@ -302,7 +318,9 @@ impl LimitFlags {
         for limit in flags("--ulimit", &self.ulimit, limits::parse_ulimit)? {
             limits::set_ulimit(&mut options.ulimits, limit);
         }
+        options.oom_score_adj = given("--oom-score-adj", self.oom_score_adj.as_ref(), limits::parse_oom_score_adj)?;
         let mut log = LogOptions::default();
+        given("--log-driver", self.log_driver.as_ref(), |name| log.set_driver(name))?;
         for option in &self.log_opt {
             flag("--log-opt", option, |option| log.set(option))?;
         }
@@ -326,6 +344,29 @@ impl SecurityFlags {
         options.security = security;
         options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
         Ok(())
+    }
+}
+
+/// Only what runs here can be used: another platform's images could not be.
+pub fn check_platform(platform: &str) -> Result<()> {
+    let own = architecture()?;
+    let mut parts = platform.split('/');
+    if parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == own) {
+        return Ok(());
+    }
+    let message = format!("--platform {platform}: this machine runs linux/{own} alone");
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+fn check_pull(when: &str) -> Result<()> {
+    match when {
+        "missing" | "never" => Ok(()),
+        "always" => Err(Error::new(ErrorKind::Unsupported, "--pull always: this version of lrun does not pull images")
+            .hint("`lrun import` makes an image of a root file system's archive")),
+        _ => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("invalid pull option: '{when}': must be one of \"always\", \"missing\" or \"never\""),
+        )),
     }
 }
 

@@ -11,6 +11,7 @@ mod lifecycle;
 mod listing;
 mod run;
 pub mod time;
+mod unserved;
 mod usage;
 
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use commands::Command;
-pub use container::ContainerFlags;
+pub use container::{ContainerFlags, check_platform};
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs};
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};
@@ -99,8 +100,9 @@ pub enum LogLevel {
 /// # Errors
 /// What to print and which code to exit with, for a wrong command line and also for `--help` and `--version`.
 pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
-    let parsed = command().try_get_matches_from(&argv).and_then(|matches| Cli::from_arg_matches(&matches));
-    let mut cli = parsed.map_err(|error| usage_of(&argv, error))?;
+    let matches = command().try_get_matches_from(&argv).map_err(|error| usage_of(&argv, error))?;
+    unserved::check(&matches).map_err(|error| Usage::refused(&error))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| usage_of(&argv, error))?;
     cli.command = cli.command.canonical();
     Ok(cli)
 }
@@ -108,17 +110,21 @@ pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
 /// The answer to what clap did not take. Help is rendered without the optional values of boolean flags.
 fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
     if error.kind() == ErrorKind::DisplayHelp
-        && let Err(plain) = Cli::command().try_get_matches_from(argv)
+        && let Err(plain) = plain_command().try_get_matches_from(argv)
         && plain.kind() == ErrorKind::DisplayHelp
     {
-        return Usage::new(&Cli::command(), argv, &plain);
+        return Usage::new(&plain_command(), argv, &plain);
     }
-    Usage::new(&Cli::command(), argv, &error)
+    Usage::new(&plain_command(), argv, &error)
+}
+
+fn plain_command() -> clap::Command {
+    unserved::add_to(Cli::command())
 }
 
 /// The whole command line in docker's grammar.
 pub fn command() -> clap::Command {
-    docker_grammar(Cli::command())
+    docker_grammar(plain_command())
 }
 
 fn docker_grammar(command: clap::Command) -> clap::Command {

@@ -193,7 +193,8 @@ fn wrong_command_lines() {
     125 lrun: unknown shorthand flag: -y. See 'lrun run --help'.
     125 lrun: flag needs an argument: --env. See 'lrun run --help'.
     125 lrun: invalid argument "maybe" for "--tty" flag: parsing "maybe": invalid syntax. See 'lrun run --help'.
-    125 lrun: unknown flag: --privileged. See 'lrun run --help'.
+    125 lrun: --privileged: a container never has the privileges of the host's root
+      hint: --cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined gives what there is to give, --device a device
     125 lrun: invalid argument "x" for "--timeout" flag: invalid digit found in string. See 'lrun stop --help'.
     1 lrun: 'lrun stop' requires CONTAINER. See 'lrun stop --help'.
     1 lrun: 'lrun rename' requires NEW_NAME. See 'lrun rename --help'.
@@ -263,11 +264,12 @@ fn everything_becomes_options() {
     init: true
     read_only: true
     labels: {"a":"b"}
-    mounts: [{"type":"bind","source":"/home/u/s","target":"/s","access":"read-only","recursive":true,"propagation":"rprivate"},{"type":"tmpfs","target":"/m","options":["noexec","nosuid","nodev"]},{"type":"tmpfs","target":"/t","options":["noexec","nosuid","nodev","size=1m"]}]
+    mounts: [{"type":"bind","source":"/home/u/s","target":"/s","access":"read-only","recursive":true,"propagation":"rprivate","create":true},{"type":"tmpfs","target":"/m","options":["noexec","nosuid","nodev"]},{"type":"tmpfs","target":"/t","options":["noexec","nosuid","nodev","size=1m"]}]
     network: "none"
     add_hosts: [{"name":"db","address":"10.0.0.1"}]
     dns: {"servers":["1.1.1.1"],"search":["."],"options":["ndots:1"]}
     ulimits: [{"resource":"RLIMIT_NOFILE","soft":6,"hard":6}]
+    oom_score_adj: null
     shm_size: 1073741824
     capabilities: {"add":["CAP_NET_RAW"],"drop":["ALL"]}
     security: {"no_new_privileges":true,"seccomp":"default","unconfined_paths":false}
@@ -275,11 +277,11 @@ fn everything_becomes_options() {
     sysctls: {"kernel.shmmax":"1"}
     stop_signal: "SIGINT"
     stop_timeout: 3
-    attach: {"stdin":false,"stdout":true,"stderr":true}
+    attach: {"stdin":true,"stdout":true,"stderr":true}
     sig_proxy: true
     detach_keys: ""
     cidfile: "id"
-    log: {"max_size":null,"max_files":5}
+    log: {"max_size":null,"max_files":5,"none":false}
     "#);
     insta::assert_snapshot!(pretty(&run(&["i"])), @r#"
     name: null
@@ -304,6 +306,7 @@ fn everything_becomes_options() {
     add_hosts: []
     dns: {"servers":[],"search":[],"options":[]}
     ulimits: []
+    oom_score_adj: null
     shm_size: null
     capabilities: {"add":[],"drop":[]}
     security: {"no_new_privileges":false,"seccomp":"default","unconfined_paths":false}
@@ -315,7 +318,7 @@ fn everything_becomes_options() {
     sig_proxy: true
     detach_keys: null
     cidfile: null
-    log: {"max_size":33554432,"max_files":5}
+    log: {"max_size":33554432,"max_files":5,"none":false}
     "#);
 }
 
@@ -337,7 +340,8 @@ fn streams_are_attached_as_docker_attaches_them() {
     };
     assert_eq!(streams(&["i"]), (false, true, true));
     assert_eq!(streams(&["-i", "i"]), (true, true, true));
-    assert_eq!(streams(&["-i", "-a", "stderr", "i"]), (false, false, true));
+    assert_eq!(streams(&["-i", "-a", "stderr", "i"]), (true, false, true));
+    assert_eq!(streams(&["-a", "stderr", "i"]), (false, false, true));
     assert_eq!(streams(&["-i", "-d", "i"]), (false, false, false));
     assert!(run(&["-d", "--rm", "i"]).detach);
     assert_eq!(
@@ -406,4 +410,64 @@ fn exec_options() {
     assert_eq!(options.user.map(|user| user.to_string()).as_deref(), Some("www-data"));
     assert_eq!((options.workdir.as_deref(), options.detach_keys.as_deref()), (Some("/srv"), Some("")));
     assert_eq!(options.env[0].assignment().as_deref(), Some("SET=here"));
+}
+
+#[test]
+fn what_is_not_served_is_refused_with_a_way_out() {
+    let refusals = [
+        &["-p", "80:80"][..],
+        &["--publish-all"],
+        &["--restart=always"],
+        &["--privileged"],
+        &["--pid", "host"],
+        &["-c", "512"],
+        &["--gpus", "all"],
+        &["--volumes-from", "x\u{1b}[2J"],
+    ]
+    .map(|flags| {
+        let refused = usage(&[&["run"], flags, &["i"]].concat());
+        assert_eq!((refused.exit_code, refused.stdout), (125, false), "{flags:?}");
+        let long = usage(&[&["container", "create"], flags, &["i"]].concat());
+        assert_eq!(long, refused, "in create, too");
+        refused.text
+    });
+    insta::assert_snapshot!(refusals.join("\n"), @r"
+    lrun: --publish 80:80: this version of lrun does not publish ports
+      hint: with --network host the command listens on the host's own addresses
+    lrun: --publish-all: this version of lrun does not publish ports
+      hint: with --network host the command listens on the host's own addresses
+    lrun: --restart always: this version of lrun does not restart containers by itself
+      hint: `lrun restart NAME` starts one again
+    lrun: --privileged: a container never has the privileges of the host's root
+      hint: --cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined gives what there is to give, --device a device
+    lrun: --pid host: every container has processes of its own
+      hint: `lrun exec` runs a command beside those of a container, `lrun top` lists them
+    lrun: --cpu-shares 512: this version of lrun sets nothing on cgroups
+      hint: leave it out
+    lrun: --gpus all: lrun does not look for devices
+      hint: give each by its path: --device /dev/NAME
+    lrun: --volumes-from x\x1b[2J: this version of lrun has no volumes
+      hint: give a directory of the host: -v /absolute/path:/target
+    ");
+}
+
+#[test]
+fn flags_that_ask_for_what_happens_anyway_are_accepted() {
+    let plain = pretty(&run(&["i"]));
+    for flags in [
+        &["-q"][..],
+        &["--restart", "no"],
+        &["--restart="],
+        &["-P=false", "--privileged=false", "--oom-kill-disable=0"],
+        &["--memory-swap", "-1", "--cpu-shares", "0", "--cpuset-cpus", ""],
+        &["--userns", "private", "--pid", "private", "--ipc", "private", "--uts", "private", "--cgroupns", "private"],
+        &["--no-healthcheck", "--health-interval=0s", "--isolation", "default", "--disable-content-trust=false"],
+        &["--pull", "missing", "--platform", "linux", "--log-driver", "json-file"],
+    ] {
+        assert_eq!(pretty(&run(&[flags, &["i"]].concat())), plain, "{flags:?}");
+    }
+    for flags in [["--pull", "always"], ["--pull", "later"], ["--platform", "windows/x"], ["--log-driver", "syslog"]] {
+        run_error(&[&flags[..], &["i"]].concat());
+    }
+    assert!(run(&["--log-driver", "none", "i"]).log.none);
 }

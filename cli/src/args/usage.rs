@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use lrun_runtime::Error;
+
+use crate::ui::report;
 
 /// What to print instead of running a command, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// The answer to a flag that is known but refused.
+    pub fn refused(error: &Error) -> Self {
+        Self { text: report::lines(error).trim_end().to_owned(), stdout: false, exit_code: 125 }
+    }
+
     /// The answer to `error`, which `argv` caused.
     pub fn new(root: &clap::Command, argv: &[OsString], error: &clap::Error) -> Self {
         match error.kind() {

@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
-use lrun_runtime::image::import::{ImportOptions, architecture, import};
+use lrun_runtime::image::import::{ImportOptions, import};
 use lrun_runtime::reference::Reference;
 
-use crate::args::{Global, ImportArgs};
+use crate::args::{Global, ImportArgs, check_platform};
 use crate::context;
 use crate::ui::progress::{Progress, Style};
 use crate::ui::{escape, output};
@@ -19,7 +19,9 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
         return Err(Error::new(ErrorKind::Unsupported, format!("{}: lrun import does not download", args.source))
             .hint("pipe it in: curl -fL URL | lrun import - NAME"));
     }
-    check_platform(args.platform.as_deref())?;
+    if let Some(platform) = args.platform.as_deref().filter(|platform| !platform.is_empty()) {
+        check_platform(platform)?;
+    }
     let reference = args.repository.as_deref().map(Reference::parse).transpose()?;
     let (archive, total) = open(&args.source)?;
     let options = ImportOptions {
@@ -62,19 +64,6 @@ fn open(source: &str) -> Result<(OwnedFd, Option<u64>)> {
     }
     let total = metadata.is_file().then_some(metadata.len());
     Ok((file.into(), total))
-}
-
-/// Only what runs here can be imported: another platform's image could not be used.
-fn check_platform(platform: Option<&str>) -> Result<()> {
-    let Some(platform) = platform.filter(|text| !text.is_empty()) else { return Ok(()) };
-    let own = architecture()?;
-    let mut parts = platform.split('/');
-    let fits = parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == own);
-    if fits {
-        return Ok(());
-    }
-    let message = format!("--platform {platform}: only images for linux/{own} can be made on this machine");
-    Err(Error::new(ErrorKind::Unsupported, message))
 }
 
 fn style() -> Style {

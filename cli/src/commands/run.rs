@@ -28,6 +28,9 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let created = create(&engine, &options, &host)?;
     let id = created.record.id.clone();
     write_cidfile(cidfile, &id)?;
+    if !options.detach && !options.attach.stdout && !options.attach.stderr {
+        output::line(id.as_str());
+    }
     let streams = UserStreams::open()?;
     let wanted = if options.detach { Streams::default() } else { options.attach };
     let stdio = streams.chosen(wanted);

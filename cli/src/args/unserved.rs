@@ -1,0 +1,177 @@
+//! docker's flags of `run` and `create` that this version does not serve: each is refused with the reason and a way out,
+//! not as an unknown flag. Values that mean what happens anyway are accepted.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use lrun_runtime::{Error, ErrorKind, Result};
+
+/// One flag.
+struct Unserved {
+    /// Its long name.
+    name: &'static str,
+    /// Its short one.
+    short: Option<char>,
+    /// The values that are accepted; `None` for a flag without a value.
+    accepted: Option<&'static [&'static str]>,
+    /// Why it is refused.
+    why: &'static str,
+    /// What to do instead.
+    hint: &'static str,
+}
+
+/// The flag with a value.
+const fn value(
+    name: &'static str,
+    accepted: &'static [&'static str],
+    (why, hint): (&'static str, &'static str),
+) -> Unserved {
+    Unserved { name, short: None, accepted: Some(accepted), why, hint }
+}
+
+/// The flag without one.
+const fn switch(name: &'static str, (why, hint): (&'static str, &'static str)) -> Unserved {
+    Unserved { name, short: None, accepted: None, why, hint }
+}
+
+impl Unserved {
+    const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
+    }
+}
+
+type Reason = (&'static str, &'static str);
+
+const PORTS: Reason = (
+    "this version of lrun does not publish ports",
+    "with --network host the command listens on the host's own addresses",
+);
+const RESTART: Reason =
+    ("this version of lrun does not restart containers by itself", "`lrun restart NAME` starts one again");
+const PRIVILEGED: Reason = (
+    "a container never has the privileges of the host's root",
+    "--cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined gives what there is to give, --device a device",
+);
+const USERNS: Reason = (
+    "every container has a user namespace of its own",
+    "-u \"$(id -u)\" gives the command your number; `lrun info` shows the id mapping, --idmap chooses it",
+);
+const PID: Reason = (
+    "every container has processes of its own",
+    "`lrun exec` runs a command beside those of a container, `lrun top` lists them",
+);
+const IPC: Reason =
+    ("every container has shared memory of its own", "-v of a directory shares files; --shm-size sets its size");
+const UTS: Reason = ("every container has a host name of its own", "--hostname \"$(hostname)\" gives it the host's");
+const CGROUP: Reason = ("this version of lrun sets nothing on cgroups", "leave it out");
+const HEALTH: Reason = ("this version of lrun does not run health checks", "run it by hand: `lrun exec NAME COMMAND`");
+const NETWORK: Reason = (
+    "this version of lrun has no networks of the user's",
+    "--network is pasta, host or none; --add-host names an address",
+);
+const VOLUMES: Reason =
+    ("this version of lrun has no volumes", "give a directory of the host: -v /absolute/path:/target");
+const DEVICES: Reason = ("lrun does not look for devices", "give each by its path: --device /dev/NAME");
+const STORAGE: Reason = ("lrun stores all layers alike", "leave it out");
+const RUNTIME: Reason = ("lrun runs containers itself", "leave it out");
+
+const UNSERVED: &[Unserved] = &[
+    value("publish", &[], PORTS).short('p'),
+    switch("publish-all", PORTS).short('P'),
+    value("expose", &[], PORTS),
+    value("restart", &["no"], RESTART),
+    switch("privileged", PRIVILEGED),
+    value("userns", &["private"], USERNS),
+    value("pid", &["private"], PID),
+    value("ipc", &["private"], IPC),
+    value("uts", &["private"], UTS),
+    value("cgroupns", &["private"], CGROUP),
+    value("cgroup-parent", &[], CGROUP),
+    value("memory-reservation", &["0"], CGROUP),
+    value("memory-swap", &["0", "-1"], CGROUP),
+    value("memory-swappiness", &["-1"], CGROUP),
+    value("kernel-memory", &["0"], CGROUP),
+    switch("oom-kill-disable", CGROUP),
+    value("cpu-shares", &["0"], CGROUP).short('c'),
+    value("cpu-period", &["0"], CGROUP),
+    value("cpu-quota", &["0", "-1"], CGROUP),
+    value("cpu-rt-period", &["0"], CGROUP),
+    value("cpu-rt-runtime", &["0"], CGROUP),
+    value("cpuset-cpus", &[], CGROUP),
+    value("cpuset-mems", &[], CGROUP),
+    value("blkio-weight", &["0"], CGROUP),
+    value("blkio-weight-device", &[], CGROUP),
+    value("device-read-bps", &[], CGROUP),
+    value("device-read-iops", &[], CGROUP),
+    value("device-write-bps", &[], CGROUP),
+    value("device-write-iops", &[], CGROUP),
+    value("device-cgroup-rule", &[], CGROUP),
+    value("health-cmd", &[], HEALTH),
+    value("health-interval", &["0", "0s"], HEALTH),
+    value("health-retries", &["0"], HEALTH),
+    value("health-timeout", &["0", "0s"], HEALTH),
+    value("health-start-period", &["0", "0s"], HEALTH),
+    value("health-start-interval", &["0", "0s"], HEALTH),
+    value("link", &[], NETWORK),
+    value("link-local-ip", &[], NETWORK),
+    value("ip", &[], NETWORK),
+    value("ip6", &[], NETWORK),
+    value("mac-address", &[], NETWORK),
+    value("network-alias", &[], NETWORK),
+    value("net-alias", &[], NETWORK),
+    value("volumes-from", &[], VOLUMES),
+    value("volume-driver", &["local"], VOLUMES),
+    value("gpus", &[], DEVICES),
+    value("storage-opt", &[], STORAGE),
+    value("isolation", &["default"], RUNTIME),
+    value("runtime", &["lrun"], RUNTIME),
+    value("annotation", &[], RUNTIME),
+];
+
+/// Switches that ask for what happens anyway: nothing is said of pulling, no health check is run, no signature asked for.
+const HARMLESS: [(&str, Option<char>); 3] =
+    [("quiet", Some('q')), ("no-healthcheck", None), ("disable-content-trust", None)];
+
+/// Adds the flags to `run` and `create`, not shown in their help.
+pub fn add_to(command: Command) -> Command {
+    let name = command.get_name().to_owned();
+    if name == "run" || name == "create" {
+        let harmless = HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue));
+        return command.args(UNSERVED.iter().map(arg)).args(harmless);
+    }
+    command.mut_subcommands(add_to)
+}
+
+fn arg(flag: &Unserved) -> Arg {
+    hidden(flag.name, flag.short, if flag.accepted.is_some() { ArgAction::Append } else { ArgAction::SetTrue })
+}
+
+fn hidden(name: &'static str, short: Option<char>, action: ArgAction) -> Arg {
+    let arg = Arg::new(name).long(name).action(action).hide(true);
+    match short {
+        Some(short) => arg.short(short),
+        None => arg,
+    }
+}
+
+/// Refuses the first of them that was given with a value that would change something.
+pub fn check(matches: &ArgMatches) -> Result<()> {
+    match matches.subcommand() {
+        Some(("run" | "create", matches)) => UNSERVED.iter().try_for_each(|flag| check_flag(flag, matches)),
+        Some((_, matches)) => check(matches),
+        None => Ok(()),
+    }
+}
+
+fn check_flag(flag: &Unserved, matches: &ArgMatches) -> Result<()> {
+    let refused =
+        |given: String| Err(Error::new(ErrorKind::Unsupported, format!("--{given}: {}", flag.why)).hint(flag.hint));
+    match flag.accepted {
+        None if matches.get_flag(flag.name) => refused(flag.name.to_owned()),
+        None => Ok(()),
+        Some(accepted) => {
+            // docker takes an empty value as none.
+            let fine = |value: &&String| value.is_empty() || accepted.contains(&value.as_str());
+            let values = matches.get_many::<String>(flag.name).unwrap_or_default();
+            values.skip_while(fine).next().map_or(Ok(()), |value| refused(format!("{} {value}", flag.name)))
+        }
+    }
+}
