@@ -22,12 +22,12 @@ use crate::idmap::enter::{Forked, fork_mapped};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
 use crate::paths::ContainerPaths;
-use crate::sandbox::caps;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
 use crate::sandbox::plan::{Plan, Process, Rootfs};
 use crate::sandbox::reexec;
 use crate::sandbox::seccomp::{self, Rules};
+use crate::sandbox::{caps, keyring};
 use crate::stdio::log::LogOptions;
 use crate::sys::process::{exit_now, namespace};
 
@@ -217,6 +217,7 @@ pub fn start(
         lock: lock.into_fd(),
         client,
     };
+    keyring::leave_callers()?;
     match fork_mapped(&engine.map, namespace::PID).context(|| "start the container's monitor")? {
         Forked::Child => descriptors.become_monitor(),
         Forked::Parent { .. } => Ok(()),

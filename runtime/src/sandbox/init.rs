@@ -64,7 +64,6 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     let store = sys::fd::take(fds::STORE).context(|| "take the store's descriptor")?;
     let store = reopen_directory(store.as_fd())?;
     rustix::process::umask(Mode::empty());
-    join_keyring()?;
     if plan.cgroup_namespace {
         sys::process::unshare(sys::process::namespace::CGROUP).context(|| "make a cgroup namespace")?;
     }
@@ -86,17 +85,6 @@ fn read_plan(fd: OwnedFd) -> Result<Plan> {
     let mut bytes = Vec::new();
     std::fs::File::from(fd).read_to_end(&mut bytes).context(|| "read the plan")?;
     serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))
-}
-
-/// A session keyring of its own, so that the caller's keys are out of reach; one shared by the user's containers where
-/// the user's quota of keys is used up; `session-keyring(7)`.
-pub(super) fn join_keyring() -> Result<()> {
-    match sys::keyring::join_session(None) {
-        Err(rustix::io::Errno::DQUOT) => sys::keyring::join_session(Some(c"lrun")),
-        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(()),
-        other => other,
-    }
-    .context(|| "make a session keyring")
 }
 
 /// Mounts everything and pivots into it; returns the container's terminal.

@@ -18,7 +18,7 @@ use super::channel::{self, Supervised, Supervisor};
 use super::plan::Process;
 use super::reexec::Protected;
 use super::user::Ids;
-use super::{process, terminal};
+use super::{keyring, process, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
 use crate::sys::process::{Fork, exit_now, fork_into, namespace};
@@ -60,8 +60,8 @@ pub fn join(
         Fork::Child => {
             let passed = [plan.as_fd(), supervised.as_fd(), monitor, init];
             // Its file cannot be written any more once the process is not dumpable; it lasts over exec and fork.
-            let scored = process::set_oom_score_adj(oom_score_adj);
-            let error = match scored.and_then(|()| protected.execute(STAGE, streams, &passed)) {
+            let ready = process::set_oom_score_adj(oom_score_adj).and_then(|()| keyring::leave_callers());
+            let error = match ready.and_then(|()| protected.execute(STAGE, streams, &passed)) {
                 Ok(never) => match never {},
                 Err(error) => error.context("start the process"),
             };
@@ -139,7 +139,6 @@ fn wait_for(pid: rustix::process::Pid) -> ! {
 }
 
 fn become_program(plan: &Process, ids: &Ids, channel: &Supervised) -> Result<Infallible> {
-    super::init::join_keyring()?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     let terminal = match plan.terminal {
         true => {

@@ -8,6 +8,7 @@ pub mod channel;
 mod device;
 pub mod init;
 pub mod join;
+pub mod keyring;
 pub mod lower;
 mod mounts;
 pub mod plan;
