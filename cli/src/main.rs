@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             if usage.stdout {
                 ui::output::line(&usage.text);
             } else {
-                ui::output::complain(&usage.text);
+                ui::output::complain(&ui::escape::line(&usage.text));
             }
             ExitCode::from(usage.exit_code)
         }

@@ -89,8 +89,10 @@ pub struct ImageArgs {
 #[derive(Debug, Subcommand)]
 enum ContainerCommand {
     /// Create a container from an image and run a command in it
+    #[command(override_usage = "lrun container run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
     Run(Box<RunArgs>),
     /// Create a container without starting it
+    #[command(override_usage = "lrun container create [OPTIONS] IMAGE [COMMAND] [ARG...]")]
     Create(Box<CreateArgs>),
     /// Start containers that are not running
     Start(StartArgs),
@@ -108,6 +110,7 @@ enum ContainerCommand {
     /// Connect the terminal to a running container
     Attach(AttachArgs),
     /// Run a command in a running container
+    #[command(override_usage = "lrun container exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
     Exec(ExecArgs),
     /// Print what a container wrote
     Logs(LogsArgs),

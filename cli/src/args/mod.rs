@@ -38,7 +38,7 @@ const LONG_VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", bui
 
 /// Run and build containers without root and without a daemon.
 #[derive(Debug, Parser)]
-#[command(name = "lrun", version = LONG_VERSION, disable_version_flag = true)]
+#[command(name = "lrun", bin_name = "lrun", version = LONG_VERSION, disable_version_flag = true)]
 #[command(subcommand_required = true, arg_required_else_help = true, subcommand_value_name = "COMMAND")]
 pub struct Cli {
     /// Options of every command, given before it.

@@ -190,7 +190,7 @@ fn wrong_command_lines() {
     1 lrun: 'lrun run' requires IMAGE. See 'lrun run --help'.
     125 lrun: unknown flag: --foo. See 'lrun run --help'.
     125 lrun: unknown flag: --entrypont (did you mean --entrypoint?). See 'lrun run --help'.
-    125 lrun: unknown shorthand flag: -y. See 'lrun run --help'.
+    125 lrun: unknown shorthand flag: 'y' in -y. See 'lrun run --help'.
     125 lrun: flag needs an argument: --env. See 'lrun run --help'.
     125 lrun: invalid argument "maybe" for "--tty" flag: parsing "maybe": invalid syntax. See 'lrun run --help'.
     125 lrun: --privileged: a container never has the privileges of the host's root

@@ -78,8 +78,11 @@ fn explain(path: &str, error: &clap::Error) -> (String, u8) {
         ErrorKind::UnknownArgument if !arg.starts_with('-') => (format!("'{path}' has no place for '{arg}'"), 1),
         ErrorKind::UnknownArgument => {
             let meant = context(ContextKind::SuggestedArg).map(|arg| format!(" (did you mean {arg}?)"));
-            let kind = if arg.starts_with("--") { "unknown flag" } else { "unknown shorthand flag" };
-            (format!("{kind}: {arg}{}", meant.unwrap_or_default()), 125)
+            let what = match arg.strip_prefix('-').filter(|letter| !letter.starts_with('-')) {
+                Some(letter) => format!("unknown shorthand flag: '{letter}' in -{letter}"),
+                None => format!("unknown flag: {arg}"),
+            };
+            (what + &meant.unwrap_or_default(), 125)
         }
         ErrorKind::InvalidValue if value.is_empty() => (format!("flag needs an argument: {}", plain_flag(&arg)), 125),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {

@@ -15,6 +15,7 @@ pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
         let found = lifecycle::find(&engine, name);
         match found {
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if args.force && error.kind() == ErrorKind::Corrupt => lifecycle::remove_damaged(&engine, name)?,
             other => lifecycle::remove(&engine, &other?, args.force)?,
         }
         output::line(name);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lrun_runtime::Error;
 
-use super::report;
+use super::{escape, report};
 
 /// Prints a result. A reader that has gone away ends the program quietly, as SIGPIPE would.
 pub fn text(text: &str) {
@@ -18,9 +18,9 @@ pub fn line(line: &str) {
     text(&format!("{line}\n"));
 }
 
-/// Prints a message to standard error; a failure to do so has nowhere to go.
+/// Prints a message to standard error, made harmless for a terminal; a failure to do so has nowhere to go.
 pub fn complain(message: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{message}");
+    complain_lines(&format!("{}\n", escape::text(message)));
 }
 
 /// Prints whole lines of messages to standard error, harmless already.

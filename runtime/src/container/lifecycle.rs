@@ -195,6 +195,20 @@ pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
     Ok(record.state.exit_code)
 }
 
+/// Removes a container whose record is damaged. One that something of holds the lock of cannot be ended, since nobody
+/// knows its processes.
+pub fn remove_damaged(engine: &Engine, text: &str) -> Result<()> {
+    let all = containers(engine);
+    let id = all.find(text)?;
+    let in_use = || {
+        let message = format!("cannot remove container {}: its record is damaged, and it is in use", id.short());
+        Error::new(ErrorKind::Conflict, message)
+    };
+    let container = all.try_lock(&id)?.ok_or_else(in_use)?;
+    all.remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
+        .context(|| format!("remove container {}", id.short()))
+}
+
 /// Removes a container; a running one only with `force`, which kills it.
 pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
     if is_running(record) {
