@@ -31,15 +31,18 @@ fn flock(kind: i32) -> libc::flock {
 
 fn open(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    match rustix::fs::open(path, flags, FILE_MODE) {
-        // A read-only store can be read: a shared lock needs no more than reading.
-        Err(rustix::io::Errno::ROFS) => {
+    rustix::fs::open(path, flags, FILE_MODE).context(|| format!("open lock {}", path.display())).map_err(with_way_out)
+}
+
+/// A read-only store can be read: a shared lock needs no more than reading, an exclusive one needs writing.
+fn open_shared(path: &Path) -> Result<OwnedFd> {
+    match open(path) {
+        Err(error) if error.errno() == Some(libc::EROFS) => {
             rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+                .map_err(|_| error)
         }
         other => other,
     }
-    .context(|| format!("open lock {}", path.display()))
-    .map_err(with_way_out)
 }
 
 fn wait(fd: BorrowedFd<'_>, kind: i32) -> nix::Result<()> {
@@ -61,7 +64,7 @@ impl Lock {
 
     /// Waits until nobody holds the lock exclusively, and shares it. Creates the file if it is missing.
     pub fn shared(path: &Path) -> Result<Self> {
-        let fd = open(path)?;
+        let fd = open_shared(path)?;
         wait(fd.as_fd(), libc::F_RDLCK).context(|| format!("lock {}", path.display()))?;
         Ok(Self(fd))
     }
