@@ -265,3 +265,64 @@ fn a_name_moves_and_the_old_image_stays_without_one() {
     assert_eq!(lrun.inspect(&old, "{{json .RepoTags}}"), "[]");
     assert_eq!(once(&lrun, "busybox", "ls /opt"), "x");
 }
+
+#[test]
+fn squash_makes_one_layer_of_all() {
+    let lrun = Lrun::with_busybox();
+    sh(
+        &lrun,
+        "one",
+        "busybox",
+        "rm -rf /var/lib/files; mkdir /var/lib/files; echo 1 > /var/lib/files/new; chmod 700 /",
+    );
+    lrun.ok(&["commit", "-m", "first", "one", "two-layers"]);
+    sh(&lrun, "two", "two-layers", "rm /var/lib/files/new; ln -s x /opt/link; echo 2 > /opt/two");
+    lrun.ok(&["commit", "two", "three-layers"]);
+    lrun.ok(&["commit", "--squash", "-m", "all", "two", "one-layer"]);
+    assert_eq!((layers(&lrun, "three-layers").len(), layers(&lrun, "one-layer").len()), (3, 1));
+    same_lines(&once(&lrun, "one-layer", LISTING), &once(&lrun, "three-layers", LISTING));
+    let comments = lrun.ok(&["history", "--format", "{{.Comment}} {{.Size}}", "one-layer"]);
+    assert_eq!(comments.lines().filter(|line| !line.ends_with(" 0B")).count(), 1, "{comments}");
+    assert!(comments.starts_with("all ") && comments.contains("\nfirst 0B\n"), "{comments}");
+    // A running one, too.
+    lrun.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "live",
+        "--network",
+        "none",
+        "two-layers",
+        "sh",
+        "-c",
+        "touch /opt/x; sleep 1000",
+    ]);
+    eventually("it has written", || lrun.run(&["exec", "live", "ls", "/opt/x"]).code == 0);
+    lrun.ok(&["commit", "--squash", "live", "live-layer"]);
+    assert_eq!(layers(&lrun, "live-layer").len(), 1);
+    assert_eq!(once(&lrun, "live-layer", "ls /opt /var/lib/files"), "/opt:\nx\n\n/var/lib/files:\nnew");
+    lrun.ok(&["rm", "-f", "live"]);
+}
+
+#[test]
+fn a_container_that_is_committed_often_keeps_few_layers() {
+    let lrun = Lrun::with_busybox();
+    let script = "n=$(ls /opt | wc -l); echo $n > /opt/$n; rm -rf /var/lib/files/$((n + 1)) /tmp/d; mkdir /tmp/d; touch /tmp/d/$n";
+    lrun.ok(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-ec", script]);
+    let mut most = 0;
+    for round in 0..36 {
+        lrun.ok(&["start", "-a", "box"]);
+        lrun.ok(&["commit", "-m", &format!("round {round}"), "box", "often"]);
+        most = most.max(layers(&lrun, "often").len());
+    }
+    assert_eq!(most, 1 + 32);
+    assert_eq!(layers(&lrun, "often").len(), 1 + 1 + 3, "33 became one, and three came after");
+    assert_eq!(
+        once(&lrun, "often", "ls /opt | wc -l; ls /var/lib/files | wc -l; ls /tmp/d; cat /opt/35"),
+        "36\n4\n35\n35"
+    );
+    let added = lrun.ok(&["diff", "box"]).lines().filter(|line| line.starts_with("A /opt/")).count();
+    assert_eq!(added, 36);
+    let history = lrun.ok(&["history", "--format", "{{.Comment}}", "often"]);
+    assert!(history.starts_with("round 35\nround 34\n"), "{history}");
+}

@@ -16,6 +16,7 @@ pub fn run(global: &Global, args: &CommitArgs) -> Result<u8> {
         author: args.author.clone().unwrap_or_default(),
         message: args.message.clone().unwrap_or_default(),
         changes: args.change.clone(),
+        squash: args.squash,
         pause: args.pauses(),
         clock: context::source_date_epoch()?,
     };

@@ -13,7 +13,7 @@ use super::stack::{Stack, borrowed};
 use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::helper;
-use crate::image::pack::{Merged, pack_merged};
+use crate::image::pack::{Marks, Merged, pack_merged};
 
 /// Writes the root file system of this container to `out`.
 pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged> {
@@ -27,7 +27,7 @@ pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged>
         if stack.record.state.started.is_none() && all.len() > 1 {
             all.remove(0);
         }
-        pack_merged(&borrowed(&all), &|path| recorded.find(path), &mut File::from(out))
+        pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut File::from(out))
     });
     let packed = packed.context(|| format!("export container {}", id.short()))?;
     stack.check(engine)?;

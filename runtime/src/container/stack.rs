@@ -78,7 +78,10 @@ pub(super) fn borrowed(owned: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
 }
 
 /// The layers' `diff/`, the last one first.
-fn open_layers<'a>(work: &Work, layers: impl DoubleEndedIterator<Item = &'a Digest>) -> Result<Vec<OwnedFd>> {
+pub(super) fn open_layers<'a>(
+    work: &Work,
+    layers: impl DoubleEndedIterator<Item = &'a Digest>,
+) -> Result<Vec<OwnedFd>> {
     let open = |digest: &Digest| {
         diff_in(work.root.as_fd(), &format!("{}/diff", digest.hex())).context(|| format!("open layer {digest}"))
     };

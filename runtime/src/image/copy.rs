@@ -185,8 +185,8 @@ fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) ->
     while read < end {
         let most = usize::try_from(end - read).unwrap_or(usize::MAX);
         if copy_file_range(from, Some(&mut read), to, Some(&mut write), most)? == 0 {
-            // A file that became shorter meanwhile keeps the size that it had, with zeros.
-            return Ok(());
+            // A file that became shorter meanwhile is as short in the copy.
+            return Ok(ftruncate(to, write)?);
         }
     }
     Ok(())

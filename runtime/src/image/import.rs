@@ -79,7 +79,8 @@ pub fn import(
     outcome
 }
 
-fn unpack_into(
+/// Unpacks an archive, compressed or not, into the new directory `wrapper`, and flushes it; in a storage helper.
+pub(crate) fn unpack_into(
     map: &IdMap,
     wrapper: &std::path::Path,
     archive: OwnedFd,

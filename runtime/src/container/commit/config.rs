@@ -47,6 +47,13 @@ pub(super) fn entry(record: &Record, options: &CommitOptions) -> History {
     }
 }
 
+/// The config of an image whose layers and history are made anew.
+pub(super) fn without_layers(mut base: ImageConfig) -> ImageConfig {
+    base.rootfs.diff_ids.clear();
+    base.history.clear();
+    base
+}
+
 /// The new image's config: the old one's with the container's layers and their history on top.
 ///
 /// The last history entry is this commit's; if it made no layer, it says so.

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat};
 
+use super::merge::merge;
 use super::{Stack, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::containers;
@@ -34,6 +35,9 @@ use crate::image::config::History;
 use crate::image::pack::{Packed, pack_layer};
 use crate::image::store::Published;
 use crate::image::unpack::flush;
+
+/// Layers of its own that a container keeps.
+const MOST_OWN: usize = 32;
 
 const LAYER: &str = "layer";
 const NEXT: &str = "next";
@@ -62,7 +66,28 @@ pub(super) fn commit(
         None => entry.empty_layer = true,
     }
     stack.history.push(entry);
+    if stack.layers.len() - record.image_depth > MOST_OWN {
+        stack = merge_own(engine, container, record.image_depth, stack, clock)?;
+    }
     Ok(stack)
+}
+
+/// So many commits of one container make so many layers: they become one. The record changes at once; the layers are
+/// collected when no image needs them.
+fn merge_own(
+    engine: &Engine,
+    container: &Container,
+    depth: usize,
+    stack: Stack,
+    clock: Option<Timestamp>,
+) -> Result<Stack> {
+    let merged = merge(engine, &stack, depth, clock)?;
+    containers(engine).update(&container.id, Durability::Flushed, |record| {
+        record.layers.clone_from(&merged.layers);
+        record.history = merged.history.iter().filter(|entry| !entry.empty_layer).cloned().collect();
+        Ok(())
+    })?;
+    Ok(merged)
 }
 
 fn pack(engine: &Engine, container: &Container, record: &Record, clock: Option<Timestamp>) -> Result<Packed> {

@@ -6,6 +6,7 @@
 
 mod config;
 mod ended;
+mod merge;
 mod running;
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub struct CommitOptions {
     pub message: String,
     /// Dockerfile instructions that are applied to its config.
     pub changes: Vec<String>,
+    /// Make one layer of the image's and the container's.
+    pub squash: bool,
     /// Whether a running container stands still while it is copied.
     pub pause: bool,
     /// The time that the image carries, and no file is later than; `None`: now.
@@ -65,6 +68,14 @@ pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Resu
         if let Some(stack) = running::commit(engine, record, &entry, options).context(attempt)? {
             break stack;
         }
+    };
+    let (stack, base) = match options.squash {
+        true => {
+            let history = [base.history.clone(), stack.history].concat();
+            let whole = Stack { layers: stack.layers, history };
+            (merge::merge(engine, &whole, 0, options.clock)?, config::without_layers(base))
+        }
+        false => (stack, base),
     };
     let config = config::derive(&base, run, stack, options)?;
     publish(engine, record, &config, options).context(attempt)

@@ -11,10 +11,19 @@ use super::{Packer, Rules, stream};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::merged::{self, Found};
 use crate::image::owners::Owner;
-use crate::image::tar::{Limits, join, shown};
+use crate::image::tar::{Limits, OPAQUE, WHITEOUT, join, shown};
 
 /// Deeper than any path that a program can name.
 const MAX_DEPTH: usize = 2048;
+
+/// What becomes of that which the layers delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marks {
+    /// It is left out: the tar stands for itself.
+    None,
+    /// It becomes whiteouts: the tar is a layer above others.
+    Whiteouts,
+}
 
 /// What was packed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,16 +37,18 @@ pub struct Merged {
 }
 
 /// Packs what the layers `roots` (their `diff/` directories, topmost first) give together. The layers may be in use: what
-/// goes away meanwhile is left out. `recorded`: see [`super::pack_layer`]. Sockets are left out.
+/// goes away meanwhile is left out. `recorded` and `clock`: see [`super::pack_layer`]. Sockets are left out.
 pub fn pack_merged(
     roots: &[BorrowedFd<'_>],
+    marks: Marks,
     recorded: &dyn Fn(&[u8]) -> Option<Owner>,
+    clock: Option<i64>,
     out: &mut dyn Write,
 ) -> Result<Merged> {
     let root = merged::Merged::new(roots)?;
     let (mut entries, mut torn) = (0, 0);
     let size = stream::without_digest(out, |stream| {
-        let mut packer = Packer::new(stream, Rules { layer: false, seed: None, recorded, clock: None });
+        let mut packer = Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock });
         packer.merged(b"", &root, 0)?;
         (entries, torn) = (packer.entries, packer.stream.torn);
         Ok(())
@@ -51,7 +62,11 @@ impl Packer<'_, '_> {
             return Err(Error::new(ErrorKind::Unsupported, format!("{} is too deep", shown(path))));
         }
         if let Some(top) = directory.top() {
-            self.directory(top, path, false).context(|| format!("pack {}", shown(path)))?;
+            let marked = self.directory(top, path, false).context(|| format!("pack {}", shown(path)))?;
+            // The mark of a directory that a lower one of these layers hides.
+            if self.rules.layer && directory.opaque && !marked {
+                self.mark(join(path, OPAQUE))?;
+            }
         }
         let mut names = directory.names()?;
         names.sort_unstable();
@@ -59,7 +74,12 @@ impl Packer<'_, '_> {
         for name in names {
             let path = join(path, name.to_bytes());
             match directory.find(&name).context(|| format!("look at {}", shown(&path)))? {
-                Found::Nothing | Found::Deleted => {}
+                Found::Nothing => {}
+                Found::Deleted if self.rules.layer => {
+                    let parent = path.strip_suffix(name.to_bytes()).unwrap_or_default();
+                    self.mark([parent, WHITEOUT, name.to_bytes()].concat())?;
+                }
+                Found::Deleted => {}
                 Found::Directory(inner) => self.merged(&path, &inner, depth + 1)?,
                 Found::Other { layer, stat } => {
                     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);

@@ -6,7 +6,7 @@
 mod merged;
 mod stream;
 
-pub use merged::{Merged, pack_merged};
+pub use merged::{Marks, Merged, pack_merged};
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -128,7 +128,7 @@ impl<'a, 's> Packer<'a, 's> {
         let mut walk = Walk::new(root)?;
         while let Some(step) = walk.next()? {
             let (path, done) = match step {
-                Step::Enter { directory, path, empty } => (path, self.directory(directory, path, empty)),
+                Step::Enter { directory, path, empty } => (path, self.directory(directory, path, empty).map(drop)),
                 Step::Item { directory, name, kind, path } => (path, self.item(directory, name, kind, path)),
                 Step::Leave { .. } => continue,
             };
@@ -141,7 +141,8 @@ impl<'a, 's> Packer<'a, 's> {
         Ok(())
     }
 
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], empty: bool) -> Result<()> {
+    /// Whether it was marked as opaque.
+    fn directory(&mut self, directory: BorrowedFd<'_>, path: &[u8], empty: bool) -> Result<bool> {
         self.check_name(path)?;
         let stat = fstat(directory)?;
         let found = self.attributes.read(directory)?;
@@ -156,10 +157,11 @@ impl<'a, 's> Packer<'a, 's> {
             head.xattrs = found.xattrs;
             self.write(&head)?;
         }
-        match self.rules.layer && found.opaque {
-            true => self.mark(join(path, OPAQUE)),
-            false => Ok(()),
+        let marked = self.rules.layer && found.opaque;
+        if marked {
+            self.mark(join(path, OPAQUE))?;
         }
+        Ok(marked)
     }
 
     fn item(&mut self, directory: BorrowedFd<'_>, name: &CStr, kind: FileType, path: &[u8]) -> Result<()> {
