@@ -118,9 +118,25 @@ static int hunt(const char *name) {
   return 0;
 }
 
+// Exchanges two names for ever.
+static int swap(const char *a, const char *b) {
+  for (;;)
+    if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0) return perror("attack: swap"), 1;
+}
+
+// The descriptors that this program was started with.
+static int descriptors(void) {
+  for (int n = 0; n < 1024; n++)
+    if (fcntl(n, F_GETFD) >= 0) printf("%d ", n);
+  printf("\n");
+  return 0;
+}
+
 int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IOLBF, 0);
   if (argc == 3 && strcmp(argv[1], "hunt") == 0) return hunt(argv[2]);
+  if (argc == 4 && strcmp(argv[1], "swap") == 0) return swap(argv[2], argv[3]);
+  if (argc == 2 && strcmp(argv[1], "descriptors") == 0) return descriptors();
   fprintf(stderr, "attack: unknown\n");
   return 2;
 }

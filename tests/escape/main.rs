@@ -7,7 +7,13 @@
 //! | module | rows |
 //! | --- | --- |
 //! | `binary` | 1: the runtime's binary |
+//! | `descriptors` | 2: descriptors and working directories |
+//! | `mounts` | 3, 5, 6, 42: mount points and files that are links |
+//! | `devices` | 4: devices, console, standard streams |
 #![forbid(unsafe_code)]
 
 mod binary;
+mod descriptors;
+mod devices;
 mod host;
+mod mounts;

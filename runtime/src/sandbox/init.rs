@@ -63,6 +63,8 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     let plan = read_plan(sys::fd::take(fds::PLAN)?)?;
     let store = sys::fd::take(fds::STORE).context(|| "take the store's descriptor")?;
     let store = reopen_directory(store.as_fd())?;
+    let own = process::own_proc()?;
+    process::set_oom_score_adj(plan.process.oom_score_adj)?;
     rustix::process::umask(Mode::empty());
     if plan.cgroup_namespace {
         sys::process::unshare(sys::process::namespace::CGROUP).context(|| "make a cgroup namespace")?;
@@ -73,7 +75,7 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     }
     name_host(&plan)?;
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
-    let ids = process::identify(&plan.process, process::own_proc()?.as_fd())?;
+    let ids = process::identify(&plan.process, own)?;
     let prepared = process::prepare(&plan.process, &ids, terminal)?;
     if plan.readonly_root {
         rootfs::seal()?;
@@ -121,7 +123,6 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
 }
 
 fn set_sysctls(root: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<()> {
-    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
     for (name, value) in sysctls {
         let write = || -> Result<()> {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -129,7 +130,7 @@ fn set_sysctls(root: BorrowedFd<'_>, sysctls: &[(String, String)]) -> Result<()>
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
             let fd = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?;
             // Something mounted over /proc must not take the write instead.
-            if rustix::fs::fstatfs(&fd)?.f_type as u64 != PROC_SUPER_MAGIC {
+            if rustix::fs::fstatfs(&fd)?.f_type as u64 != mounts::PROC_SUPER_MAGIC {
                 return Err(Error::new(ErrorKind::Unsupported, "it is not in a proc file system"));
             }
             rustix::io::write(&fd, value.as_bytes())?;

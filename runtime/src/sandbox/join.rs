@@ -102,8 +102,7 @@ fn run(channel: &Supervised) -> Result<Infallible> {
         serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))?;
     let own = process::own_proc()?;
     enter(sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?)?;
-    let ids = process::identify(&plan, own.as_fd())?;
-    drop(own);
+    let ids = process::identify(&plan, own)?;
     match fork_into(0).context(|| "fork into the container")? {
         Fork::Child => become_program(&plan, &ids, channel),
         Fork::Parent { pid, .. } => wait_for(pid),

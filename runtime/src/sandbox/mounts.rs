@@ -17,6 +17,9 @@ use super::rootfs::{is_directory, open_in, open_or_make};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::mount::{Attributes, set_attributes};
 
+/// `statfs(2)`.
+pub const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
 /// Makes every mount of the plan as a detached tree, in order. `None` where an optional one cannot be had.
 pub fn make_all(mounts: &[Mount]) -> Result<Vec<Option<OwnedFd>>> {
     mounts.iter().map(make).collect()
@@ -109,6 +112,11 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(
     } else {
         open_or_make(root, &mount.target, directory, mount.user)?
     };
+    if mount.user && !mount.target.starts_with("/proc/") && is_proc(target.as_fd())? {
+        // What covers it could redirect what is written or masked there.
+        let message = format!("in the image {} leads into /proc", mount.target);
+        return Err(Error::new(ErrorKind::Invalid, message));
+    }
     if is_directory(target.as_fd())? != directory {
         let (what, there) = if directory { ("a directory", "no directory") } else { ("a file", "a directory") };
         return Err(Error::new(
@@ -122,6 +130,10 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(
         set_attributes(tree, attributes, mount.recursive_propagation)?;
     }
     Ok(())
+}
+
+fn is_proc(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64 == PROC_SUPER_MAGIC)
 }
 
 /// Attaches the detached tree at `target`.

@@ -28,18 +28,19 @@ pub fn exit_code(error: &Error) -> i32 {
     }
 }
 
-/// `/proc/self` as it is now: a process that moves to another PID namespace's `/proc` reaches its own files by it.
+/// The host's `/proc/self`: by it a process reaches its own files when it sees only the container's `/proc`, or what a
+/// container shows in its place.
 pub fn own_proc() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")
 }
 
 /// Looks the process's user up in the container's root. With one id to give, another user than 0 needs a user namespace,
-/// which is made now; `own` is from [`own_proc`].
-pub fn identify(process: &Process, own: BorrowedFd<'_>) -> Result<Ids> {
+/// which is made now; `own` is from [`own_proc`], and closed before the process goes on.
+pub fn identify(process: &Process, own: OwnedFd) -> Result<Ids> {
     let ids = user::resolve(&process.user, &process.groups)?;
     if process.single && (ids.uid, ids.gid) != (0, 0) {
-        nest(&ids, own)?;
+        nest(&ids, own.as_fd())?;
     }
     Ok(ids)
 }
@@ -134,10 +135,10 @@ fn set_limits(process: &Process) -> Result<()> {
         }
         .context(|| format!("set limit {resource:?}"))?;
     }
-    set_oom_score_adj(process.oom_score_adj)
+    Ok(())
 }
 
-/// Sets it, unless it has been inherited; `proc_pid_oom_score_adj(5)`. The caller is dumpable.
+/// Sets it, unless it has been inherited; `proc_pid_oom_score_adj(5)`. The caller is dumpable, and sees the host's `/proc`.
 pub fn set_oom_score_adj(wanted: Option<i32>) -> Result<()> {
     const PATH: &str = "/proc/self/oom_score_adj";
     let Some(wanted) = wanted.map(|wanted| wanted.to_string()) else { return Ok(()) };

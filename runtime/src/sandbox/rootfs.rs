@@ -20,6 +20,9 @@ use crate::sys::mount::{Attributes, RDONLY, set_attributes};
 /// The kernel's limit of lower layers (`OVL_MAX_STACK`).
 pub const MOST_LOWERS: usize = 500;
 
+/// Tries to open a path that somebody else keeps changing.
+const MOST_TRIES: usize = 1000;
+
 /// Makes the root file system as a detached mount. The current directory becomes the store.
 pub fn make_root(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
     rustix::process::fchdir(store).context(|| "enter the store")?;
@@ -131,8 +134,17 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 /// Resolves `path` inside `root` as the container would, never leaving it. The last component is not followed unless
 /// `follow`.
 pub fn open_in(root: BorrowedFd<'_>, path: &str, follow: bool) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-    rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    open_as(root, path, OFlags::PATH | if follow { OFlags::empty() } else { OFlags::NOFOLLOW })
+}
+
+/// The same with these flags. Links that the kernel makes up (`/proc/self/fd/3`) are never followed: they could lead to
+/// what lrun itself has open.
+pub fn open_as(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let attempt = || rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+    // The kernel cannot tell whether a `..` stayed inside while somebody renames things.
+    let tries = (0..MOST_TRIES).map(|_| attempt()).find(|opened| !matches!(opened, Err(Errno::AGAIN)));
+    tries.unwrap_or(Err(Errno::AGAIN))
 }
 
 /// Whether the entry that `fd` refers to is a directory.

@@ -1,12 +1,15 @@
 //! Which ids a process of the container gets: `user[:group]` resolved in the container's own passwd and group files.
 //!
-//! Runs inside the container's root, on files that the container controls: only regular files, opened without blocking,
-//! at most 1 MiB of each, and nothing of them is trusted beyond its fields. `passwd(5)`, `group(5)`.
+//! Runs inside the container's root, on files that the container controls: only regular files, opened without blocking
+//! and without following links into `/proc/<pid>`, at most 1 MiB of each, and nothing of them is trusted beyond its
+//! fields. `passwd(5)`, `group(5)`.
 
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::rootfs::open_as;
 use crate::error::{Error, ErrorKind, Result};
 
 const MOST: u64 = 1 << 20;
@@ -27,14 +30,15 @@ pub struct Ids {
 /// Resolves `spec` (`""`, `user`, `user:group`, `:group`; names or numbers) and more groups against the files of the
 /// current root.
 pub fn resolve(spec: &str, more: &[String]) -> Result<Ids> {
-    resolve_in(spec, more, &database("/etc/passwd"), &database("/etc/group"))
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open("/", flags, Mode::empty())?;
+    resolve_in(spec, more, &database(root.as_fd(), "/etc/passwd"), &database(root.as_fd(), "/etc/group"))
 }
 
 /// A file's text, or nothing where there is no acceptable file.
-fn database(path: &str) -> String {
+fn database(root: BorrowedFd<'_>, path: &str) -> String {
     let read = || -> std::io::Result<String> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let fd = open_as(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::RegularFile {
             return Ok(String::new());
         }
