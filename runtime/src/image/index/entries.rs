@@ -2,10 +2,9 @@
 
 use std::io::Read;
 
-use super::{ContentDigest, Reader, Record};
+use super::{ContentDigest, Reader, Record, head_of};
 use crate::error::Result;
-use crate::image::tar::parse::parse;
-use crate::image::tar::{Head, Kind, Limits, Time};
+use crate::image::tar::{Head, Kind, Time};
 
 /// One entry of the layer's tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl<R: Read> Entries<R> {
                 Record::Implicit(path) => return Ok(Some(implicit(path))),
                 Record::Entry { content, path } => {
                     let mut blocks = std::mem::take(&mut self.head);
-                    let head = parse(&mut blocks, &Limits::default())?;
+                    let head = head_of(&mut blocks)?;
                     let digest = if content { Some(self.content()?) } else { None };
                     return Ok(Some(Entry { head, digest, place: path, implicit: false }));
                 }

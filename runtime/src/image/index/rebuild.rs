@@ -2,17 +2,17 @@
 //!
 //! Runs in the storage helper, since the files belong to mapped ids.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::{ContentDigest, Reader, Record, corrupt};
+use super::{ContentDigest, Reader, Record, corrupt, head_of};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::tar::parse::parse;
-use crate::image::tar::{Head, Limits, Segment, join, shown, within};
+use crate::image::tar::{Head, Segment, join, shown};
 
 const BUFFER: usize = 256 << 10;
 
@@ -48,7 +48,7 @@ pub fn rebuild(index: &File, layer: BorrowedFd<'_>, out: &mut dyn Write) -> Resu
                     _ => return Err(corrupt("content without a digest")),
                 };
                 if let Some(digest) = digest {
-                    let head = parse(&mut blocks, &Limits::default())?;
+                    let head = head_of(&mut blocks)?;
                     let path = path.as_deref().unwrap_or(&head.path);
                     job.content(entries, path, &head, &digest).context(|| format!("file {}", shown(path)))?;
                 }
@@ -68,15 +68,11 @@ fn open(index: &File) -> Result<Reader<&File>> {
     Reader::new(input)
 }
 
-/// Something moved to `kept/<number>` before entry `before`.
-struct Kept {
-    before: u64,
-    number: u64,
-    path: Vec<u8>,
-}
+/// What was moved aside: by path, before which entries and under which numbers, ascending.
+type Kept = HashMap<Vec<u8>, Vec<(u64, u64)>>;
 
-fn kept(index: &File, layer: BorrowedFd<'_>) -> Result<Vec<Kept>> {
-    let mut found = Vec::new();
+fn kept(index: &File, layer: BorrowedFd<'_>) -> Result<Kept> {
+    let mut found = Kept::new();
     if rustix::fs::accessat(layer, c"kept", rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_err() {
         return Ok(found);
     }
@@ -85,7 +81,7 @@ fn kept(index: &File, layer: BorrowedFd<'_>) -> Result<Vec<Kept>> {
     while let Some(record) = reader.next()? {
         match record {
             Record::Entry { .. } => before += 1,
-            Record::Kept { number, path } => found.push(Kept { before, number, path }),
+            Record::Kept { number, path } => found.entry(path).or_default().push((before, number)),
             _ => {}
         }
     }
@@ -95,7 +91,7 @@ fn kept(index: &File, layer: BorrowedFd<'_>) -> Result<Vec<Kept>> {
 struct Rebuild<'a> {
     layer: BorrowedFd<'a>,
     out: &'a mut dyn Write,
-    kept: Vec<Kept>,
+    kept: Kept,
     hasher: Hasher,
     size: u64,
     buffer: Vec<u8>,
@@ -109,13 +105,17 @@ impl Rebuild<'_> {
     }
 
     /// The content that entry number `entry` put at `path`: there, or kept aside by the first later entry that
-    /// replaced it.
+    /// replaced it or a directory above it.
     fn place(&self, entry: u64, path: &[u8]) -> Vec<u8> {
-        let moved = self.kept.iter().filter(|kept| kept.before > entry);
-        let moved = moved.filter_map(|kept| within(path, &kept.path).map(|rest| (kept.number, rest))).next();
-        match moved {
-            Some((number, b"")) => format!("kept/{number}").into_bytes(),
-            Some((number, rest)) => join(format!("kept/{number}").as_bytes(), rest),
+        let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(end, _)| end).chain([path.len()]);
+        let moved = ends.filter_map(|end| {
+            let (ancestor, rest) = path.split_at(end);
+            let moves = self.kept.get(ancestor)?;
+            let (before, number) = moves.get(moves.partition_point(|(before, _)| *before <= entry))?;
+            Some((before, number, rest))
+        });
+        match moved.min_by_key(|(before, number, _)| (*before, *number)) {
+            Some((_, number, rest)) => [format!("kept/{number}").as_bytes(), rest].concat(),
             None => join(b"diff", path),
         }
     }

@@ -8,13 +8,10 @@ use std::os::fd::BorrowedFd;
 use serde::{Deserialize, Serialize};
 
 use super::{Packer, Rules, stream};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Result};
 use crate::image::merged::{self, Found};
 use crate::image::owners::Owner;
-use crate::image::tar::{Limits, OPAQUE, WHITEOUT, join, shown};
-
-/// Deeper than any path that a program can name.
-const MAX_DEPTH: usize = 2048;
+use crate::image::tar::{OPAQUE, WHITEOUT, join, shown};
 
 /// What becomes of that which the layers delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +46,7 @@ pub fn pack_merged(
     let (mut entries, mut torn) = (0, 0);
     let size = stream::without_digest(out, |stream| {
         let mut packer = Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock });
-        packer.merged(b"", &root, 0)?;
+        packer.merged(b"", &root)?;
         (entries, torn) = (packer.entries, packer.stream.torn);
         Ok(())
     })?;
@@ -57,10 +54,8 @@ pub fn pack_merged(
 }
 
 impl Packer<'_, '_> {
-    fn merged(&mut self, path: &[u8], directory: &merged::Merged, depth: usize) -> Result<()> {
-        if depth > MAX_DEPTH || path.len() > Limits::default().path {
-            return Err(Error::new(ErrorKind::Unsupported, format!("{} is too deep", shown(path))));
-        }
+    fn merged(&mut self, path: &[u8], directory: &merged::Merged) -> Result<()> {
+        self.check_length(path)?;
         if let Some(top) = directory.top() {
             let marked = self.directory(top, path, false).context(|| format!("pack {}", shown(path)))?;
             // The mark of a directory that a lower one of these layers hides.
@@ -80,7 +75,7 @@ impl Packer<'_, '_> {
                     self.mark([parent, WHITEOUT, name.to_bytes()].concat())?;
                 }
                 Found::Deleted => {}
-                Found::Directory(inner) => self.merged(&path, &inner, depth + 1)?,
+                Found::Directory(inner) => self.merged(&path, &inner)?,
                 Found::Other { layer, stat } => {
                     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
                     self.present(directory.layer(layer)?, &name, kind, &path)?;

@@ -5,6 +5,8 @@
 
 mod merged;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use merged::{Marks, Merged, pack_merged};
 
@@ -102,6 +104,10 @@ fn pack(root: BorrowedFd<'_>, rules: Rules<'_>, index: Option<File>, out: &mut d
     Ok(Packed { diff_id, size, content, entries, empty: entries == 0 })
 }
 
+fn cannot_hold(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what} cannot be in an image"))
+}
+
 struct Packer<'a, 's> {
     stream: &'a mut Stream<'s>,
     rules: Rules<'a>,
@@ -110,6 +116,7 @@ struct Packer<'a, 's> {
     attributes: attributes::Reader,
     /// Files with more than one name, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
+    limits: Limits,
     blocks: Vec<u8>,
     entries: u64,
     content: u64,
@@ -119,24 +126,24 @@ impl<'a, 's> Packer<'a, 's> {
     fn new(stream: &'a mut Stream<'s>, rules: Rules<'a>) -> Self {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let attributes = attributes::Reader::new();
-        let (links, blocks) = (HashMap::new(), Vec::new());
-        Self { stream, rules, own, attributes, links, blocks, entries: 0, content: 0 }
+        let (links, limits, blocks) = (HashMap::new(), Limits::default(), Vec::new());
+        Self { stream, rules, own, attributes, links, limits, blocks, entries: 0, content: 0 }
     }
 
     fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
-        let longest = Limits::default().path;
         let mut walk = Walk::new(root)?;
         while let Some(step) = walk.next()? {
-            let (path, done) = match step {
-                Step::Enter { directory, path, empty } => (path, self.directory(directory, path, empty).map(drop)),
-                Step::Item { directory, name, kind, path } => (path, self.item(directory, name, kind, path)),
-                Step::Leave { .. } => continue,
-            };
-            if path.len() > longest {
-                let text = format!("a path of {} bytes cannot be in an image", path.len());
-                return Err(Error::new(ErrorKind::Unsupported, text));
+            match step {
+                Step::Enter { directory, path, empty } => {
+                    self.check_length(path)?;
+                    self.directory(directory, path, empty).context(|| format!("pack {}", shown(path)))?;
+                }
+                Step::Item { directory, name, kind, path } => {
+                    self.check_length(path)?;
+                    self.item(directory, name, kind, path).context(|| format!("pack {}", shown(path)))?;
+                }
+                Step::Leave { .. } => {}
             }
-            done.context(|| format!("pack {}", shown(path)))?;
         }
         Ok(())
     }
@@ -209,10 +216,23 @@ impl<'a, 's> Packer<'a, 's> {
         head.xattrs = self.attributes.read(file.as_fd())?.xattrs;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         (head.size, head.stored) = (size, size);
-        self.content += size;
+        self.content = self.content.saturating_add(size);
+        if self.content > self.limits.bytes {
+            return Err(cannot_hold(&format!("files of more than {} bytes in all", self.limits.bytes)));
+        }
         self.write(&head)?;
         let holes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size;
         self.stream.content(file.as_fd(), size, holes)
+    }
+
+    /// What the unpacker would refuse is not packed.
+    fn check_length(&self, path: &[u8]) -> Result<()> {
+        if path.len() <= self.limits.path {
+            return Ok(());
+        }
+        let start = shown(path.get(..100).unwrap_or(path));
+        let hint = format!("shorten or remove what is below /{start}…");
+        Err(cannot_hold(&format!("a path of {} bytes", path.len())).hint(hint))
     }
 
     /// In a layer, a name like a whiteout's would delete a file of the layers below wherever the image is unpacked.

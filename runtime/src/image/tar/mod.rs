@@ -31,7 +31,7 @@ pub struct Limits {
     pub bytes: u64,
     /// Entries.
     pub entries: u64,
-    /// Components of a path.
+    /// Components of a path; by default as many as fit into one.
     pub depth: usize,
     /// Bytes of a path or a link target (Linux takes 4095).
     pub path: usize,
@@ -43,7 +43,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 1 << 40, entries: 20_000_000, depth: 1024, path: 4095, metadata: 1 << 20, segments: 100_000 }
+        Self { bytes: 1 << 40, entries: 20_000_000, depth: 2048, path: 4095, metadata: 1 << 20, segments: 100_000 }
     }
 }
 

@@ -522,48 +522,138 @@ fn flushing_takes_both_ways() {
     flush(layer.fd().as_fd(), 1_000_000).unwrap();
 }
 
-/// Archives of the tar programs at hand, all formats.
-#[test]
-fn archives_of_gnu_tar_and_python_come_back_exactly() {
+/// A tree that every format of tar can hold, or with `long` one that only the newer ones can.
+fn program_tree(long: bool) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     let dir = tree.path();
-    fs::create_dir_all(dir.join("d".repeat(120)).join("e".repeat(120))).unwrap();
-    fs::write(dir.join("d".repeat(120)).join("e".repeat(120)).join("f"), "deep").unwrap();
+    fs::create_dir_all(dir.join("d/e")).unwrap();
+    fs::write(dir.join("d/e/f"), "deep").unwrap();
     fs::write(dir.join("plain"), vec![b'x'; 300_000]).unwrap();
     fs::hard_link(dir.join("plain"), dir.join("other")).unwrap();
-    std::os::unix::fs::symlink("l".repeat(200), dir.join("link")).unwrap();
+    std::os::unix::fs::symlink("d/e", dir.join("link")).unwrap();
     fs::File::create(dir.join("sparse")).unwrap().set_len(5_000_000).unwrap();
-    rustix::fs::setxattr(dir.join("plain"), c"user.note", b"a=b", rustix::fs::XattrFlags::empty()).unwrap();
-    let mut checked = 0;
-    for format in ["gnu", "oldgnu", "pax", "posix", "ustar"] {
-        let args = ["-C", dir.to_str().unwrap(), "--format", format, "-S", "-cf", "-", "."];
+    if long {
+        fs::create_dir_all(dir.join("d".repeat(120)).join("e".repeat(120))).unwrap();
+        fs::write(dir.join("d".repeat(120)).join("e".repeat(120)).join("f"), "deeper").unwrap();
+        std::os::unix::fs::symlink("l".repeat(200), dir.join("long link")).unwrap();
+        fs::write(dir.join("\u{e9} \\ \n"), "odd").unwrap();
+        rustix::fs::setxattr(dir.join("plain"), c"user.note", b"a=b", rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    tree
+}
+
+/// What lies in an archive of [`program_tree`].
+fn check_program_tree(tar: &[u8], long: bool, format: &str) -> Layer {
+    let (layer, _) = good(tar);
+    assert_eq!(layer.text("d/e/f"), "deep", "{format}");
+    assert_eq!(fs::read(layer.diff("plain")).unwrap(), vec![b'x'; 300_000], "{format}");
+    assert_eq!(fs::metadata(layer.diff("plain")).unwrap().nlink(), 2, "{format}");
+    assert_eq!(fs::read_link(layer.diff("link")).unwrap(), Path::new("d/e"), "{format}");
+    assert_eq!(fs::read(layer.diff("sparse")).unwrap(), vec![0; 5_000_000], "{format}");
+    if long {
+        assert_eq!(layer.text(&format!("{}/{}/f", "d".repeat(120), "e".repeat(120))), "deeper", "{format}");
+        assert_eq!(fs::read_link(layer.diff("long link")).unwrap(), Path::new(&"l".repeat(200)), "{format}");
+        assert_eq!(layer.text("\u{e9} \\ \n"), "odd", "{format}");
+    }
+    layer
+}
+
+#[test]
+fn archives_of_gnu_tar_come_back_exactly() {
+    for (format, long, options) in [
+        ("v7", false, &[][..]),
+        ("ustar", false, &[]),
+        ("oldgnu", true, &["-S"]),
+        ("gnu", true, &["-S"]),
+        ("gnu", true, &["--blocking-factor=1"]),
+        ("gnu", true, &["--numeric-owner", "--hard-dereference"]),
+        ("posix", true, &["-S", "--sparse-version=0.0"]),
+        ("posix", true, &["-S", "--sparse-version=0.1", "--xattrs"]),
+        ("posix", true, &["-S", "--sparse-version=1.0", "--xattrs"]),
+        ("posix", true, &["--pax-option=delete=atime,delete=ctime", "--mtime=@1.123456789"]),
+    ] {
+        let tree = program_tree(long);
         let mut tar = std::process::Command::new("tar");
-        if matches!(format, "pax" | "posix") {
-            tar.args(["--xattrs", "--sparse-version=0.1"]);
-        }
-        let out = tar.args(args).output().expect("GNU tar is needed");
-        if !out.status.success() {
-            assert_eq!(format, "ustar", "{}", String::from_utf8_lossy(&out.stderr));
+        tar.args(["--format", format]).args(options).arg("-C").arg(tree.path()).args(["-cf", "-", "."]);
+        let out = tar.output().expect("GNU tar is needed");
+        assert!(out.status.success(), "{format} {options:?}: {}", String::from_utf8_lossy(&out.stderr));
+        if options.contains(&"--hard-dereference") {
+            good(&out.stdout);
             continue;
         }
-        let (layer, _) = good(&out.stdout);
-        assert_eq!(fs::read(layer.diff("plain")).unwrap(), vec![b'x'; 300_000]);
-        let meta = fs::metadata(layer.diff("sparse")).unwrap();
-        assert_eq!((meta.len(), meta.blocks()), (5_000_000, 0), "{format}");
-        checked += 1;
-    }
-    let script = "import sys,tarfile\nfor f in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):\n t=tarfile.open(sys.argv[2]+str(f),'w',format=f)\n t.add(sys.argv[1],'.')\n t.close()\n";
-    let out = tempfile::tempdir().unwrap();
-    let prefix = out.path().join("t");
-    let python = std::process::Command::new("python3").args(["-c", script]).arg(dir).arg(&prefix).status();
-    if python.is_ok_and(|status| status.success()) {
-        for file in fs::read_dir(out.path()).unwrap() {
-            let (layer, _) = good(&fs::read(file.unwrap().path()).unwrap());
-            assert_eq!(layer.text(&format!("{}/{}/f", "d".repeat(120), "e".repeat(120))), "deep");
-            checked += 1;
+        let layer = check_program_tree(&out.stdout, long, format);
+        if options.contains(&"-S") {
+            assert_eq!(fs::metadata(layer.diff("sparse")).unwrap().blocks(), 0, "{format} {options:?}");
+        }
+        if options.contains(&"--xattrs") {
+            let mut value = [0; 10];
+            let length = rustix::fs::getxattr(layer.diff("plain"), c"user.note", &mut value[..]).unwrap();
+            assert_eq!(value[..length], *b"a=b");
         }
     }
-    assert!(checked >= 4, "too few formats were tried");
+}
+
+#[test]
+fn archives_of_python_come_back_exactly() {
+    let script = "import sys, tarfile\nfor f in sys.argv[3:]:\n t = tarfile.open(sys.argv[2] + f, 'w', format=getattr(tarfile, f + '_FORMAT'))\n t.add(sys.argv[1], '.')\n t.close()\n";
+    for (long, formats) in [(false, &["USTAR", "GNU", "PAX"][..]), (true, &["GNU", "PAX"])] {
+        let (tree, out) = (program_tree(long), tempfile::tempdir().unwrap());
+        let prefix = out.path().join("t");
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", script]).arg(tree.path()).arg(&prefix).args(formats);
+        assert!(python.status().expect("Python is needed").success());
+        for format in formats {
+            let tar = fs::read(out.path().join(format!("t{format}"))).unwrap();
+            check_program_tree(&tar, long, format);
+        }
+    }
+}
+
+/// What libarchive's bsdtar writes: a PAX header with records of its own for most entries, `SCHILY` and `LIBARCHIVE`
+/// keys, directories with a slash, and an archive filled up to a whole record of 10 KiB.
+#[test]
+fn archives_like_bsdtars_come_back_exactly() {
+    let records = [
+        ("atime", "1700000000.123456789"),
+        ("ctime", "1700000001.5"),
+        ("mtime", "1700000002.25"),
+        ("LIBARCHIVE.creationtime", "1699999999"),
+        ("SCHILY.dev", "65024"),
+        ("SCHILY.ino", "1234"),
+        ("SCHILY.nlink", "1"),
+        ("SCHILY.fflags", "nodump"),
+        ("SCHILY.acl.access", "user::rwx,group::r-x,other::r-x"),
+        ("LIBARCHIVE.xattr.user.note", "YT1i"),
+        ("SCHILY.xattr.user.note", "a=b"),
+        ("uname", "r\u{e9}my"),
+        ("hdrcharset", "ISO-IR 10646 2000 UTF-8"),
+    ];
+    let mut tar = Archive::default()
+        .pax(&records[..3], entry("", Kind::Directory), b"")
+        .pax(&records, entry("f", Kind::File), b"content")
+        .pax(&records[..7], Head { link: b"f".to_vec(), ..entry("link", Kind::Hardlink) }, b"")
+        .end();
+    tar.resize(tar.len().next_multiple_of(10_240), 0);
+    let (layer, unpacked) = good(&tar);
+    let meta = fs::metadata(layer.diff("f")).unwrap();
+    assert_eq!((meta.mtime(), meta.mtime_nsec(), meta.nlink()), (1_700_000_002, 250_000_000, 2));
+    let mut value = [0; 10];
+    let length = rustix::fs::getxattr(layer.diff("f"), c"user.note", &mut value[..]).unwrap();
+    assert_eq!(value[..length], *b"a=b");
+    assert_eq!(unpacked.warnings, [""; 0]);
+}
+
+/// Finding what was kept aside takes no longer for the last of many than for the first.
+#[test]
+fn a_path_given_many_times_is_rebuilt() {
+    let many = (0..3000).fold(Archive::default(), |tar, n| match n % 3 {
+        0 => tar.file("d/f", &n.to_string()),
+        1 => tar.file("d/sub/g", &n.to_string()),
+        _ => tar.file("d", &n.to_string()).dir("d"),
+    });
+    let (layer, unpacked) = good(&many.file("d/f", "last").end());
+    assert_eq!((layer.text("d/f"), unpacked.entries), ("last".into(), 4001));
+    assert!(layer.path("kept").exists());
 }
 
 fn names() -> impl Strategy<Value = String> {
