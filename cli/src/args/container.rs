@@ -24,15 +24,15 @@ pub struct ContainerFlags {
     help: Option<bool>,
     #[command(flatten)]
     process: ProcessFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Environment")]
     env: EnvFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Network")]
     network: NetworkFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Files and devices")]
     files: FileFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Limits and log")]
     limits: LimitFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Security")]
     security: SecurityFlags,
 }
 

@@ -76,8 +76,8 @@ pub struct InspectArgs {
     /// Show the sizes of containers
     #[arg(short, long)]
     pub size: bool,
-    /// Look among these only
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Look among these only: container, image
+    #[arg(long = "type", value_name = "TYPE", hide_possible_values = true)]
     pub kind: Option<InspectType>,
 }
 

@@ -6,6 +6,7 @@
 mod commands;
 mod container;
 mod exec;
+mod help;
 mod images;
 mod lifecycle;
 mod listing;
@@ -58,14 +59,15 @@ pub struct Global {
     /// Keep images and containers in this directory [env: LRUN_ROOT]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// How user and group ids are mapped [env: LRUN_IDMAP]
-    #[arg(long, value_name = "MODE", ignore_case = true)]
+    /// How ids are mapped: auto, subids (the user's subordinate ids), single (one id, root is emulated), root
+    /// [env: LRUN_IDMAP]
+    #[arg(long, value_name = "MODE", ignore_case = true, hide_possible_values = true)]
     pub idmap: Option<IdMapChoice>,
     /// Print debug messages
     #[arg(short = 'D', long)]
     pub debug: bool,
-    /// Least severity of the messages that are printed
-    #[arg(short = 'l', long, value_name = "LEVEL", ignore_case = true)]
+    /// Least severity of the messages that are printed: debug, info, warn, error
+    #[arg(short = 'l', long, value_name = "LEVEL", ignore_case = true, hide_possible_values = true)]
     pub log_level: Option<LogLevel>,
 }
 
@@ -119,7 +121,7 @@ fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
 }
 
 fn plain_command() -> clap::Command {
-    unserved::add_to(Cli::command())
+    help::grouped(unserved::add_to(Cli::command()))
 }
 
 /// The whole command line in docker's grammar.

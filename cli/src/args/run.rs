@@ -13,8 +13,6 @@ use super::container::detach_keys;
 #[derive(Clone, Debug, Args)]
 #[command(disable_help_flag = true, override_usage = "lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub struct RunArgs {
-    #[command(flatten)]
-    flags: ContainerFlags,
     /// Leave the container running in the background and print its id
     #[arg(short, long)]
     detach: bool,
@@ -24,6 +22,9 @@ pub struct RunArgs {
     /// Forward signals (default true)
     #[arg(long, action = ArgAction::SetFalse)]
     sig_proxy: bool,
+    // Last: it ends in groups of its own.
+    #[command(flatten)]
+    flags: ContainerFlags,
 }
 
 /// `lrun create`.

@@ -233,6 +233,9 @@ fn help_and_version_are_answers() {
     "#);
     let run = usage(&["run", "--help"]).text;
     assert!(run.contains("Usage: lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]"), "{run}");
+    let headings =
+        ["Options:", "-d, --detach", "Environment:", "--env-file", "Network:", "--dns", "Security:", "--cap-add"];
+    assert!(headings.map(|heading| run.find(heading)).is_sorted_by(|a, b| a.is_some() && a < b), "{run}");
     assert!(run.contains("-h, --hostname <NAME>") && run.contains("--read-only\n"), "{run}");
     assert_eq!(run_in(Path::new("/"), &["run", "-h", "box", "i"]).unwrap().hostname.as_deref(), Some("box"));
 }

@@ -169,9 +169,9 @@ fn check_flag(flag: &Unserved, matches: &ArgMatches) -> Result<()> {
         None => Ok(()),
         Some(accepted) => {
             // docker takes an empty value as none.
-            let fine = |value: &&String| value.is_empty() || accepted.contains(&value.as_str());
-            let values = matches.get_many::<String>(flag.name).unwrap_or_default();
-            values.skip_while(fine).next().map_or(Ok(()), |value| refused(format!("{} {value}", flag.name)))
+            let changes = |value: &&String| !value.is_empty() && !accepted.contains(&value.as_str());
+            let mut values = matches.get_many::<String>(flag.name).unwrap_or_default();
+            values.find(changes).map_or(Ok(()), |value| refused(format!("{} {value}", flag.name)))
         }
     }
 }
