@@ -132,11 +132,125 @@ static int descriptors(void) {
   return 0;
 }
 
+// Opens everything below a folder for writing, and prints what opens. Never follows a link, never writes.
+static void writable(const char *folder) {
+  DIR *directory = opendir(folder);
+  if (!directory) return;
+  struct dirent *entry;
+  while ((entry = readdir(directory))) {
+    char path[PATH_MAX];
+    struct stat st;
+    const char *name = entry->d_name;
+    if (!strcmp(name, ".") || !strcmp(name, "..")) continue;
+    // Of the processes, this one stands for all.
+    if (!strcmp(folder, "/proc") && (atoi(name) > 0 || !strcmp(name, "thread-self"))) continue;
+    if (!strcmp(name, "task") && !strncmp(folder, "/proc/self", 10)) continue;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (!strcmp(path, "/proc/self/fd") || !strcmp(path, "/proc/self/cwd") || !strcmp(path, "/proc/self/root")) continue;
+    if (!strcmp(path, "/proc/self")) {
+      writable(path);
+      continue;
+    }
+    if (lstat(path, &st) != 0 || S_ISLNK(st.st_mode)) continue;
+    if (S_ISDIR(st.st_mode)) {
+      int fd = open(path, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+      if (fd >= 0) printf("%s (new files)\n", path), close(fd);
+      writable(path);
+      continue;
+    }
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0) printf("%s%s\n", path, S_ISCHR(st.st_mode) ? " (device)" : ""), close(fd);
+  }
+  closedir(directory);
+}
+
+static long native(const unsigned long *call) {
+  long result = syscall(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
+  return result == -1 ? -errno : result;
+}
+
+#ifdef __x86_64__
+static long i386(const unsigned long *call) {
+  long result;
+  __asm__ volatile("push %%rbp; mov %7, %%rbp; int $0x80; pop %%rbp" : "=a"(result)
+                   : "a"(call[0]), "b"(call[1]), "c"(call[2]), "d"(call[3]), "S"(call[4]), "D"(call[5]), "r"(call[6])
+                   : "memory", "r8", "r9", "r10", "r11");
+  return (int)result;
+}
+#endif
+
+// Makes each call of standard input, `native NUMBER ARGUMENT…` or `i386 NUMBER ARGUMENT…`, in a process of its own, and
+// prints its result: a value, an error number below zero, or how the process ended.
+static int probe(void) {
+  char line[512];
+  while (fgets(line, sizeof line, stdin)) {
+    unsigned long call[7] = {0};
+    char *at = line + strcspn(line, " ");
+    int foreign = !strncmp(line, "i386", 4);
+    for (int i = 0; i < 7; i++) call[i] = strtoul(at, &at, 0);
+    int pipe_fds[2], status;
+    long result;
+    if (pipe(pipe_fds) != 0) return 1;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(2);
+#ifdef __x86_64__
+      result = foreign ? i386(call) : native(call);
+#else
+      result = foreign ? -ENOSYS : native(call);
+#endif
+      if (write(pipe_fds[1], &result, sizeof result) < 0) _exit(1);
+      _exit(0);
+    }
+    close(pipe_fds[1]);
+    if (read(pipe_fds[0], &result, sizeof result) == sizeof result) printf("%ld\n", result);
+    waitpid(child, &status, 0);
+    close(pipe_fds[0]);
+    if (WIFSIGNALED(status)) printf("signal %d\n", WTERMSIG(status));
+    else if (WEXITSTATUS(status)) printf("exit\n");
+  }
+  return 0;
+}
+
+// Types on every terminal within reach.
+static int inject(void) {
+  int fds[] = {0, 1, 2, open("/dev/tty", O_RDWR | O_CLOEXEC), open("/dev/console", O_RDWR | O_CLOEXEC)};
+  unsigned long uppers[] = {0, 1UL << 32, 0xffffffffUL << 32};
+  for (int i = 0; i < 5; i++)
+    for (int u = 0; u < 3; u++) {
+      if (syscall(SYS_ioctl, fds[i], uppers[u] | 0x5412, "X") == 0) printf("INJECTED\n");
+      char paste[] = {3};
+      if (syscall(SYS_ioctl, fds[i], uppers[u] | 0x541c, paste) == 0) printf("PASTED\n");
+    }
+  printf("tried\n");
+  return 0;
+}
+
+// Looks for the caller's key: by its name in every keyring that a process has, and by its number.
+static int keys(const char *name, const char *number) {
+  char value[64];
+  long serial = atol(number);
+  for (int ring = -1; ring >= -6; ring--) {
+    long key = syscall(SYS_keyctl, 10 /* KEYCTL_SEARCH */, ring, "user", name, 0);
+    if (key > 0) printf("FOUND in %d\n", ring);
+  }
+  if (syscall(SYS_request_key, "user", name, 0, 0) > 0) printf("REQUESTED\n");
+  if (syscall(SYS_keyctl, 11 /* KEYCTL_READ */, serial, value, sizeof value) >= 0) printf("READ\n");
+  if (syscall(SYS_keyctl, 8 /* KEYCTL_LINK */, serial, -3) == 0) printf("LINKED\n");
+  printf("keyctl %s\n", syscall(SYS_keyctl, 0, -3, 1) < 0 && errno == EPERM ? "refused" : "answers");
+  return 0;
+}
+
 int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IOLBF, 0);
   if (argc == 3 && strcmp(argv[1], "hunt") == 0) return hunt(argv[2]);
   if (argc == 4 && strcmp(argv[1], "swap") == 0) return swap(argv[2], argv[3]);
   if (argc == 2 && strcmp(argv[1], "descriptors") == 0) return descriptors();
+  if (argc == 3 && strcmp(argv[1], "writable") == 0) return writable(argv[2]), 0;
+  if (argc == 2 && strcmp(argv[1], "probe") == 0) return probe();
+  if (argc == 2 && strcmp(argv[1], "inject") == 0) return inject();
+  if (argc == 4 && strcmp(argv[1], "keys") == 0) return keys(argv[2], argv[3]);
   fprintf(stderr, "attack: unknown\n");
   return 2;
 }

@@ -10,10 +10,16 @@
 //! | `descriptors` | 2: descriptors and working directories |
 //! | `mounts` | 3, 5, 6, 42: mount points and files that are links |
 //! | `devices` | 4: devices, console, standard streams |
+//! | `identity` | 7, 8, 9: capabilities, users and groups |
+//! | `caller` | 10 to 13: the environment, terminal, keys and sockets of the caller |
+//! | `kernel` | 14, 16, 17, 18: system calls, settings and files of the kernel |
 #![forbid(unsafe_code)]
 
 mod binary;
+mod caller;
 mod descriptors;
 mod devices;
 mod host;
+mod identity;
+mod kernel;
 mod mounts;

@@ -230,6 +230,11 @@ impl Lrun {
         Pty::start(self.command_in(&["setsid", "--ctty"], args))
     }
 
+    /// Starts a command under a wrapper (`wrapper lrun args`) on a new terminal.
+    pub fn pty_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], args: &[S]) -> Pty {
+        Pty::start(self.command_in(&[&["setsid", "--ctty"], wrapper].concat(), args))
+    }
+
     /// Runs a command to its end, with nothing on standard input.
     #[track_caller]
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Output {

@@ -16,6 +16,7 @@ use super::spec::exec_process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sandbox::channel::Heard;
 use crate::sandbox::join::{Joining, join};
+use crate::sandbox::lower::joined_namespaces;
 use crate::sandbox::process::exit_code;
 use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local};
 use crate::sys;
@@ -41,7 +42,7 @@ pub fn exec(
         plan.groups.clear();
     }
     let streams = Streams::new(options, stdio)?;
-    let joining = join(&plan, monitor.as_fd(), init.as_fd(), streams.inside())?;
+    let joining = join(plan, joined_namespaces(&spec), monitor.as_fd(), init.as_fd(), streams.inside())?;
     let terminal = match joining.channel.hear()? {
         Heard::Ready(terminal) => terminal,
         Heard::Failed(error) => return Ok(failed(error)),

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{DumpableBehavior, WaitOptions};
+use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Supervised, Supervisor};
 use super::plan::Process;
@@ -43,17 +44,27 @@ pub struct Joining {
     pub pidfd: OwnedFd,
 }
 
-/// Starts `plan` in the container whose monitor and first process these pidfds refer to. `streams` become its 0, 1, 2.
+/// What the stage needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+struct Plan {
+    process: Process,
+    /// Namespaces to join, bits of [`namespace`].
+    namespaces: u64,
+}
+
+/// Starts `process` in the container whose monitor and first process these pidfds refer to, in these of their namespaces
+/// (bits of [`namespace`]). `streams` become its 0, 1, 2.
 ///
 /// The caller has one thread.
 pub fn join(
-    plan: &Process,
+    process: Process,
+    namespaces: u64,
     monitor: BorrowedFd<'_>,
     init: BorrowedFd<'_>,
     streams: [BorrowedFd<'_>; 3],
 ) -> Result<Joining> {
-    let oom_score_adj = plan.oom_score_adj;
-    let plan = memory(plan)?;
+    let oom_score_adj = process.oom_score_adj;
+    let plan = memory(&Plan { process, namespaces })?;
     let protected = Protected::by_child()?;
     let (supervisor, supervised) = channel::pair()?;
     match fork_into(0).context(|| "fork")? {
@@ -98,10 +109,10 @@ fn run(channel: &Supervised) -> Result<Infallible> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let mut bytes = Vec::new();
     std::fs::File::from(sys::fd::take(fds::PLAN)?).read_to_end(&mut bytes)?;
-    let plan: Process =
+    let Plan { process: plan, namespaces } =
         serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))?;
     let own = process::own_proc()?;
-    enter(sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?)?;
+    enter(sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?, namespaces)?;
     let ids = process::identify(&plan, own)?;
     match fork_into(0).context(|| "fork into the container")? {
         Fork::Child => become_program(&plan, &ids, channel),
@@ -110,14 +121,13 @@ fn run(channel: &Supervised) -> Result<Infallible> {
 }
 
 /// Moves into the namespaces, as uid 0 of the container's.
-fn enter(monitor: OwnedFd, init: OwnedFd) -> Result<()> {
+fn enter(monitor: OwnedFd, init: OwnedFd, namespaces: u64) -> Result<()> {
     let gone = |errno: rustix::io::Errno| match errno {
         rustix::io::Errno::SRCH => Error::new(ErrorKind::Conflict, "the container is not running"),
         other => Error::from(other).context("join the container's namespaces"),
     };
     sys::process::join_namespaces(monitor.as_fd(), namespace::USER).map_err(gone)?;
-    let rest = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS | namespace::CGROUP;
-    sys::process::join_namespaces(init.as_fd(), rest).map_err(gone)?;
+    sys::process::join_namespaces(init.as_fd(), namespaces).map_err(gone)?;
     // setgroups is denied where only one id is mapped; the user's groups stay there.
     let _ = nix::unistd::setgroups(&[]);
     let zero = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));

@@ -62,23 +62,29 @@ pub fn lower(spec: &Spec, rootfs: Rootfs, lowering: &Lowering<'_>) -> Result<Pla
     })
 }
 
-/// The new namespaces of init, as bits of [`namespace`]; the user namespace is the monitor's.
+/// The new namespaces of init, as bits of [`namespace`]; the user namespace is the monitor's, and init makes that for
+/// cgroups itself.
 pub fn namespaces(spec: &Spec) -> u64 {
+    listed(spec, |ns| ns.path().is_none()) & !namespace::CGROUP | namespace::MOUNT
+}
+
+/// The namespaces that a process joins which is added to the running container; those of the host it has already.
+pub fn joined_namespaces(spec: &Spec) -> u64 {
+    listed(spec, |_| true) | namespace::MOUNT
+}
+
+fn listed(spec: &Spec, wanted: impl Fn(&oci::LinuxNamespace) -> bool) -> u64 {
     let linux = spec.linux().clone().unwrap_or_default();
-    linux
-        .namespaces()
-        .iter()
-        .flatten()
-        .filter(|ns| ns.path().is_none())
-        .map(|ns| match ns.typ() {
-            LinuxNamespaceType::Mount => namespace::MOUNT,
-            LinuxNamespaceType::Pid => namespace::PID,
-            LinuxNamespaceType::Network => namespace::NET,
-            LinuxNamespaceType::Ipc => namespace::IPC,
-            LinuxNamespaceType::Uts => namespace::UTS,
-            _ => 0,
-        })
-        .fold(namespace::MOUNT, |all, one| all | one)
+    let bits = linux.namespaces().iter().flatten().filter(|ns| wanted(ns)).map(|ns| match ns.typ() {
+        LinuxNamespaceType::Mount => namespace::MOUNT,
+        LinuxNamespaceType::Cgroup => namespace::CGROUP,
+        LinuxNamespaceType::Uts => namespace::UTS,
+        LinuxNamespaceType::Ipc => namespace::IPC,
+        LinuxNamespaceType::Pid => namespace::PID,
+        LinuxNamespaceType::Network => namespace::NET,
+        LinuxNamespaceType::User | LinuxNamespaceType::Time => 0,
+    });
+    bits.fold(0, |all, one| all | one)
 }
 
 fn required<T>(value: Option<T>, what: &str) -> Result<T> {
