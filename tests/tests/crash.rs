@@ -198,11 +198,7 @@ fn start() {
         check: |lrun, output| {
             eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
             // What was told to have run, did.
-            assert_eq!(
-                output.code == 0,
-                output.stdout == "data\ndata\n" || output.stdout == "data\ndata",
-                "{output:?}"
-            );
+            assert!(output.code != 0 || output.stdout == "data\ndata\n", "{output:?}");
             the_box_has_its_data(lrun, if output.code == 0 { 2 } else { 1 });
         },
     });
