@@ -15,7 +15,17 @@ use crate::lrun::exit_code;
 use crate::watch::{DEADLINE, wait_until};
 
 /// What the terminal has shown; `true` once nobody has it open any more.
-type Screen = Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>;
+type Screen = Arc<(Mutex<Shown>, Condvar)>;
+
+/// What a terminal showed.
+#[derive(Default)]
+struct Shown {
+    bytes: Vec<u8>,
+    /// Nobody has it open any more.
+    over: bool,
+    /// It is to be closed.
+    close: bool,
+}
 
 /// A running command with its terminal. Output is consumed by [`Pty::expect`].
 pub struct Pty {
@@ -76,7 +86,7 @@ impl Pty {
         let (lock, changed) = &*self.screen.clone();
         let mut shown = lock.lock().expect("the screen");
         loop {
-            let new = &shown.0[self.seen..];
+            let new = &shown.bytes[self.seen..];
             if let Some(at) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
                 let before = String::from_utf8_lossy(&new[..at]).into_owned();
                 self.seen += at + text.len();
@@ -85,7 +95,7 @@ impl Pty {
             let rest = end.saturating_duration_since(Instant::now());
             let new = String::from_utf8_lossy(new);
             assert!(!rest.is_zero(), "{text:?} does not appear; the terminal shows {new:?}");
-            assert!(!shown.1, "{text:?} did not appear before the end; the terminal shows {new:?}");
+            assert!(!shown.over, "{text:?} did not appear before the end; the terminal shows {new:?}");
             shown = changed.wait_timeout(shown, rest).expect("the screen").0;
         }
     }
@@ -98,26 +108,28 @@ impl Pty {
             let _ = self.child.kill();
             let _ = self.child.wait();
             let shown = self.screen.0.lock().expect("the screen");
-            panic!("did not end; the terminal shows {:?}", String::from_utf8_lossy(&shown.0[self.seen..]))
+            panic!("did not end; the terminal shows {:?}", String::from_utf8_lossy(&shown.bytes[self.seen..]))
         });
         let Self { slave, screen, seen, .. } = self;
         drop(slave);
         let (lock, changed) = &*screen;
         let shown = lock.lock().expect("the screen");
-        let (shown, late) = changed.wait_timeout_while(shown, DEADLINE, |shown| !shown.1).expect("the screen");
-        let rest = String::from_utf8_lossy(&shown.0[seen..]).into_owned();
+        let (shown, late) = changed.wait_timeout_while(shown, DEADLINE, |shown| !shown.over).expect("the screen");
+        let rest = String::from_utf8_lossy(&shown.bytes[seen..]).into_owned();
         assert!(!late.timed_out(), "ended, but somebody has the terminal open; it shows {rest:?}");
         (rest, exit_code(status))
     }
 
     /// Closes the window: the terminal hangs up.
     pub fn close(self) -> Child {
-        let Self { child, master, slave, .. } = self;
-        drop(slave);
-        // The reader holds a duplicate of the master; a hang-up of the session is what closing it would send.
-        let leader = rustix::process::Pid::from_child(&child);
-        drop(master);
-        let _ = rustix::process::kill_process(leader, rustix::process::Signal::HUP);
+        let Self { child, master, slave, screen, .. } = self;
+        drop((slave, master));
+        // The reader has the last descriptor of the master.
+        let (lock, changed) = &*screen;
+        let mut shown = lock.lock().expect("the screen");
+        shown.close = true;
+        let closed = changed.wait_timeout_while(shown, DEADLINE, |shown| !shown.over).expect("the screen");
+        assert!(!closed.1.timed_out(), "the reader does not let go of the terminal");
         child
     }
 }
@@ -126,19 +138,23 @@ fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// Copies what the terminal shows to the screen until nobody has it open any more.
-fn watch(mut master: File, screen: Screen) {
+/// Copies what the terminal shows to the screen until nobody has it open any more, or it is to be closed.
+fn watch(master: File, screen: Screen) {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
-        loop {
-            let count = master.read(&mut buffer).unwrap_or(0);
+        let mut master = Some(master);
+        while let Some(open) = &mut master {
+            let mut ready = [rustix::event::PollFd::new(open, rustix::event::PollFlags::IN)];
+            let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            let some = rustix::event::poll(&mut ready, Some(&wait)).is_ok_and(|count| count > 0);
+            let count = if some { Some(open.read(&mut buffer).unwrap_or(0)) } else { None };
             let mut shown = screen.0.lock().expect("the screen");
-            shown.0.extend_from_slice(&buffer[..count]);
-            shown.1 = count == 0;
-            screen.1.notify_all();
-            if count == 0 {
-                return;
+            if count == Some(0) || shown.close {
+                master = None;
             }
+            shown.bytes.extend_from_slice(&buffer[..count.unwrap_or(0)]);
+            shown.over = master.is_none();
+            screen.1.notify_all();
         }
     });
 }

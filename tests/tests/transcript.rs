@@ -1,6 +1,6 @@
 //! The session of the README, typed on a real terminal: import, run, ps, diff, commit, run again.
 
-use lrun_tests::{Canary, Lrun, images};
+use lrun_tests::{Canary, Lrun};
 
 /// The first column of a prompt such as `root@4c1c0ee8492b:/# `.
 fn short_id(prompt: &str) -> String {
@@ -12,7 +12,7 @@ fn short_id(prompt: &str) -> String {
 fn the_session_of_the_readme() {
     let lrun = Lrun::new();
     let canary = Canary::new(lrun.folder());
-    let id = lrun.ok(&["import", images("stage0.tar").to_str().expect("UTF-8"), "stage0"]);
+    let id = lrun.import("stage0.tar", "stage0");
     let hex = id.strip_prefix("sha256:").expect("an image id");
     assert!(hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
 
@@ -177,6 +177,7 @@ fn a_full_screen_program_leaves_the_terminal_as_it_was() {
     let mut terminal = lrun.pty(&["run", "-ti", "--rm", "busybox", "vi", "/tmp/note"]);
     terminal.expect("/tmp/note");
     terminal.send("ihello\x1b");
+    terminal.expect("[Modified]");
     terminal.send(":wq\r");
     lrun_tests::eventually("vi ends", || terminal.child.try_wait().expect("wait").is_some());
     assert!(terminal.is_cooked(), "the terminal's modes are put back");
@@ -185,12 +186,10 @@ fn a_full_screen_program_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn a_hang_up_reaches_the_program() {
-    let lrun = Lrun::with_busybox();
-    let mut terminal = lrun.pty(&["run", "-ti", "--name", "gone", "busybox", "sh"]);
-    terminal.expect("# ");
+    let lrun = Lrun::with_stage0();
+    let mut terminal = lrun.pty(&["run", "-ti", "--name", "gone", "stage0", "bash"]);
+    terminal.expect(":/# ");
     let mut child = terminal.close();
-    child.wait().expect("the client ends");
-    lrun_tests::eventually("the shell ends with its terminal", || {
-        lrun.inspect("gone", "{{.State.Status}}") == "exited"
-    });
+    lrun_tests::eventually("the client ends", || child.try_wait().expect("wait").is_some());
+    lrun_tests::eventually("bash ends with its terminal", || lrun.inspect("gone", "{{.State.Status}}") == "exited");
 }

@@ -53,7 +53,7 @@ pub struct Unpacked {
     pub squashed: u64,
     /// Extended attributes that the file system refused; they are in the index.
     pub skipped_xattrs: u64,
-    /// Device nodes: in the index, not on disk.
+    /// Device nodes outside `/dev`: in the index, not on disk.
     pub devices: u64,
     /// Directories without an entry of their own, below the root.
     pub implicit: u64,
