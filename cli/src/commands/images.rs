@@ -1,7 +1,7 @@
 //! `images`: lists images.
 
 use lrun_runtime::error::{ErrorKind, Result};
-use lrun_runtime::image::store::{Listed, Store};
+use lrun_runtime::image::store::{Damaged, Listed, Store};
 use lrun_runtime::reference::Reference;
 
 use super::ps::view;
@@ -9,10 +9,10 @@ use crate::args::{Global, ImagesArgs};
 use crate::context;
 use crate::ui::filters::Filters;
 use crate::ui::filters::images::{NAMES, Query};
-use crate::ui::output;
 use crate::ui::rows::images::{Entry, MODEL, format, rows};
+use crate::ui::{escape, output};
 
-/// Runs the command.
+/// Runs the command. An image whose record is damaged is told of on standard error; the others are listed.
 pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     let mut filters = Filters::parse(&args.filter, &NAMES)?;
     if let Some(pattern) = &args.repository {
@@ -22,7 +22,8 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     let store = context::engine(global)?.store;
     let with_labels = filters.has("label");
     let mut entries = Vec::new();
-    for image in store.images()? {
+    let images = store.images()?;
+    for image in images.listed {
         match entry(&store, image, with_labels) {
             Ok(entry) => entries.push(entry),
             // It was removed a moment ago.
@@ -34,6 +35,10 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     let chosen = Query { filters: &filters, all: args.all }.select(entries, id)?;
     let digests = args.digests || args.format.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
     output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
+    for Damaged { id, error, .. } in images.damaged {
+        output::complain(&escape::line(&format!("WARNING: image {} cannot be listed: {error}", id.short())));
+        output::complain(&format!("  hint: remove it with \"lrun rmi -f {}\"", id.short()));
+    }
     Ok(0)
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 pub use collect::{Collected, collect};
 
 use super::config::chain_ids;
-use super::store::{Found, Listed, Store};
+use super::store::{Damaged, Found, Listed, Store};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::Lock;
@@ -62,7 +62,10 @@ pub fn remove_image(store: &Store, name: &str, options: Options, uses: &Containe
     let _refs_lock = Lock::exclusive(&store.root().refs_lock())?;
     let found = store.find(name)?;
     let images = store.images()?;
-    let plan = Plan::new(&images, &uses()?, name, &found, options)?;
+    let plan = match images.damaged.iter().find(|image| image.id == found.id) {
+        Some(image) if options.force => Plan::damaged(image, &uses()?)?,
+        _ => Plan::new(&images.whole()?, &uses()?, name, &found, options)?,
+    };
     for reference in &plan.untag {
         store.remove_ref(reference)?;
     }
@@ -100,6 +103,18 @@ impl Plan {
             None => planner.by_id(&found.id, options)?,
         }
         Ok(planner.plan)
+    }
+
+    /// A damaged image goes with all its names; what it was made from and of is not known.
+    fn damaged(image: &Damaged, uses: &[ContainerUse]) -> Result<Self> {
+        if let Some(user) = uses.iter().find(|user| user.image == image.id) {
+            let reason = format!("image is being used by container {}", short(&user.id));
+            let message = format!("conflict: unable to delete {} (cannot be forced) - {reason}", image.id.short());
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let untagged = image.references.iter().map(|reference| Removed::Untagged(reference.familiar_with_tag()));
+        let lines = untagged.chain([Removed::Deleted(image.id.clone())]).collect();
+        Ok(Self { untag: image.references.clone(), delete: vec![image.id.clone()], lines })
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub use format::{Features, Format, Verdict, fs_verdict};
 pub use layer::{LayerMeta, Published};
-pub use list::Listed;
+pub use list::{Damaged, Images, Listed};
 pub use refs::{Found, RefTarget};
 
 use super::config::{Extra, ImageConfig};

@@ -27,6 +27,20 @@ fn a_damaged_record_hides_only_its_container() {
 }
 
 #[test]
+fn a_damaged_image_hides_only_itself() {
+    let lrun = Lrun::with_busybox();
+    let id = lrun.import_bytes(&lrun_tests::Tar::new().file("f", b"x").finish(), "broken");
+    fs::write(lrun.store().join(format!("images/{}.json", &id["sha256:".len()..])), "{\"version\":1,")
+        .expect("damage it");
+    let output = lrun.run(&["images", "--format", "{{.Repository}}"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "busybox\n"));
+    assert!(output.stderr.starts_with(&format!("WARNING: image {} cannot be listed: ", short(&id))), "{output:?}");
+    assert!(lrun.fails(1, &["rmi", "busybox"]).contains(&format!("lrun rmi -f {}", short(&id))));
+    assert_eq!(lrun.ok(&["rmi", "-f", short(&id)]), format!("Untagged: broken:latest\nDeleted: {id}"));
+    assert!(lrun.ok(&["rmi", "busybox"]).starts_with("Untagged: busybox:latest\nDeleted: "));
+}
+
+#[test]
 fn a_lost_monitor_is_noticed() {
     let lrun = Lrun::with_busybox();
     let id = lrun.ok(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"]);

@@ -195,6 +195,31 @@ fn tag_and_rmi_at_once_leave_no_name_without_an_image() {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
             }
         });
-        assert!(store.references().unwrap().is_empty() && store.images().unwrap().is_empty());
+        assert!(store.references().unwrap().is_empty() && store.images().unwrap().listed.is_empty());
     }
+}
+
+#[test]
+fn a_damaged_image_stands_in_the_way_until_it_is_removed_by_force() {
+    let dir = scratch();
+    let store = open(&dir);
+    let bad = add_image(&store, &["a"], 1, None, &["bad", "worse:2"]);
+    let good = add_image(&store, &["b"], 2, None, &["good"]);
+    std::fs::write(store.root().image(&bad), "{").unwrap();
+    let images = store.images().unwrap();
+    assert_eq!((images.listed.len(), images.damaged.len()), (1, 1));
+    let hint = format!("remove the image with \"lrun rmi -f {}\"", bad.short());
+    for name in ["good", "bad"] {
+        let error = remove_image(&store, name, PLAIN, &|| Ok(vec![])).unwrap_err();
+        assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Corrupt, Some(hint.as_str())), "{name}");
+    }
+    let words = [(&bad, "BAD"), (&good, "GOOD")];
+    insta::assert_snapshot!(rmi(&store, "bad", FORCE, &[uses("c", false, &bad, &[])], &words), @"Conflict: conflict: unable to delete BAD (cannot be forced) - image is being used by container cccccccccccc");
+    insta::assert_snapshot!(rmi(&store, bad.short(), FORCE, &[], &words), @r"
+    Untagged: bad:latest
+    Untagged: worse:2
+    Deleted: BAD
+    ");
+    assert_eq!(store.image_ids().unwrap(), [good]);
+    assert_eq!(store.references().unwrap().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{ImageRecord, RefTarget, Store};
 use crate::digest::Digest;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::reference::Reference;
 
@@ -22,12 +22,44 @@ pub struct Listed {
     pub references: Vec<Reference>,
 }
 
+/// All images.
+#[derive(Debug, Default)]
+pub struct Images {
+    /// Those whose record could be read, newest first.
+    pub listed: Vec<Listed>,
+    /// The others, and why.
+    pub damaged: Vec<Damaged>,
+}
+
+/// An image whose record cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Its id.
+    pub id: Digest,
+    /// Its names, sorted.
+    pub references: Vec<Reference>,
+    /// Why.
+    pub error: Error,
+}
+
+impl Images {
+    /// The images, for whoever must know of all of them.
+    pub fn whole(self) -> Result<Vec<Listed>> {
+        match self.damaged.into_iter().next() {
+            None => Ok(self.listed),
+            Some(Damaged { id, error, .. }) => {
+                Err(error.hint(format!("remove the image with \"lrun rmi -f {}\"", id.short())))
+            }
+        }
+    }
+}
+
 impl Store {
-    /// All images, newest first. Names that point nowhere are left out.
-    pub fn images(&self) -> Result<Vec<Listed>> {
-        let (listed, consistent) = self.list_once()?;
+    /// All images. Names that point nowhere are left out.
+    pub fn images(&self) -> Result<Images> {
+        let (images, consistent) = self.list_once()?;
         // Something was removed or published between two reads: the second look is another moment's truth.
-        if consistent { Ok(listed) } else { Ok(self.list_once()?.0) }
+        if consistent { Ok(images) } else { Ok(self.list_once()?.0) }
     }
 
     /// Every name and what it points to, sorted.
@@ -35,21 +67,24 @@ impl Store {
         Ok(self.references_once()?.0)
     }
 
-    fn list_once(&self) -> Result<(Vec<Listed>, bool)> {
+    fn list_once(&self) -> Result<(Images, bool)> {
         let (references, mut consistent) = self.references_once()?;
         let mut named: HashMap<Digest, Vec<Reference>> = HashMap::new();
         for (reference, target) in references {
             named.entry(target.image).or_default().push(reference);
         }
-        let mut images = Vec::new();
+        let mut images = Images::default();
         for id in self.image_ids()? {
+            let references = named.remove(&id).unwrap_or_default();
             match self.image_record(&id) {
-                Ok(record) => images.push(Listed { record, references: named.remove(&id).unwrap_or_default() }),
+                Ok(record) => images.listed.push(Listed { record, references }),
                 Err(error) if error.kind() == ErrorKind::NotFound => consistent = false,
-                Err(error) => return Err(error),
+                Err(error) => images.damaged.push(Damaged { id, references, error }),
             }
         }
-        images.sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
+        images
+            .listed
+            .sort_by(|a, b| b.record.created.cmp(&a.record.created).then_with(|| a.record.id.cmp(&b.record.id)));
         Ok((images, consistent && named.is_empty()))
     }
 

@@ -207,7 +207,7 @@ fn images_are_found_by_name_id_and_unique_prefix() {
         assert_eq!(message(store.resolve(text)), (ErrorKind::NotFound, words.to_owned()));
     }
     assert_eq!(message(store.resolve("UPPER")).0, ErrorKind::Invalid);
-    let ids: Vec<_> = store.images().unwrap().into_iter().map(|i| (i.record.id, i.references.len())).collect();
+    let ids: Vec<_> = store.images().unwrap().listed.into_iter().map(|i| (i.record.id, i.references.len())).collect();
     assert_eq!(ids, [(new, 1), (old, 2)]);
 }
 
@@ -321,7 +321,7 @@ fn readers_beside_writers_never_see_half_an_image() {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 assert!(ids.contains(&store.resolve("x").unwrap().id));
-                assert_eq!(store.images().unwrap().len(), 2);
+                assert_eq!(store.images().unwrap().listed.len(), 2);
                 std::thread::sleep(Duration::from_micros(50));
             }
         });
