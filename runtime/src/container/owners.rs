@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -60,7 +60,7 @@ impl Recorded {
         None
     }
 
-    /// Writes what was found as the record of the new layer.
+    /// Writes what was found as the record of the new layer, flushed.
     pub(super) fn save(&self, layer: BorrowedFd<'_>) -> Result<()> {
         let used = self.used.borrow();
         if used.is_empty() {
@@ -73,7 +73,8 @@ impl Recorded {
         for (path, owner) in used.iter() {
             owners::write(&mut out, path, owner).context(attempt)?;
         }
-        out.flush().context(attempt)
+        let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(attempt)?;
+        file.sync_all().context(attempt)
     }
 }
 

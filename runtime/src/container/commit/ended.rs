@@ -5,11 +5,12 @@
 //! containers/<id>/next/diff/                     the layer that comes after, with the root's attributes
 //! ```
 //!
-//! 1. pack: `index` is written, `next/` made; all of it flushed
+//! 1. pack: `index` and `meta.json` are written, `next/` made; all of it flushed. The files in `diff/` are on disk: the
+//!    unmount that ended the container's last run waited for them
 //! 2. note: the record says which layer is about to be published (it keeps that layer from being collected)
 //! 3. `layer/` → `layers/<diff-id>/`, flushed; or out of the way, where the store has that layer already
-//! 4. `next/` → `layer/`, flushed
-//! 5. record: the stack with the layer on top, without the note
+//! 4. `next/` → `layer/`
+//! 5. record: the stack with the layer on top, without the note; flushed with the directory, and so with the move before
 //!
 //! A crash before 2 leaves the container as it was; after it, [`recover`] finishes or forgets, by what is there. Whoever
 //! starts a container or reads its layers has had it recovered, under its lock.
@@ -34,7 +35,7 @@ use crate::image::changes::RootAttrs;
 use crate::image::config::History;
 use crate::image::pack::{Packed, pack_layer};
 use crate::image::store::Published;
-use crate::image::unpack::flush;
+use crate::paths::Root;
 
 /// Layers of its own that a container keeps.
 const MOST_OWN: usize = 32;
@@ -98,8 +99,12 @@ fn pack(engine: &Engine, container: &Container, record: &Record, clock: Option<T
         let layer = open(work.root.as_fd(), LAYER)?;
         let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, clock)?;
         match packed.empty {
-            true => rustix::fs::unlinkat(&layer, INDEX, rustix::fs::AtFlags::empty())?,
-            false => make_next(work, layer.as_fd())?,
+            true => remove_file(layer.as_fd(), INDEX)?,
+            false => {
+                write_meta(layer.as_fd(), &packed).context(|| "write the layer's facts")?;
+                fsync(&layer).context(|| "write the layer to disk")?;
+                make_next(work, layer.as_fd())?;
+            }
         }
         Ok(packed)
     })
@@ -110,7 +115,20 @@ pub(super) fn top_layer(engine: &Engine, stack: &[Digest]) -> Result<Option<Owne
     stack.last().map(|digest| file::open_dir(&engine.store.layer_path(digest))).transpose()
 }
 
-/// In the storage helper: hashes the layer in this wrapper directory, writes what belongs beside it, flushes all.
+fn remove_file(directory: BorrowedFd<'_>, name: &str) -> Result<()> {
+    match rustix::fs::unlinkat(directory, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn write_meta(layer: BorrowedFd<'_>, packed: &Packed) -> Result<()> {
+    // An interrupted commit may have left one.
+    remove_file(layer, Root::LAYER_META)?;
+    file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta_of(packed))?, Durability::Flushed)
+}
+
+/// In the storage helper: hashes the layer in this wrapper directory, writes index and owners beside it and flushes them.
 pub(super) fn pack_here(
     layer: BorrowedFd<'_>,
     top: Option<&OwnedFd>,
@@ -122,10 +140,11 @@ pub(super) fn pack_here(
     let index = openat(layer, INDEX, flags, Mode::from_raw_mode(0o600)).context(|| "make the layer's index")?;
     let clock = clock.map(Timestamp::as_second);
     let find = |path: &[u8]| recorded.find(path);
-    let packed = pack_layer(layer, seed.as_ref(), &find, clock, Some(File::from(index)), &mut std::io::sink())?;
+    let out = File::from(index.try_clone()?);
+    let packed = pack_layer(layer, seed.as_ref(), &find, clock, Some(out), &mut std::io::sink())?;
     if !packed.empty {
+        fsync(&index).context(|| "write the layer's index to disk")?;
         recorded.save(layer)?;
-        flush(layer, packed.entries).context(|| "write the layer to disk")?;
     }
     Ok(packed)
 }
@@ -167,7 +186,7 @@ fn adopt(engine: &Engine, container: &Container, packed: &Packed, entry: &Histor
         Ok(())
     })?;
     let layer = container.paths.layer();
-    let grave = match engine.store.publish_layer(&layer, &meta_of(packed))? {
+    let grave = match engine.store.place_layer(&layer, &packed.diff_id)? {
         Published::Moved => None,
         Published::Existing => {
             let grave = Staging::unused_path(engine.root())?;
@@ -189,7 +208,6 @@ fn finish(engine: &Engine, container: &Container, has_next: bool) -> Result<Reco
     if has_next {
         rustix::fs::rename(directory.join(NEXT), container.paths.layer())
             .context(|| "put the next read-write layer into its place")?;
-        file::fsync_dir(directory)?;
     }
     containers(engine).update(&container.id, Durability::Flushed, |record| {
         if let Some(PendingCommit { layer, entry }) = record.pending_commit.take() {

@@ -15,6 +15,7 @@ use crate::idmap::helper;
 use crate::image::config::History;
 use crate::image::copy::copy_tree;
 use crate::image::pack::Packed;
+use crate::image::unpack::flush;
 
 /// How often a copy is begun again because a container that is not paused removed files meanwhile.
 const ATTEMPTS: u32 = 5;
@@ -78,7 +79,11 @@ fn copy_and_pack(
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
-        pack_here(work.root.as_fd(), top.as_ref(), &recorded, options.clock)
+        let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, options.clock)?;
+        if !packed.empty {
+            flush(work.root.as_fd(), packed.entries).context(|| "write the layer to disk")?;
+        }
+        Ok(packed)
     })
     .map(Some)
 }

@@ -73,26 +73,33 @@ impl Store {
     /// [`Store::lock_shared`] until an image or a container that uses the layer is published.
     pub fn publish_layer(&self, wrapper: &Path, meta: &LayerMeta) -> Result<Published> {
         let attempt = || format!("publish layer {}", meta.diff_id);
-        let target = self.layer_path(&meta.diff_id);
-        if !file::exists(&target)? {
+        if !self.layer_exists(&meta.diff_id)? {
             file::write_atomic(&wrapper.join(Root::LAYER_META), &file::to_json(meta)?, Durability::Flushed)
                 .context(attempt)?;
+        }
+        let published = self.place_layer(wrapper, &meta.diff_id)?;
+        if let (Published::Moved, Some(parent)) = (published, wrapper.parent()) {
+            file::fsync_dir(parent)?;
+        }
+        Ok(published)
+    }
+
+    /// The last step of [`Store::publish_layer`], for a caller who has written `meta.json`, too, and flushed it all; and
+    /// who flushes the directory that `wrapper` was in.
+    pub fn place_layer(&self, wrapper: &Path, diff_id: &Digest) -> Result<Published> {
+        let target = self.layer_path(diff_id);
+        let mut published = Published::Existing;
+        if !file::exists(&target)? {
             match rustix::fs::rename(wrapper, &target) {
-                Ok(()) => {
-                    file::fsync_dir(&self.root.layers())?;
-                    if let Some(parent) = wrapper.parent() {
-                        file::fsync_dir(parent)?;
-                    }
-                    return Ok(Published::Moved);
-                }
+                Ok(()) => published = Published::Moved,
                 // Somebody else was faster.
                 Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(Error::from(error).context(attempt())),
+                Err(error) => return Err(Error::from(error).context(format!("publish layer {diff_id}"))),
             }
         }
-        // Its publisher may not have come to flush the directory yet.
+        // Also where it is another's, who may not have come to do that yet.
         file::fsync_dir(&self.root.layers())?;
-        Ok(Published::Existing)
+        Ok(published)
     }
 
     /// Changes a layer's facts, durably; its content never changes.
