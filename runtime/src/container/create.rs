@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::Spec;
 
 use super::engine::Engine;
-use super::launch::{Host, container_spec, effective_network, image_facts};
+use super::launch::{Host, container_spec, effective_network, image_facts, verify};
 use super::names::{ContainerId, ContainerName};
 use super::options::RunOptions;
 use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION, Record, State};
@@ -48,6 +48,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
     let id = ContainerId::random()?;
     let network = effective_network(&options.network, host)?;
     let spec = container_spec(engine, options, &facts, id.as_str(), &network, host)?;
+    verify(engine, engine.root().container(id.as_str()).path(), options, &spec)?;
     sources::prepare(options)?;
     let placeholder = ContainerName::parse(id.short())?;
     let mut record = Record {

@@ -254,6 +254,18 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
     Ok(plan)
 }
 
+/// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.
+pub fn verify(engine: &Engine, container: &Path, options: &RunOptions, spec: &Spec) -> Result<()> {
+    let rootfs = Rootfs::Overlay {
+        lowers: Vec::new(),
+        upper: String::new(),
+        work: String::new(),
+        volatile: false,
+        seed: None,
+    };
+    lower(spec, rootfs, &lowering(engine, &files_dir(container), options, spec)?).map(drop)
+}
+
 fn lowering<'a>(engine: &'a Engine, files: &'a Path, options: &RunOptions, spec: &Spec) -> Result<Lowering<'a>> {
     let filter = rules(options, spec)?;
     let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
