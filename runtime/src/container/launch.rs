@@ -256,13 +256,8 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
 
 /// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.
 pub fn verify(engine: &Engine, container: &Path, options: &RunOptions, spec: &Spec) -> Result<()> {
-    let rootfs = Rootfs::Overlay {
-        lowers: Vec::new(),
-        upper: String::new(),
-        work: String::new(),
-        volatile: false,
-        seed: None,
-    };
+    let rootfs =
+        Rootfs::Overlay { lowers: Vec::new(), upper: String::new(), work: String::new(), volatile: false, seed: None };
     lower(spec, rootfs, &lowering(engine, &files_dir(container), options, spec)?).map(drop)
 }
 

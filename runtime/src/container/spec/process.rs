@@ -30,7 +30,7 @@ pub(super) fn process(
     let args: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
     if args.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "no command specified")
-            .hint(format!("the image names none, so add one: {} bash", options.image)));
+            .hint(format!("the image names none, so add one after its name: {} sh", options.image)));
     }
     check_ids(config.user.as_ref(), &options.groups, ctx.idmap)?;
     let mut process = Process::default();
