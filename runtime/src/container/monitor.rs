@@ -134,6 +134,8 @@ struct Init {
     pid: Pid,
     pidfd: OwnedFd,
     channel: Supervisor,
+    /// The record's state before this start, once the start is recorded.
+    before: Option<State>,
 }
 
 /// The container's ends and the engine's ends of the standard streams.
@@ -154,7 +156,7 @@ impl Monitor {
         if let Err(error) = outcome {
             let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED);
-            self.record_failure(&error);
+            self.record_failure(&error, init.before.take());
             return Err(error);
         }
         Ok(())
@@ -182,7 +184,7 @@ impl Monitor {
                 drop(supervisor);
                 become_init(plan.as_fd(), &supervised, self.store.as_fd(), &streams.container)
             }
-            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor }),
+            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor, before: None }),
         }
     }
 
@@ -212,7 +214,7 @@ impl Monitor {
         if let Some(mut pasta) = pasta {
             pasta.ready()?;
         }
-        self.record_start(host_pid)?;
+        init.before = Some(self.record_start(host_pid)?);
         init.channel.go()?;
         match init.channel.hear()? {
             Heard::Closed => {}
@@ -241,30 +243,35 @@ impl Monitor {
     }
 
     /// What others find the container by. Not flushed: after a power cut nothing of it would be true.
-    fn record_start(&self, host_pid: i32) -> Result<()> {
+    /// Returns what it replaces.
+    fn record_start(&self, host_pid: i32) -> Result<State> {
         let own = rustix::fs::readlink("/proc/self", Vec::new()).context(|| "find the monitor's process id")?;
         let init = alive::key(host_pid)?;
+        let mut before = State::default();
         update_record(&self.paths, Durability::Relaxed, |record| {
-            record.state = State {
+            let started = State {
                 status: Status::Running,
                 init: Some(init),
                 monitor_pid: own.to_str().ok().and_then(|text| text.parse().ok()),
                 started: Some(jiff::Timestamp::now()),
                 ..State::default()
             };
+            before = std::mem::replace(&mut record.state, started);
             Ok(())
-        })
-        .map(drop)
+        })?;
+        Ok(before)
     }
 
-    /// A container that could not be started stays as it was, with the reason.
-    fn record_failure(&self, error: &Error) {
+    /// A container that could not be started stays as it was, with the reason. `before`: what the record said before it
+    /// said that the container runs.
+    fn record_failure(&self, error: &Error, before: Option<State>) {
         if self.config.auto_remove {
             return self.remove();
         }
         let (code, text) = (process::exit_code(error), error.to_string());
         let _ = update_record(&self.paths, Durability::Flushed, |record| {
-            let before = std::mem::take(&mut record.state);
+            let now = std::mem::take(&mut record.state);
+            let before = before.unwrap_or(now);
             let status = if before.started.is_some() { Status::Exited } else { Status::Created };
             record.state = State { status, init: None, monitor_pid: None, exit_code: code, error: text, ..before };
             Ok(())

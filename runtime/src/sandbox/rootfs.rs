@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
@@ -150,36 +150,75 @@ pub fn open_as(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::R
 /// Whether the entry that `fd` refers to is a directory.
 pub fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
     let stat = rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH)?;
-    Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Opens `path` inside `root`, making it and the directories above it where they are missing: an empty file, or a
-/// directory. Mode 0755 and 0644, owner 0.
+/// directory. Mode 0755 and 0644, owner 0. Links are followed as the container would, also to what is not there yet; the
+/// last component's only with `follow`.
 pub fn open_or_make(root: BorrowedFd<'_>, path: &str, directory: bool, follow: bool) -> Result<OwnedFd> {
     match open_in(root, path, follow) {
         Err(Errno::NOENT) => {}
         other => return other.context(|| format!("open {path} in the container")),
     }
-    let mut parent = open_in(root, "/", true)?;
-    let components: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
-    let mut so_far = String::new();
-    for (n, component) in components.iter().enumerate() {
-        if *component == ".." {
-            return Err(Error::new(ErrorKind::Invalid, format!("{path} has a `..` where it does not exist")));
-        }
-        so_far = format!("{so_far}/{component}");
-        let last = n + 1 == components.len();
-        let opened = open_in(root, &so_far, follow || !last);
-        parent = match opened {
-            Ok(fd) => fd,
-            Err(Errno::NOENT) => {
-                make(parent.as_fd(), component, !last || directory).context(|| format!("make {so_far}"))?;
-                open_in(root, &so_far, follow || !last).context(|| format!("open {so_far}"))?
+    let top = || open_in(root, "/", true).context(|| format!("open {path} in the container"));
+    // The directories that lead to where the walk is; what is left to walk, next one last.
+    let mut above = vec![top()?];
+    let mut rest: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        let last = rest.is_empty();
+        match name.as_str() {
+            "" | "." => continue,
+            ".." => {
+                above.truncate(above.len().max(2) - 1);
+                continue;
             }
-            Err(errno) => return Err(Error::from(errno).context(format!("open {so_far} in the container"))),
+            _ => {}
+        }
+        let parent = above.last().ok_or_else(|| Error::from(Errno::NOENT))?;
+        let here = step(parent.as_fd(), &name, !last || directory).context(|| format!("make {name} of {path}"))?;
+        let link = if follow || !last { link_target(here.as_fd())? } else { None };
+        let Some(target) = link else {
+            above.push(here);
+            continue;
         };
+        links += 1;
+        if links > MOST_LINKS {
+            return Err(Error::from(Errno::LOOP).context(format!("open {path} in the container")));
+        }
+        if target.starts_with('/') {
+            above = vec![top()?];
+        }
+        rest.extend(target.rsplit('/').map(str::to_owned));
     }
-    Ok(parent)
+    above.pop().ok_or_else(|| Error::from(Errno::NOENT))
+}
+
+/// Links on the way to one path; `path_resolution(7)`.
+const MOST_LINKS: usize = 40;
+
+/// The entry called `name`, made where it is missing.
+fn step(parent: BorrowedFd<'_>, name: &str, directory: bool) -> rustix::io::Result<OwnedFd> {
+    let open = || {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(parent, name, flags, Mode::empty())
+    };
+    match open() {
+        Err(Errno::NOENT) => make(parent, name, directory).and_then(|()| open()),
+        other => other,
+    }
+}
+
+/// Where a symbolic link leads; `None` for anything else.
+fn link_target(fd: BorrowedFd<'_>) -> Result<Option<String>> {
+    let stat = rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        return Ok(None);
+    }
+    let target = rustix::fs::readlinkat(fd, "", Vec::new())?;
+    let text = target.into_string().map_err(|_| Error::new(ErrorKind::Invalid, "a link's target is not UTF-8"))?;
+    Ok(Some(text))
 }
 
 fn make(parent: BorrowedFd<'_>, name: &str, directory: bool) -> rustix::io::Result<()> {
