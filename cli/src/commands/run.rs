@@ -10,7 +10,7 @@ use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, Stdio};
 
-use super::create::{reserve_cidfile, write_cidfile};
+use super::create::CidFile;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
 use crate::args::{Global, RunArgs};
 use crate::context;
@@ -24,10 +24,10 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     let host = context::host();
     warn_about_network(&options, &host);
-    let cidfile = reserve_cidfile(options.cidfile.as_deref())?;
+    let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let created = create(&engine, &options, &host)?;
     let id = created.record.id.clone();
-    write_cidfile(cidfile, &id)?;
+    cidfile.write(&id)?;
     if !options.detach && !options.attach.stdout && !options.attach.stderr {
         output::line(id.as_str());
     }
