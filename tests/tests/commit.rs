@@ -124,7 +124,7 @@ fn the_same_changes_and_clock_give_the_same_image() {
         ]);
         ids.push((
             lrun.ok(&["commit", "-c", "ENV S=", name]),
-            layers(&lrun, &lrun.ok(&["images", "-q"]).lines().next().unwrap().to_owned()),
+            layers(&lrun, lrun.ok(&["images", "-q"]).lines().next().unwrap()),
         ));
     }
     assert_eq!(ids[0], ids[1]);
