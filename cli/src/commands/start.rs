@@ -2,7 +2,7 @@
 
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, load_spec, options_of};
-use lrun_runtime::container::lifecycle::{self, containers, is_running};
+use lrun_runtime::container::lifecycle::{self, is_running};
 use lrun_runtime::container::options::Streams;
 use lrun_runtime::container::record::Record;
 use lrun_runtime::error::{Error, ErrorKind, Result};
@@ -57,19 +57,7 @@ pub fn start_detached(engine: &Engine, record: &Record) -> Result<()> {
 
 /// Starts a container; `None` when another command was faster or it runs already.
 fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientOptions) -> Result<Option<Client<'a>>> {
-    let all = containers(engine);
-    // The lock may be held by a commit or a removal as well as by a monitor: wait for those.
-    let container = match all.try_lock(&record.id)? {
-        Some(container) => container,
-        None if is_running(&lifecycle::settle(engine, &record.id)?) => return Ok(None),
-        None => all.lock(&record.id)?,
-    };
-    let record = all.read(&record.id)?;
-    if is_running(&record) {
-        drop(container);
-        lifecycle::settle(engine, &record.id)?;
-        return start(engine, &record, stdio, client);
-    }
+    let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? else { return Ok(None) };
     let spec = load_spec(container.paths.path())?;
     let (ours, monitors) = attach::pair()?;
     let client = Client::greet(ours, stdio, client)?;

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use super::engine::Engine;
 use super::names::ContainerId;
-use super::record::{Containers, Listing, Record, State, Status, Summary};
+use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
 use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, LockState};
@@ -17,6 +17,9 @@ use crate::sys;
 
 /// The exit code of a container whose monitor was killed.
 pub const LOST: i32 = 255;
+
+/// Time between two looks at a container that another command works on.
+const WORK: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Milliseconds that a process may take to die after SIGKILL, or a monitor to finish its records.
 const PATIENCE: i64 = 60_000;
@@ -221,15 +224,44 @@ pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
         }
         stop(engine, record, libc::SIGKILL, -1)?;
     }
-    let all = containers(engine);
-    let container = match all.lock(&record.id) {
+    let id = &record.id;
+    let container = match lock_stopped(engine, id) {
         // Its own `--rm` was faster.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    if all.read(&record.id).is_ok_and(|now| now.state.status.is_active() && now.state.started != record.state.started) {
-        return Err(Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", record.id.short())));
+    let started = || Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", id.short()));
+    let container = container.ok_or_else(started)?;
+    containers(engine)
+        .remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
+        .context(|| format!("remove container {}", id.short()))
+}
+
+/// Takes the lock of a container that does not run; `None`: it runs. Waits for whoever works on it, a start among them,
+/// but never for the container's end.
+fn lock_stopped(engine: &Engine, id: &ContainerId) -> Result<Option<Container>> {
+    let all = containers(engine);
+    loop {
+        if let Some(container) = all.try_lock(id)? {
+            // If its monitor was killed, its processes may not be gone yet.
+            if all.read(id).is_ok_and(|record| is_running(&record)) {
+                drop(container);
+                settle(engine, id)?;
+                continue;
+            }
+            return Ok(Some(container));
+        }
+        // A damaged record may be anybody's who holds the lock.
+        if settle(engine, id).is_ok_and(|record| is_running(&record)) {
+            return Ok(None);
+        }
+        std::thread::sleep(WORK);
     }
-    all.remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
-        .context(|| format!("remove container {}", record.id.short()))
+}
+
+/// As for a removal, with the record as it is under the lock; a commit that was interrupted is ended.
+pub fn hold_stopped(engine: &Engine, id: &ContainerId) -> Result<Option<(Container, Record)>> {
+    let Some(container) = lock_stopped(engine, id)? else { return Ok(None) };
+    let record = commit::recover(engine, &container, containers(engine).read(id)?)?;
+    Ok(Some((container, record)))
 }

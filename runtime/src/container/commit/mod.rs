@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 use super::launch::options_of;
-use super::lifecycle::{self, is_running};
-use super::record::{Container, Record};
+use super::lifecycle;
+use super::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::config::{History, ImageConfig, apply_changes};
@@ -62,7 +62,7 @@ pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Resu
     let _using = engine.store.lock_shared()?;
     let entry = config::entry(record, options);
     let stack = loop {
-        if let Some((container, record)) = hold(engine, record)? {
+        if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
             break ended::commit(engine, &container, &record, &entry, options.clock).context(attempt)?;
         }
         if let Some(stack) = running::commit(engine, record, &entry, options).context(attempt)? {
@@ -79,27 +79,6 @@ pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Resu
     };
     let config = config::derive(&base, run, stack, options)?;
     publish(engine, record, &config, options).context(attempt)
-}
-
-/// Takes the lock of a container that does not run, and its record as it is then; `None`: it runs.
-fn hold(engine: &Engine, record: &Record) -> Result<Option<(Container, Record)>> {
-    let all = lifecycle::containers(engine);
-    loop {
-        let container = match all.try_lock(&record.id)? {
-            Some(container) => container,
-            None if is_running(&lifecycle::settle(engine, &record.id)?) => return Ok(None),
-            // Another commit, or a start that has not got far: both end soon.
-            None => all.lock(&record.id)?,
-        };
-        let now = all.read(&record.id)?;
-        if !is_running(&now) {
-            let now = recover(engine, &container, now)?;
-            return Ok(Some((container, now)));
-        }
-        // Its monitor was killed: settled first.
-        drop(container);
-        lifecycle::settle(engine, &record.id)?;
-    }
 }
 
 fn publish(engine: &Engine, record: &Record, config: &ImageConfig, options: &CommitOptions) -> Result<Digest> {
