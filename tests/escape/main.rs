@@ -13,6 +13,7 @@
 //! | `identity` | 7, 8, 9: capabilities, users and groups |
 //! | `caller` | 10 to 13: the environment, terminal, keys and sockets of the caller |
 //! | `kernel` | 14, 16, 17, 18: system calls, settings and files of the kernel |
+//! | `names` | 30, 48, 50, 51: names, options and texts; permissions of the store |
 #![forbid(unsafe_code)]
 
 mod binary;
@@ -23,3 +24,4 @@ mod host;
 mod identity;
 mod kernel;
 mod mounts;
+mod names;
