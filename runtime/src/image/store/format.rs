@@ -17,11 +17,14 @@ const VERSION: u32 = 1;
 const FORMAT_MAX: usize = 64 << 10;
 const OTHER_ROOT: &str = "choose another store with --root or LRUN_ROOT";
 /// What a directory may hold and still become a store: our own, half made, or a fresh file system's.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 14] = [
     "format",
     "lock",
     "refs.lock",
     "names.lock",
+    // What a maker at the same time tries out, and what is made soon after.
+    ".probe",
+    "engine",
     "blobs",
     "images",
     "layers",

@@ -134,6 +134,16 @@ fn a_store_that_cannot_be_used_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn what_another_maker_has_begun_is_no_foreign_directory() {
+    let dir = scratch();
+    let path = dir.path().join("store");
+    for name in [".probe/upper", "engine", "layers", ".probe/work"] {
+        std::fs::create_dir_all(path.join(name)).unwrap();
+    }
+    assert!(Store::open(&path, true, Mode::Single, &features).is_ok());
+}
+
+#[test]
 fn a_foreign_owners_store_is_refused() {
     // `/` is root's, or ours where this runs as root; then another owner's directory can be made.
     let dir = scratch();
