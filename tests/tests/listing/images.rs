@@ -135,6 +135,41 @@ fn names_have_registries_ports_tags_and_digests() {
     assert_eq!(lrun.inspect("short", "{{.Id}}"), id);
 }
 
+/// Registries give digests; here the record gets one by hand.
+#[test]
+fn a_digest_names_the_image_that_a_registry_gave() {
+    let lrun = Lrun::new();
+    let id = tiny(&lrun, "x", "reg.example:5000/team/tool:v1");
+    let other = tiny(&lrun, "y", "other");
+    let path = lrun.store().join(format!("images/{}.json", &id["sha256:".len()..]));
+    let digest = format!("sha256:{}", "ab".repeat(32));
+    let record = fs::read_to_string(&path).expect("the record");
+    let mut record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    record["repo_digests"] = vec![format!("reg.example:5000/team/tool@{digest}")].into();
+    fs::write(&path, record.to_string()).expect("write the record");
+
+    let name = format!("reg.example:5000/team/tool@{digest}");
+    assert_eq!(lrun.inspect(&name, "{{.Id}} {{index .RepoDigests 0}}"), format!("{id} {name}"));
+    let tagged = format!("reg.example:5000/team/tool:gone@{digest}");
+    assert_eq!(lrun.inspect(&tagged, "{{.Id}}"), id, "beside a digest the tag is only a comment");
+    let wrong = format!("reg.example:5000/team/tool@{other}");
+    assert_eq!(lrun.fails(1, &["history", &wrong]), format!("lrun: No such image: {wrong}\n"));
+    let digests = |args: &[&str]| {
+        let all = [&["images", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"], args].concat();
+        lrun.ok(&all)
+    };
+    assert_eq!(digests(&["reg.example:5000/team/tool"]), format!("reg.example:5000/team/tool v1 {digest}"));
+    assert_eq!(digests(&["other"]), "other latest <none>");
+    let table = lrun.ok(&["images", "--digests", "--filter", "reference=*/team/*"]);
+    assert!(table.contains(&format!("reg.example:5000/team/tool   v1        {digest}   {}", short(&id))), "{table}");
+    lrun.ok(&["tag", &name, "mine"]);
+    assert_eq!(lrun.inspect("mine", "{{.Id}}"), id);
+    lrun.ok(&["rmi", "mine"]);
+    let removed = lrun.ok(&["rmi", "reg.example:5000/team/tool:v1"]);
+    let expected = format!("Untagged: reg.example:5000/team/tool:v1\nUntagged: {name}\nDeleted: {id}\nDeleted: ");
+    assert!(removed.starts_with(&expected), "{removed}");
+}
+
 #[test]
 fn an_image_goes_with_its_last_name() {
     let lrun = Lrun::new();
