@@ -4,6 +4,7 @@
 //! the caller's umask.
 
 mod lock;
+mod remove;
 mod staging;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use lock::{Lock, LockState};
+pub use remove::remove_tree;
 pub use staging::{RemoveTree, Staging};
 
 use crate::digest::random_hex;

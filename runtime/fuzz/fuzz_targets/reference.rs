@@ -8,5 +8,5 @@ fuzz_target!(|text: &str| {
     let _ = Lookup::parse(text);
     let Ok(reference) = Reference::parse(text) else { return };
     assert!(!reference.repository().split('/').any(|part| matches!(part, "" | "." | "..")), "{reference:?}");
-    assert_eq!(Reference::parse(&reference.familiar()).expect("lrun's own form"), reference);
+    assert_eq!(Reference::parse(&reference.familiar_with_tag()).expect("lrun's own form"), reference);
 });

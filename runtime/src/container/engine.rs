@@ -30,23 +30,14 @@ impl Engine {
     /// Deletes a tree in which files may belong to mapped ids. What the user may delete is deleted directly; the rest in
     /// the storage helper.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        let direct = std::fs::remove_dir_all(path);
-        match direct {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(_) => {}
+        if file::remove_tree(path).is_ok() {
+            return Ok(());
         }
         let parent = path.parent().unwrap_or(Path::new("/"));
         let name = path.file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
         let directory = file::open_dir(parent)?;
-        helper::run(&self.map, directory.as_fd(), &mut |_| {}, |_| {
-            let target = Path::new("/").join(&name);
-            match std::fs::remove_dir_all(&target) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(()),
-            }
-        })
-        .context(|| format!("delete {}", path.display()))
+        helper::run(&self.map, directory.as_fd(), &mut |_| {}, |_| file::remove_tree(&Path::new("/").join(&name)))
+            .context(|| format!("in {}", parent.display()))
     }
 
     /// Removes what interrupted commands left behind. Best effort: the next command tries again.

@@ -21,7 +21,7 @@ use super::alive;
 use super::names::ContainerId;
 use super::record::{Container, Containers, State, Status, update_record};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{Durability, Lock};
+use crate::file::{self, Durability, Lock};
 use crate::network::pasta::{Pasta, PastaOptions};
 use crate::paths::{ContainerPaths, Root};
 use crate::sandbox::channel::{self, Heard, Supervised, Supervisor};
@@ -305,8 +305,8 @@ impl Monitor {
             let id = ContainerId::parse(&self.config.id)?;
             let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(&self.lock, 3)?);
             let container = Container { id, paths: self.paths.clone(), lock };
-            let mut tree = |path: &std::path::Path| std::fs::remove_dir_all(path).map_err(Error::from);
-            Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, &mut tree)
+            let remove = &mut file::remove_tree;
+            Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, remove)
         };
         // What is left is swept by the next command.
         let _ = remove();

@@ -25,15 +25,17 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// What the first bytes of a file say.
+    /// What the first bytes of a file say; [`MAGIC`] of them are enough.
     pub fn of(start: &[u8]) -> Self {
         match start {
-            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             // A skippable frame may come first.
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            // The first block's mark, or that of the end: a tar may begin with a name like BZh9.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Self::Bzip2,
             _ => Self::None,
         }
     }
@@ -72,24 +74,47 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Compressed files that are recognised only to say what they are: their first bytes, and the program that reads them.
+const OTHERS: [(&[u8], &str); 6] = [
+    (&[0x04, 0x22, 0x4d, 0x18], "lz4 -d"),
+    (b"LZIP\x01", "lzip -d"),
+    (&[0x1f, 0x9d], "uncompress"),
+    (&[0x5d, 0, 0, 0x80], "xz -d --format=lzma"),
+    (&[0x89, b'L', b'Z', b'O'], "lzop -d"),
+    (b"PK\x03\x04", "bsdtar -cf - @-"),
+];
+/// Bytes that tell the formats apart.
+const MAGIC: usize = 10;
 /// Large enough that reads of the input are few, small enough to stay in cache.
 const BUFFER: usize = 128 << 10;
-/// xz -9 needs 64 MiB; more would be an attack on memory.
-const XZ_MEMORY_KIB: u32 = 256 << 10;
+/// The largest window of a zstd frame, as a power of two: 32 MiB. What `zstd` makes by itself has 8 MiB at most, and
+/// 128 MiB with `--ultra -22` or `--long`.
+const ZSTD_WINDOW: u32 = 25;
+/// For `xz -9`, whose dictionary of 64 MiB is the largest that a preset makes.
+const XZ_MEMORY_KIB: u32 = (64 << 10) + 256;
 
 /// The uncompressed bytes of `reader`, whatever it is compressed with. Damaged and truncated data end in an `Invalid`
-/// error (inside the `io::Error`) that names the format. Unknown content is passed on as it is.
+/// error (inside the `io::Error`) that names the format, and so does data that needs more memory than the limits above.
+/// Unknown content is passed on as it is.
 pub fn decompress(mut reader: Box<dyn Read + Send>) -> Result<(Box<dyn Read + Send>, Compression)> {
-    let mut start = Vec::with_capacity(8);
-    reader.by_ref().take(6).read_to_end(&mut start).context(|| "read the archive")?;
+    let mut start = Vec::with_capacity(2 * MAGIC);
+    reader.by_ref().take(MAGIC as u64).read_to_end(&mut start).context(|| "read the archive")?;
     let compression = Compression::of(&start);
+    if let Some((_, program)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        let error = Error::new(ErrorKind::Invalid, "the archive is compressed in a way that lrun does not read");
+        return Err(error.hint(format!("uncompress it on the way: {program} < FILE | lrun import - NAME")));
+    }
     let whole = io::Cursor::new(start).chain(reader);
     if compression == Compression::None {
         return Ok((Box::new(whole), compression));
     }
     let source = BufReader::with_capacity(BUFFER, Source(whole));
     let decoder: Box<dyn Read + Send> = match compression {
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source).context(|| "zstd")?),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(source).context(|| "zstd")?;
+            decoder.window_log_max(ZSTD_WINDOW).context(|| "zstd")?;
+            Box::new(decoder)
+        }
         Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
         Compression::Gzip | Compression::None => Box::new(gzip(source)),
@@ -134,12 +159,26 @@ impl Named {
             return error;
         }
         let name = self.compression.name();
+        let text = error.to_string();
+        if error.kind() == io::ErrorKind::OutOfMemory || text.contains("too much memory") {
+            return too_large(self.compression).into();
+        }
         let message = match error.kind() {
             io::ErrorKind::UnexpectedEof => format!("the {name} data ends early: the archive is truncated"),
-            _ => format!("the {name} data is damaged ({error})"),
+            _ => format!("the {name} data is damaged ({text})"),
         };
         Error::new(ErrorKind::Invalid, message).into()
     }
+}
+
+fn too_large(compression: Compression) -> Error {
+    let (most, program) = match compression {
+        Compression::Xz => (64, "xz -d --memlimit=max"),
+        _ => (1 << (ZSTD_WINDOW - 20), "zstd -d --long=31"),
+    };
+    let message = format!("the {} data needs a window of more than {most} MiB, the limit", compression.name());
+    Error::new(ErrorKind::Invalid, message)
+        .hint(format!("uncompress it on the way: {program} < FILE | lrun import - NAME"))
 }
 
 #[cfg(test)]
@@ -219,6 +258,65 @@ mod tests {
         }
     }
 
+    fn crc32(bytes: &[u8]) -> [u8; 4] {
+        let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+        let sum = bytes.iter().fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step));
+        (!sum).to_le_bytes()
+    }
+
+    #[test]
+    fn large_windows_are_refused_by_name() {
+        let zstd = |log| {
+            let mut out = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            out.window_log(log).unwrap();
+            out.write_all(&content()).unwrap();
+            out.finish().unwrap()
+        };
+        assert!(expand(zstd(ZSTD_WINDOW)).unwrap().0 == content());
+        let error = expand(zstd(ZSTD_WINDOW + 1)).unwrap_err();
+        assert_eq!(error.to_string(), "the zstd data needs a window of more than 32 MiB, the limit");
+        assert!(error.hint_text().unwrap().contains("zstd -d --long=31 < FILE | lrun import -"));
+        // The size of a dictionary in an xz block's header: 28 is 64 MiB, 29 is 96 MiB.
+        let xz = |size: u8| {
+            let mut whole = compress(Compression::Xz, &content());
+            let header = &mut whole[12..24];
+            assert_eq!(header[..4], [2, 0, 0x21, 1], "one filter, LZMA2");
+            header[4] = size;
+            let sum = crc32(&header[..8]);
+            header[8..].copy_from_slice(&sum);
+            whole
+        };
+        assert!(expand(xz(28)).unwrap().0 == content());
+        let error = expand(xz(29)).unwrap_err();
+        assert_eq!(error.to_string(), "the xz data needs a window of more than 64 MiB, the limit");
+    }
+
+    #[test]
+    fn other_compressions_are_told_from_no_archive() {
+        for (magic, program) in OTHERS {
+            let error = expand([magic, &[1; 100]].concat()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.hint_text().unwrap().contains(program), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tar_may_begin_with_any_name() {
+        for name in ["BZh9", "BZh91AY", "LZIP", "]", "(\u{b5}/", "\u{1f}x"] {
+            let tar = crate::image::tar::archive::Archive::default().file(name, "1").end();
+            assert_eq!(expand(tar.clone()).unwrap(), (tar, Compression::None), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_follows_compressed_data_is_named() {
+        for kind in COMPRESSED {
+            let error = expand([compress(kind, b"data"), b"garbage".to_vec()].concat()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{}: {error}", kind.name());
+            assert!(error.to_string().contains(kind.name()), "{error}");
+        }
+    }
+
     #[test]
     fn empty_and_unknown_input_passes_through() {
         for data in [b"".to_vec(), b"x".to_vec(), b"hello, world".to_vec()] {
@@ -228,19 +326,17 @@ mod tests {
 
     #[test]
     fn errors_of_the_input_stay_what_they_are() {
-        struct Failing;
+        struct Failing(io::Cursor<[u8; 10]>);
         impl Read for Failing {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-                match into.len() {
-                    6 => {
-                        into.copy_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0]);
-                        Ok(6)
-                    }
-                    _ => Err(io::Error::from_raw_os_error(libc::EIO)),
+                match self.0.read(into)? {
+                    0 => Err(io::Error::from_raw_os_error(libc::EIO)),
+                    got => Ok(got),
                 }
             }
         }
-        let (mut reader, _) = decompress(Box::new(Failing)).unwrap();
+        let header = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+        let (mut reader, _) = decompress(Box::new(Failing(io::Cursor::new(header)))).unwrap();
         let error = Error::from(reader.read_to_end(&mut Vec::new()).unwrap_err());
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Io, Some(libc::EIO)));
     }

@@ -18,4 +18,4 @@ pub mod reexec;
 mod rootfs;
 pub mod seccomp;
 mod terminal;
-mod user;
+pub mod user;

@@ -94,7 +94,7 @@ fn group_entries(text: &str) -> impl Iterator<Item = (&str, u32, &str)> {
 }
 
 /// The same on texts; pure.
-pub(crate) fn resolve_in(spec: &str, more: &[String], passwd: &str, group: &str) -> Result<Ids> {
+pub fn resolve_in(spec: &str, more: &[String], passwd: &str, group: &str) -> Result<Ids> {
     let (user, wanted_group) = match spec.split_once(':') {
         Some((user, "")) => (user, None),
         Some((user, group)) => (user, Some(group)),

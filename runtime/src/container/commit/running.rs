@@ -71,7 +71,7 @@ fn copy_and_pack(
                 Err(error) if error.kind() == ErrorKind::NotFound && attempt < attempts => attempt += 1,
                 other => return other,
             }
-            std::fs::remove_dir_all("/diff").context(|| "begin the copy again")?;
+            file::remove_tree(std::path::Path::new("/diff")).context(|| "begin the copy again")?;
         }
     })
     .context(|| "copy the read-write layer")?;

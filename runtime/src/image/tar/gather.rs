@@ -42,6 +42,10 @@ pub(crate) struct Layout {
     pub(crate) main: usize,
     /// The PAX records, if there are some.
     pub(crate) pax: Option<std::ops::Range<usize>>,
+    /// Whether there is a GNU long name.
+    pub(crate) long_name: bool,
+    /// Whether there is a GNU long link target.
+    pub(crate) long_link: bool,
 }
 
 fn truncated(inside: &str) -> Error {
@@ -193,8 +197,10 @@ pub(crate) fn layout(head: &[u8]) -> Result<Layout> {
         let size = usize::try_from(size).ok().filter(|size| *size <= head.len());
         let size = size.ok_or_else(|| truncated("an extended header"))?;
         let data = at + BLOCK..at + BLOCK + size;
-        if kind == b'x' {
-            found.pax = Some(data.clone());
+        match kind {
+            b'x' => found.pax = Some(data.clone()),
+            b'L' => found.long_name = true,
+            _ => found.long_link = true,
         }
         found.main = data.end + padding(size as u64);
     }

@@ -39,11 +39,24 @@ pub struct Limits {
     pub metadata: usize,
     /// Segments of one sparse file.
     pub segments: usize,
+    /// Bytes of memory for what directories get once everything is in them; beyond, they get it early.
+    pub directories: usize,
+    /// Bytes after the archive's end: padding, at most.
+    pub trailer: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 1 << 40, entries: 20_000_000, depth: 2048, path: 4095, metadata: 1 << 20, segments: 100_000 }
+        Self {
+            bytes: 1 << 40,
+            entries: 20_000_000,
+            depth: 2048,
+            path: 4095,
+            metadata: 1 << 20,
+            segments: 100_000,
+            directories: 8 << 20,
+            trailer: 16 << 20,
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! tar-core resolves names, numbers and sparse maps. Times are read here, because tar-core knows neither fractions nor
 //! times before 1970, and the numbers that it would let overflow are checked first.
 
+use std::collections::HashMap;
+
 use tar_core::parse::{ParseEvent, ParsedEntry, Parser};
 
 use super::gather::{Layout, layout};
@@ -15,12 +17,18 @@ struct Records {
     mtime: Option<Time>,
     size: Option<u64>,
     sparse_1_0: bool,
+    path: bool,
+    link: bool,
 }
 
 /// Decodes `head` as [`super::gather::gather`] left it. Its bytes may be changed on the way.
 pub(crate) fn parse(head: &mut [u8], limits: &Limits) -> Result<Head> {
     let layout = layout(head)?;
     let records = records(head, &layout)?;
+    // Of two long names, Go's reader takes the one that GNU tar does not.
+    if records.path && layout.long_name || records.link && layout.long_link {
+        return Err(invalid("a name given both in a PAX header and in a GNU long name"));
+    }
     let kind_byte = *head.get(layout.main + 156).ok_or_else(|| invalid("a damaged header"))?;
     check_numbers(head, layout.main)?;
     let mut parser = Parser::new(tar_core::parse::Limits {
@@ -77,6 +85,8 @@ fn records(head: &mut [u8], layout: &Layout) -> Result<Records> {
             }
             b"size" => found.size = Some(pax::number(&value).ok_or_else(|| invalid("a damaged size in a PAX header"))?),
             b"GNU.sparse.major" => found.sparse_1_0 = value == b"1",
+            b"path" => found.path = true,
+            b"linkpath" => found.link = true,
             _ => {}
         }
     }
@@ -168,6 +178,9 @@ fn build(
         Kind::Symlink => checked_target(raw_link, limits).map_err(named)?,
         _ => Vec::new(),
     };
+    if i64::try_from(stored).is_err() {
+        return Err(named(invalid("a damaged header (the size is out of range)")));
+    }
     let (stored, size) = match (kind, &segments) {
         (Kind::File, None) => (stored, stored),
         (Kind::File, Some(list)) => (stored, list.last().map_or(0, |end| end.offset)),
@@ -207,14 +220,19 @@ fn checked_target(target: &[u8], limits: &Limits) -> Result<Vec<u8>> {
 /// The attributes to set. overlayfs's own never come out of an archive: they would redirect or hide files.
 fn xattrs(entry: &ParsedEntry<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut list: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut places = HashMap::new();
     for (name, value) in &entry.xattrs {
         let name = decode_key(name);
         if name.starts_with(b"user.overlay.") || name.starts_with(b"trusted.overlay.") {
             continue;
         }
-        match list.iter_mut().find(|(other, _)| *other == name) {
+        // Of two with one name the later counts.
+        match places.get(&name).and_then(|place: &usize| list.get_mut(*place)) {
             Some((_, old)) => *old = value.to_vec(),
-            None => list.push((name, value.to_vec())),
+            None => {
+                places.insert(name.clone(), list.len());
+                list.push((name, value.to_vec()));
+            }
         }
     }
     list

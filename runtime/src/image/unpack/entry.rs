@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use tar_core::Header;
 
-use super::input::{Event, Input};
-use super::tree::{Attributes, Directory, Made, Tree, is_whiteout};
+use super::input::{Event, Input, is_zero};
+use super::pending::{Attributes, DEFAULT_ACL};
+use super::tree::{Directory, Made, Tree, is_whiteout};
 use super::{Unpacked, create};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -26,6 +27,8 @@ use crate::image::tar::{
     BLOCK, Head, Kind, Limits, OPAQUE, Segment, WHITEOUT, invalid, join, padding, pax, shown, split,
 };
 
+/// Runs of zeros from here on become holes.
+const HOLE: usize = 64 << 10;
 /// Mode bits that do not survive a change of owner or a write.
 const SET_ID: u32 = 0o6000;
 
@@ -64,7 +67,16 @@ impl<'a> Unpacker<'a> {
             opaque_root: false,
             warnings: Vec::new(),
         };
-        Ok(Self { input, layer, tree: Tree::new(layer)?, ids, limits, owners: None, headers: false, found })
+        Ok(Self {
+            input,
+            layer,
+            tree: Tree::new(layer, limits.directories)?,
+            ids,
+            limits,
+            owners: None,
+            headers: false,
+            found,
+        })
     }
 
     /// Unpacks everything. Digest and size of the result are the recorder's to fill in.
@@ -93,8 +105,12 @@ impl<'a> Unpacker<'a> {
                 }
             }
         }
-        self.input.finish()?;
-        self.found.implicit = self.tree.finish()?;
+        if self.input.finish(self.limits.trailer)? {
+            self.found.warnings.push("what follows the archive's end marker was ignored".into());
+        }
+        self.tree.settle()?;
+        self.found.implicit = self.tree.pending.implicit;
+        self.found.skipped_xattrs += self.tree.pending.refused;
         if let Some(mut owners) = self.owners.take() {
             owners.flush().context(|| "write the layer's owners")?;
         }
@@ -138,7 +154,8 @@ impl<'a> Unpacker<'a> {
                 return Err(invalid(format!("a global header that sets {}", shown(key))));
             }
             if key != b"comment" {
-                self.found.warnings.push(format!("a global header's {} was ignored", shown(key)));
+                let key = shown(key.get(..100).unwrap_or(key));
+                self.found.warnings.push(format!("a global header's {key} was ignored"));
                 self.found.warnings.dedup();
                 self.found.warnings.truncate(20);
             }
@@ -150,6 +167,9 @@ impl<'a> Unpacker<'a> {
         self.found.entries += 1;
         if self.found.entries > self.limits.entries {
             return Err(invalid(format!("the archive has more than {} entries, the limit", self.limits.entries)));
+        }
+        if self.tree.pending.is_large() {
+            self.tree.settle()?;
         }
         let Some((parent, name)) = split(&head.path) else { return self.root(head) };
         if head.path.starts_with(b".wh..wh.") && head.path != OPAQUE {
@@ -276,7 +296,19 @@ impl<'a> Unpacker<'a> {
                 self.input.content(head.stored, |bytes| writer.write(bytes))?;
             }
         } else if head.stored > 0 {
-            self.input.content(head.stored, |bytes| write_all(file, bytes))?;
+            let (mut at, mut hole) = (0, false);
+            self.input.content(head.stored, |bytes| {
+                // Long runs of zeros need no space: neither those of a disk image nor those of an attack.
+                hole = bytes.len() >= HOLE && is_zero(bytes);
+                if !hole {
+                    write_all(file, bytes, at)?;
+                }
+                at += bytes.len() as u64;
+                Ok(())
+            })?;
+            if hole {
+                ftruncate(file, head.size)?;
+            }
         }
         Ok(())
     }
@@ -405,6 +437,10 @@ impl<'a> Unpacker<'a> {
     /// Sets extended attributes; what the file system refuses (8 KiB on ext4 is "no space") stays in the index only.
     fn xattrs(&mut self, head: &Head, fd: BorrowedFd<'_>) -> Result<()> {
         for (name, value) in &head.xattrs {
+            if name == DEFAULT_ACL && head.kind == Kind::Directory {
+                // What is made in the directory would inherit it: it comes last.
+                continue;
+            }
             match fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
                 Ok(()) => {}
                 Err(errno @ (Errno::IO | Errno::DQUOT | Errno::NOMEM)) => return Err(errno.into()),
@@ -433,7 +469,9 @@ impl<'a> Unpacker<'a> {
 }
 
 fn attributes(head: &Head, placed: &Placed) -> Attributes {
-    Attributes { mode: placed.mode, uid: placed.uid, gid: placed.gid, mtime: head.mtime, implicit: false }
+    let default_acl = head.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL).map(|(_, value)| value.clone());
+    let Placed { mode, uid, gid, .. } = *placed;
+    Attributes { mode, uid, gid, mtime: head.mtime, default_acl, implicit: false }
 }
 
 /// Names the entry after which the archive is damaged.
@@ -444,10 +482,11 @@ fn after(error: Error, last: &[u8]) -> Error {
     }
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<()> {
     while !bytes.is_empty() {
-        let count = rustix::io::retry_on_intr(|| rustix::io::write(file, bytes))?;
+        let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, at))?;
         bytes = bytes.get(count..).unwrap_or_default();
+        at += count as u64;
     }
     Ok(())
 }

@@ -198,18 +198,32 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Takes everything up to the end and closes the index.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    /// Takes everything after the end marker, at most `most` bytes, and closes the index. Whether it was more than
+    /// zeros.
+    pub(super) fn finish(&mut self, most: u64) -> Result<bool> {
+        let (mut taken, mut meant) = (0, false);
         loop {
             let range = self.part(u64::MAX)?;
             if range.is_empty() {
                 break;
             }
+            taken += range.len() as u64;
+            if taken > most {
+                return Err(invalid(format!("more than {most} bytes follow the archive's end, the limit")));
+            }
+            meant |= !is_zero(self.chunk.get(range.clone()).unwrap_or_default());
             self.events.push(Event::Raw(range));
         }
         self.events.push(Event::End);
-        self.hand_over()
+        self.hand_over()?;
+        Ok(meant)
     }
+}
+
+/// Whether all bytes are zero; as fast as memory.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|part| ZEROS.get(..part.len()) == Some(part))
 }
 
 impl Source for Input<'_> {

@@ -16,6 +16,7 @@
 mod entry;
 mod flush;
 mod input;
+mod pending;
 mod tree;
 
 #[cfg(test)]

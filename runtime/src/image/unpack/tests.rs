@@ -257,6 +257,36 @@ fn hostile_archives_are_refused() {
             a().pax(&[("path", "a")], entry("x", Kind::File), b"").patch(1024, |h| h[156] = b'x'),
             "an extended header without an entry",
         ),
+        (
+            "PAX path and long name",
+            a().pax(&[("path", "a")], entry("@", Kind::File), b"b\0").patch(1024, |h| h[156] = b'L').file("c", ""),
+            "a name given both in a PAX header and in a GNU long name",
+        ),
+        (
+            "long link and PAX linkpath",
+            a().add(entry("@", Kind::File), b"b\0").patch(0, |h| h[156] = b'K').pax(
+                &[("linkpath", "a")],
+                entry("x", Kind::Symlink),
+                b"",
+            ),
+            "a name given both in a PAX header and in a GNU long name",
+        ),
+        ("size without end", a().pax(&[("size", "18446744073709551615")], entry("x", Kind::File), b""), "out of range"),
+        (
+            "size of a whiteout without end",
+            a().pax(&[("size", "18446744073709551615")], entry(".wh.x", Kind::File), b"").file("smuggled", ""),
+            "out of range",
+        ),
+        (
+            "size of nine exbibytes",
+            a().pax(&[("size", "9223372036854775807")], entry("x", Kind::File), b""),
+            "the limit",
+        ),
+        (
+            "whiteout of nine exbibytes",
+            a().pax(&[("size", "9223372036854775807")], entry(".wh.x", Kind::File), b""),
+            "ends inside the content",
+        ),
         ("global path", global("path"), "global header that sets path"),
         ("global size", global("size"), "global header that sets size"),
         ("negative size", a().file("x", "").patch(0, |header| header[124..136].fill(0xff)), "size is out of range"),
@@ -348,7 +378,9 @@ fn what_is_no_tar_or_only_a_part_is_named() {
     let (_, unpacked) = good(&whole[..whole.len() - 1024]);
     assert_eq!(unpacked.warnings, ["the archive has no end marker: it may be cut off"]);
     good(&whole[..whole.len() - 512]);
-    good(&[&whole[..], &[7; 100_000], &[0; 600_000]].concat());
+    let (_, unpacked) = good(&[&whole[..], &[0; 100_000], &[7], &[0; 600_000]].concat());
+    assert_eq!(unpacked.warnings, ["what follows the archive's end marker was ignored"]);
+    assert_eq!(good(&[&whole[..], &[0; 600_000]].concat()).1.warnings, [""; 0]);
     good(&[0; 1024]);
 }
 
@@ -360,6 +392,7 @@ fn limits_are_named() {
     let pax = Archive::default().pax(&attr, entry("x", Kind::File), b"").end();
     let map = [("GNU.sparse.map", "0,1,2,1,4,1"), ("GNU.sparse.size", "9000000000")];
     let sparse = Archive::default().pax(&map, entry("x", Kind::File), b"123").end();
+    let padded = [Archive::default().file("a", "").end(), vec![0; 5000]].concat();
     let limits = Limits::default;
     for (tar, limits, wanted) in [
         (&tar, Limits { bytes: 4000, ..limits() }, "more than 4000 bytes"),
@@ -369,6 +402,7 @@ fn limits_are_named() {
         (&pax, Limits { metadata: 2048, ..limits() }, "more than 2048 bytes"),
         (&sparse, Limits { segments: 2, ..limits() }, "too many sparse entries"),
         (&sparse, Limits { bytes: 8_999_999_999, ..limits() }, "files of more than 8999999999 bytes"),
+        (&padded, Limits { trailer: 4999, ..limits() }, "more than 4999 bytes follow the archive's end"),
     ] {
         let error = Layer::new().unpack_with(tar, &limits).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -428,6 +462,107 @@ fn xattrs_are_set_but_never_overlay_s_own() {
     }
     assert_eq!(unpacked.skipped_xattrs, 2);
     assert_eq!(unpacked.warnings, ["2 extended attributes cannot be stored on this file system"]);
+}
+
+/// An access control list for what is made in a directory: `default:user::rwx,group::---,other::---`.
+const DEFAULT_ACL: &[u8] =
+    &[2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 4, 0, 0, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255];
+
+/// However little is remembered about directories, they come out as the archive has them, and nothing that is made in
+/// them inherits from them.
+#[test]
+fn directories_get_what_is_due_early_or_late() {
+    let acl = vec![(b"system.posix_acl_default".to_vec(), DEFAULT_ACL.to_vec())];
+    let time = |secs| Time { secs, nanos: 5 };
+    let dir = |path: &str, mode, secs| Head { mode, mtime: time(secs), ..entry(path, Kind::Directory) };
+    let tar = Archive::default()
+        .add(dir("", 0o1711, 1), b"")
+        .add(dir("setgid", 0o2755, 2), b"")
+        .add(Head { xattrs: acl, ..dir("acl", 0o750, 3) }, b"")
+        .add(dir("twice", 0o700, 4), b"")
+        .file("implicit/a", "1")
+        .dir("setgid/below")
+        .file("setgid/f", "2")
+        .dir("acl/below")
+        .file("acl/f", "3")
+        .file("twice/f", "4")
+        .file("twice/f", "5")
+        .file("twice/.wh.gone", "")
+        .symlink("link", "twice")
+        .file("link/through", "6")
+        .add(dir("implicit", 0o755, 7), b"")
+        .add(dir("twice", 0o755, 8), b"")
+        .file("twice/late", "7")
+        .file("file", "then a directory")
+        .add(dir("file", 0o500, 9), b"")
+        .add(dir("gone", 0o500, 10), b"")
+        .add(dir("gone/below", 0o500, 11), b"")
+        .file("gone", "")
+        .end();
+    for directories in [usize::MAX, 500, 0] {
+        let layer = Layer::new();
+        let limits = Limits { directories, ..Limits::default() };
+        let unpacked = layer.unpack_with(&tar, &limits).unwrap();
+        assert!(layer.rebuilt() == tar);
+        let found = |path: &str| {
+            let meta = fs::metadata(layer.diff(path)).unwrap();
+            (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec())
+        };
+        let wanted = [
+            ("", (0o1711, 1, 5)),
+            ("setgid", (0o2755, 2, 5)),
+            ("acl", (0o750, 3, 5)),
+            ("twice", (0o755, 8, 5)),
+            ("implicit", (0o755, 7, 5)),
+            ("file", (0o500, 9, 5)),
+            ("setgid/below", (0o755, 1_000_000_000, 0)),
+            ("acl/below", (0o755, 1_000_000_000, 0)),
+            ("acl/f", (0o644, 1_000_000_000, 0)),
+            ("gone", (0o644, 1_000_000_000, 0)),
+        ];
+        for (path, wanted) in wanted {
+            assert_eq!(found(path), wanted, "{path} with {directories}");
+        }
+        assert_eq!(["twice/f", "twice/through", "twice/late"].map(|path| layer.text(path)), ["5", "6", "7"]);
+        let acl = |path: &str| {
+            let mut value = [0; 100];
+            rustix::fs::getxattr(layer.diff(path), c"system.posix_acl_default", &mut value[..])
+                .map(|length| value[..length].to_vec())
+        };
+        // Where the file system has no access control lists, they are counted.
+        let taken = acl("acl").is_ok_and(|acl| acl == DEFAULT_ACL);
+        assert_eq!((unpacked.skipped_xattrs, taken), if taken { (0, true) } else { (1, false) });
+        assert!(acl("acl/below").is_err());
+        assert_eq!(unpacked.warnings.len(), usize::from(!taken));
+        if directories == usize::MAX {
+            assert_eq!(unpacked.implicit, 0);
+        }
+    }
+}
+
+#[test]
+fn zeros_take_no_space() {
+    let zeros = "\0".repeat(3_000_000);
+    let (layer, _) = good(&Archive::default().file("a", &format!("head{zeros}tail")).file("b", &zeros).end());
+    assert_eq!(fs::read(layer.diff("a")).unwrap(), format!("head{zeros}tail").into_bytes());
+    assert_eq!(fs::read(layer.diff("b")).unwrap(), zeros.as_bytes());
+    for name in ["a", "b"] {
+        assert!(fs::metadata(layer.diff(name)).unwrap().blocks() * 512 < 1 << 20, "{name}");
+    }
+}
+
+/// Many attributes in one header are read in one go, not each against all before.
+#[test]
+fn of_two_attributes_with_one_name_the_later_counts() {
+    let names: Vec<String> = (0..20_000).map(|n| format!("SCHILY.xattr.user.{n}")).collect();
+    let mut records: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    records.push(("SCHILY.xattr.user.0", "last"));
+    records.push(("SCHILY.xattr.user.1", "last"));
+    let tar = Archive::default().pax(&records, entry("f", Kind::File), b"").end();
+    let (layer, _) = good(&tar);
+    let entries = Entries::new(fs::File::open(layer.path("index")).unwrap()).unwrap();
+    let xattrs = entries.map(|entry| entry.unwrap().head.xattrs).next().unwrap();
+    assert_eq!((xattrs.len(), xattrs[0].1.as_slice(), xattrs[2].1.as_slice()), (20_000, &b"last"[..], &b""[..]));
 }
 
 /// Every form of sparse file: holes stay holes, content is right, the tar comes back.
@@ -671,7 +806,8 @@ fn archives() -> impl Strategy<Value = Vec<u8>> {
             let link = if matches!(kind, Kind::Symlink | Kind::Hardlink) { link.into_bytes() } else { Vec::new() };
             let content = if kind == Kind::File { content } else { Vec::new() };
             let mtime = Time { secs: i64::from(random) - (1 << 31), nanos: random % 1_000_000_000 };
-            archive.add(Head { link, mtime, mode: random & 0o7777, ..entry(path, kind) }, &content)
+            let mode = if kind == Kind::Directory { random | 0o500 } else { random } & 0o7777;
+            archive.add(Head { link, mtime, mode, ..entry(path, kind) }, &content)
         });
         archive.end()
     })
@@ -681,9 +817,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_taken_is_rebuilt_exactly(tar in archives()) {
+    fn what_is_taken_is_rebuilt_exactly(tar in archives(), directories in prop_oneof![Just(0), Just(400), Just(1 << 20)]) {
         let layer = Layer::new();
-        match layer.unpack(&tar) {
+        match layer.unpack_with(&tar, &Limits { directories, ..Limits::default() }) {
             Ok(unpacked) => {
                 prop_assert_eq!(unpacked.diff_id, Digest::of(&tar));
                 prop_assert!(layer.rebuilt() == tar);

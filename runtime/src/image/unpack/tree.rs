@@ -1,40 +1,28 @@
 //! The tree that grows below `diff/`: every step is relative to a directory descriptor, no link is followed out of the
 //! root, and what a later entry replaces is kept aside.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags, fchmod, fchown, fsetxattr, fstat, futimens,
-    mkdirat, openat, openat2, readlinkat, renameat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags, fchmod, fchown, fsetxattr, fstat, mkdirat, openat,
+    openat2, readlinkat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::Gid;
 
 use super::input::Event;
+use super::pending::{Attributes, DIRECTORY_MODE, Pending, give, take_up};
 use crate::error::{Context, Result};
-use crate::image::attributes::timestamps;
 use crate::image::tar::{Time, invalid, join, shown, split, within};
 
 /// As many links as the kernel follows in one path; `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 /// Directories kept open: archives go through the tree depth first.
 const OPEN_DIRECTORIES: usize = 16;
-/// How directories are made; their true mode comes last, so that the tree can grow below them.
-const DIRECTORY_MODE: u32 = 0o755;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// What a directory gets once everything is in it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Time,
-    pub(super) implicit: bool,
-}
+pub(super) const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory of the tree.
 #[derive(Clone)]
@@ -48,7 +36,7 @@ pub(super) struct Tree<'a> {
     layer: BorrowedFd<'a>,
     root: Rc<OwnedFd>,
     open: Vec<Directory>,
-    attributes: BTreeMap<Vec<u8>, Attributes>,
+    pub(super) pending: Pending,
     kept: Option<OwnedFd>,
     kept_count: u64,
     /// Whether a directory with its tree was replaced.
@@ -68,8 +56,8 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
 }
 
 impl<'a> Tree<'a> {
-    /// Makes an empty `diff/`.
-    pub(super) fn new(layer: BorrowedFd<'a>) -> Result<Self> {
+    /// Makes an empty `diff/`. `most`: bytes to remember about directories at once.
+    pub(super) fn new(layer: BorrowedFd<'a>, most: usize) -> Result<Self> {
         let attempt = || "make the layer's directory";
         mkdirat(layer, c"diff", Mode::from_raw_mode(0o777)).context(attempt)?;
         let root = openat(layer, c"diff", OFlags::RDONLY | DIRECTORY, Mode::empty()).context(attempt)?;
@@ -83,12 +71,14 @@ impl<'a> Tree<'a> {
             fchown(&root, None, Some(Gid::from_raw(gid))).context(attempt)?;
         }
         fchmod(&root, Mode::from_raw_mode(DIRECTORY_MODE)).context(attempt)?;
-        let attributes = Attributes { mode: DIRECTORY_MODE, uid, gid, mtime: Time::default(), implicit: true };
+        let mut pending = Pending::new(most);
+        let (mode, mtime) = (DIRECTORY_MODE, Time::default());
+        pending.insert(Vec::new(), Attributes { mode, uid, gid, mtime, default_acl: None, implicit: true });
         Ok(Self {
             layer,
             root: Rc::new(root),
             open: Vec::new(),
-            attributes: BTreeMap::from([(Vec::new(), attributes)]),
+            pending,
             kept: None,
             kept_count: 0,
             replaced_tree: false,
@@ -105,8 +95,25 @@ impl<'a> Tree<'a> {
         self.directory(directory, Some(mtime))
     }
 
-    /// An existing directory below the root; symbolic links in it are resolved inside the root.
+    /// A directory below the root, ready for changes; symbolic links in its path are resolved inside the root. With
+    /// `make`, what is missing is made, with this time.
     pub(super) fn directory(&mut self, path: &[u8], make: Option<Time>) -> Result<Directory> {
+        let directory = self.find(path, make)?;
+        self.take_up(&directory)?;
+        Ok(directory)
+    }
+
+    /// Before anything is made in a directory or taken from it: its attributes must be known, for its time changes.
+    fn take_up(&mut self, directory: &Directory) -> Result<()> {
+        if self.pending.settled && !self.pending.contains(&directory.path) {
+            let attributes = take_up(directory.fd.as_fd(), self.made_as(&directory.path));
+            let attributes = attributes.context(|| format!("directory {}", shown(&directory.path)))?;
+            self.pending.insert(directory.path.clone(), attributes);
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, path: &[u8], make: Option<Time>) -> Result<Directory> {
         if path.is_empty() {
             return Ok(Directory { fd: Rc::clone(&self.root), path: Vec::new() });
         }
@@ -144,7 +151,7 @@ impl<'a> Tree<'a> {
             own = own.min(todo.len());
             if name == b".." {
                 let up = split(&here.path).map(|(up, _)| up.to_vec()).unwrap_or_default();
-                here = self.directory(&up, None)?;
+                here = self.find(&up, None)?;
                 continue;
             }
             match openat(&*here.fd, name.as_slice(), OFlags::PATH | DIRECTORY, Mode::empty()) {
@@ -159,6 +166,7 @@ impl<'a> Tree<'a> {
                     if is_whiteout(&stat)
                         && let Some(mtime) = make
                     {
+                        self.take_up(&here)?;
                         unlinkat(&*here.fd, name.as_slice(), AtFlags::empty())?;
                         here = self.make_implicit(&here, &name, mtime)?;
                         self.set_opaque(&here)?;
@@ -187,17 +195,18 @@ impl<'a> Tree<'a> {
     }
 
     fn make_implicit(&mut self, parent: &Directory, name: &[u8], mtime: Time) -> Result<Directory> {
+        self.take_up(parent)?;
         let path = join(&parent.path, name);
         mkdirat(&*parent.fd, name, Mode::from_raw_mode(DIRECTORY_MODE))?;
         let (mode, uid, gid) = (DIRECTORY_MODE, self.uid, self.gid);
-        self.attributes.insert(path.clone(), Attributes { mode, uid, gid, mtime, implicit: true });
+        self.pending.insert(path.clone(), Attributes { mode, uid, gid, mtime, default_acl: None, implicit: true });
         self.notes.push(Event::Implicit(path.clone()));
         let fd = openat(&*parent.fd, name, OFlags::PATH | DIRECTORY, Mode::empty())?;
         Ok(Directory { fd: Rc::new(fd), path })
     }
 
-    /// Makes a directory or takes the one that is there; its attributes are set by [`Tree::finish`]. Whether something
-    /// that was no directory had to make way.
+    /// Makes a directory or takes the one that is there; its attributes are set when everything is in it. Whether
+    /// something that was no directory had to make way.
     pub(super) fn make(&mut self, parent: &Directory, name: &[u8], attributes: Attributes) -> Result<Made> {
         let mode = Mode::from_raw_mode(DIRECTORY_MODE);
         let made = match mkdirat(&*parent.fd, name, mode) {
@@ -205,6 +214,8 @@ impl<'a> Tree<'a> {
             Err(Errno::EXIST) => {
                 let stat = statat(&*parent.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    let fd = Rc::new(openat(&*parent.fd, name, OFlags::PATH | DIRECTORY, Mode::empty())?);
+                    self.take_up(&Directory { fd, path: join(&parent.path, name) })?;
                     Made::Existing
                 } else {
                     self.clear(parent, name)?;
@@ -214,13 +225,13 @@ impl<'a> Tree<'a> {
             }
             Err(errno) => return Err(errno.into()),
         };
-        self.attributes.insert(join(&parent.path, name), attributes);
+        self.pending.insert(join(&parent.path, name), attributes);
         Ok(made)
     }
 
     /// The root's attributes, when the archive has an entry for it.
     pub(super) fn set_root(&mut self, attributes: Attributes) {
-        self.attributes.insert(Vec::new(), attributes);
+        self.pending.insert(Vec::new(), attributes);
     }
 
     /// Opens a directory of the tree for changes of its attributes.
@@ -242,12 +253,7 @@ impl<'a> Tree<'a> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 self.open.retain(|open| within(&open.path, &path).is_none());
-                self.attributes.remove(&path);
-                let below = join(&path, b"");
-                let gone = self.attributes.range(below.clone()..).map(|(path, _)| path.clone());
-                for path in gone.take_while(|path| path.starts_with(&below)).collect::<Vec<_>>() {
-                    self.attributes.remove(&path);
-                }
+                self.pending.remove_tree(&path);
                 self.replaced_tree = true;
                 self.keep(parent, name, path)
             }
@@ -269,27 +275,27 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Gives every directory its attributes, children first. Returns how many are implicit.
-    pub(super) fn finish(&self) -> Result<u64> {
-        let mut implicit = 0;
-        for (path, attributes) in self.attributes.iter().rev() {
-            implicit += u64::from(attributes.implicit && !path.is_empty());
-            self.finish_directory(path, attributes).context(|| format!("directory {}", shown(path)))?;
+    /// Gives every directory what is due to it. Between entries this may come at any time.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        for (path, due) in self.pending.take() {
+            self.pending.implicit += u64::from(due.implicit && !path.is_empty());
+            let taken = self.settle_one(&path, &due).context(|| format!("directory {}", shown(&path)))?;
+            self.pending.refused += u64::from(!taken);
         }
-        Ok(implicit)
+        Ok(())
     }
 
-    fn finish_directory(&self, path: &[u8], attributes: &Attributes) -> Result<()> {
-        let path = if path.is_empty() { b"." } else { path };
+    fn settle_one(&self, path: &[u8], due: &Attributes) -> Result<bool> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let fd = openat2(&self.root, path, OFlags::RDONLY | DIRECTORY, Mode::empty(), resolve)?;
-        if (attributes.uid, attributes.gid) != (self.uid, self.gid) {
-            fchown(&fd, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))?;
-        }
-        if attributes.mode != DIRECTORY_MODE & !self.umask || path == b"." {
-            fchmod(&fd, Mode::from_raw_mode(attributes.mode))?;
-        }
-        Ok(futimens(&fd, &timestamps(attributes.mtime))?)
+        let below = if path.is_empty() { b"." } else { path };
+        let fd = openat2(&self.root, below, OFlags::RDONLY | DIRECTORY, Mode::empty(), resolve)?;
+        give(fd.as_fd(), due, self.made_as(path))
+    }
+
+    /// Mode and owner of a directory while the tree grows.
+    fn made_as(&self, path: &[u8]) -> (u32, u32, u32) {
+        let mode = if path.is_empty() { DIRECTORY_MODE } else { DIRECTORY_MODE & !self.umask };
+        (mode, self.uid, self.gid)
     }
 }
 
