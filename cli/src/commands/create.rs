@@ -17,7 +17,7 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     let options = args.into_options(&context::env_exact, &context::cwd()?)?;
     let engine = context::engine(global)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
-    let created = create(&engine, &options, &context::host())?;
+    let created = create(&engine, &options, &context::host(), false)?;
     cidfile.write(&created.record.id)?;
     output::line(created.record.id.as_str());
     Ok(0)

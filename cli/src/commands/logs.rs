@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use jiff::tz::TimeZone;
 use lrun_runtime::container::launch::options_of;
-use lrun_runtime::container::lifecycle::{self, containers};
+use lrun_runtime::container::lifecycle::{self, containers, is_restarting};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Lock, LockState};
 use lrun_runtime::paths::ContainerPaths;
@@ -63,8 +62,7 @@ fn view(args: &LogsArgs) -> Result<View> {
 
 /// Whether somebody writes the log, or is about to: a restart goes from one monitor to the next.
 fn lives(paths: &ContainerPaths) -> bool {
-    let held = |lock: &Path| Lock::probe(lock).is_ok_and(|state| state == LockState::Held);
-    held(&paths.restart_lock()) || held(&paths.lock())
+    is_restarting(paths) || Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Held)
 }
 
 fn notice(notice: Notice) {

@@ -4,11 +4,11 @@ use lrun_runtime::container::create::{Created, create};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host};
 use lrun_runtime::container::lifecycle;
-use lrun_runtime::container::options::{Network, RunOptions, Streams};
+use lrun_runtime::container::options::{Network, RunOptions};
 use lrun_runtime::container::record::State;
 use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
-use lrun_runtime::stdio::terminal::{Client, Stdio};
+use lrun_runtime::stdio::terminal::{Client, ClientOptions, Stdio};
 
 use super::create::CidFile;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
@@ -25,42 +25,42 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
-    let created = create(&engine, &options, &host)?;
-    let id = created.record.id.clone();
-    cidfile.write(&id)?;
-    if !options.detach && !options.attach.stdout && !options.attach.stderr {
-        output::line(id.as_str());
-    }
+    let created = create(&engine, &options, &host, true)?;
+    let record = created.record.clone();
     let streams = UserStreams::open()?;
-    let wanted = if options.detach { Streams::default() } else { options.attach };
-    let stdio = streams.chosen(wanted);
-    let (ours, monitors) = attach::pair()?;
-    let client = Client::greet(ours, if options.detach { Stdio::default() } else { stdio }, client)?;
-    start(&engine, created, monitors, &host)?;
+    let started = cidfile.write(&record.id).and_then(|()| start(&engine, created, &options, &streams, client, &host));
+    let client = started.inspect_err(|_| {
+        // What removes itself does not stay when it could not be started.
+        if record.auto_remove {
+            let _ = lifecycle::remove(&engine, &record, true);
+        }
+    })?;
     if !options.detach {
-        return serve(&engine, &id, Some(&State::default()), client);
+        return serve(&engine, &record.id, Some(&State::default()), client);
     }
-    match client.wait_started()? {
-        None => {
-            output::line(id.as_str());
-            Ok(0)
-        }
-        Some(outcome) => {
-            output::line(id.as_str());
-            finish(&engine, &id, Some(&State::default()), outcome)
-        }
-    }
+    let outcome = client.wait_started()?;
+    output::line(record.id.as_str());
+    outcome.map_or(Ok(0), |outcome| finish(&engine, &record.id, Some(&State::default()), outcome))
 }
 
-/// Starts the monitor; a container that removes itself does not stay when that fails.
-fn start(engine: &Engine, created: Created, monitors: std::os::fd::OwnedFd, host: &Host) -> Result<()> {
+/// Starts the monitor, and gives its first client.
+fn start<'a>(
+    engine: &Engine,
+    created: Created,
+    options: &RunOptions,
+    streams: &'a UserStreams,
+    client: ClientOptions,
+    host: &Host,
+) -> Result<Client<'a>> {
     let Created { container, record, spec } = created;
-    let started = launch::start(engine, container, &record, &spec, monitors, host);
-    started.inspect_err(|_| {
-        if record.auto_remove {
-            let _ = lifecycle::remove(engine, &record, true);
-        }
-    })
+    if !options.detach && !options.attach.stdout && !options.attach.stderr {
+        output::line(record.id.as_str());
+    }
+    let stdio = if options.detach { Stdio::default() } else { streams.chosen(options.attach) };
+    let (ours, monitors) = attach::pair()?;
+    let client = Client::greet(ours, stdio, client)?;
+    launch::start(engine, container, &record, &spec, monitors, host)?;
+    Ok(client)
 }
 
 /// One line where the default network had to be none.

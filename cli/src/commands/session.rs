@@ -83,8 +83,12 @@ pub fn finish(engine: &Engine, id: &ContainerId, before: Option<&State>, outcome
 
 /// The monitor went without a word: the record tells, once it is settled.
 fn lost(engine: &Engine, id: &ContainerId, before: Option<&State>) -> Result<u8> {
-    match lifecycle::settle(engine, id) {
-        Ok(record) if lifecycle::is_running(&record) => Ok(0),
+    let end = lifecycle::settle(engine, id).and_then(|record| match lifecycle::is_running(&record) {
+        // It dies just now, or has only left this client: what counts is the container's end.
+        true => lifecycle::wait(engine, &record).and_then(|_| lifecycle::settle(engine, id)),
+        false => Ok(record),
+    });
+    match end {
         Ok(record) if before.is_some_and(|before| before.started == record.state.started) => {
             output::complain(&format!("lrun: the monitor of container {} was lost before it started", id.short()));
             Ok(125)

@@ -41,7 +41,13 @@ pub fn run(global: &Global, args: &StartArgs) -> Result<u8> {
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     match start(&engine, &record, stdio, client)? {
         Some(client) => serve(&engine, &record.id, Some(&record.state), client),
-        None => super::attach::attach(&engine, &record, args.interactive, args.detach_keys.as_deref(), true),
+        None => super::attach::attach(
+            &engine,
+            &lifecycle::settle(&engine, &record.id)?,
+            args.interactive,
+            args.detach_keys.as_deref(),
+            true,
+        ),
     }
 }
 
@@ -55,7 +61,7 @@ pub fn start_detached(engine: &Engine, record: &Record) -> Result<()> {
     }
 }
 
-/// Starts a container; `None` when another command was faster or it runs already.
+/// Starts a container; `None` when it runs already, or another command was faster.
 fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientOptions) -> Result<Option<Client<'a>>> {
     let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? else { return Ok(None) };
     let spec = load_spec(container.paths.path())?;

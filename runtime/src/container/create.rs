@@ -28,8 +28,9 @@ pub struct Created {
     pub spec: Spec,
 }
 
-/// Creates a container. It is on disk when this returns, unless it removes itself when it ends.
-pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Created> {
+/// Creates a container. It is on disk when this returns, unless it removes itself when it ends. `by_run`: the caller
+/// starts it at once.
+pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) -> Result<Created> {
     let name = match &options.name {
         Some(name) => NameChoice::Given(ContainerName::parse(name)?),
         None => NameChoice::Generated,
@@ -61,6 +62,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host) -> Result<Crea
         state: State::default(),
         labels: config.labels.clone(),
         auto_remove: options.rm,
+        by_run,
         ports: image.config.config.exposed_ports.keys().cloned().collect(),
         image_depth: layers.len(),
         layers,

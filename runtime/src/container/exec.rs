@@ -18,7 +18,8 @@ use crate::sandbox::channel::Heard;
 use crate::sandbox::join::{Joining, join};
 use crate::sandbox::lower::joined_namespaces;
 use crate::sandbox::process::exit_code;
-use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local};
+use crate::stdio::pty;
+use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local, window};
 use crate::sys;
 
 /// Runs a command in a running container and serves it until it ends; with `detach` until it has started.
@@ -38,6 +39,7 @@ pub fn exec(
     let mut plan = process_plan(engine, directory.path(), &run, &spec, &exec_process(process, options))?;
     plan.create_cwd = false;
     caller::raise_limits(&plan.rlimits);
+    plan.window = window(&stdio).filter(|_| options.tty).map(|size| (size.rows, size.cols));
     if options.user.is_some() {
         plan.groups.clear();
     }
@@ -49,14 +51,19 @@ pub fn exec(
         Heard::Closed => return Err(Error::new(ErrorKind::Conflict, "the container ended")),
     };
     joining.channel.go()?;
+    let left = terminal.as_ref().map(|master| rustix::io::fcntl_dupfd_cloexec(master, 3)).transpose()?;
     let io = streams.outside(terminal);
-    if options.detach {
-        return match joining.channel.hear()? {
-            Heard::Failed(error) => Ok(failed(error)),
-            _ => Ok(Outcome::Exited(0)),
-        };
+    let outcome = match options.detach {
+        true => match joining.channel.hear()? {
+            Heard::Failed(error) => failed(error),
+            _ => Outcome::Detached,
+        },
+        false => serve(joining, io, stdio, client)?,
+    };
+    if let (Outcome::Detached, Some(master)) = (&outcome, left) {
+        pty::keep(master)?;
     }
-    serve(joining, io, stdio, client)
+    Ok(outcome)
 }
 
 fn failed(error: Error) -> Outcome {

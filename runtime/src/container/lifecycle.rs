@@ -10,7 +10,8 @@ use super::names::ContainerId;
 use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
 use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{Durability, LockState};
+use crate::file::{Durability, Lock, LockState};
+use crate::paths::ContainerPaths;
 use crate::stdio::attach;
 use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
 use crate::sys;
@@ -19,7 +20,7 @@ use crate::sys;
 pub const LOST: i32 = 255;
 
 /// Time between two looks at a container that another command works on.
-const WORK: std::time::Duration = std::time::Duration::from_millis(5);
+const WORK: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Milliseconds that a process may take to die after SIGKILL, or a monitor to finish its records.
 const PATIENCE: i64 = 60_000;
@@ -39,22 +40,28 @@ pub fn find(engine: &Engine, text: &str) -> Result<Record> {
 pub fn settle(engine: &Engine, id: &ContainerId) -> Result<Record> {
     let all = containers(engine);
     let record = all.read(id)?;
-    let unsettled = |record: &Record| record.state.status.is_active() || record.pending_commit.is_some();
-    if !unsettled(&record) || all.probe(id)? == LockState::Held {
+    let unsettled = record.state.status.is_active() || record.pending_commit.is_some() || record.is_leftover();
+    if !unsettled || all.probe(id)? == LockState::Held {
         return Ok(record);
     }
     // Between a start's lock and its record, and between the exit's record and the unlock, others may be at it.
     let Some(container) = all.try_lock(id)? else { return all.read(id) };
     let record = commit::recover(engine, &container, all.read(id)?)?;
-    if !record.state.status.is_active() {
-        return Ok(record);
-    }
     await_init(&record)?;
-    if record.auto_remove {
+    let over = record.is_leftover() || (record.auto_remove && record.state.status.is_active());
+    if over && !is_restarting(&container.paths) {
         all.remove(container, Durability::Relaxed, &mut |path| engine.remove_tree(path))?;
         return Err(super::record::no_such_container(id.as_str()));
     }
+    if !record.state.status.is_active() {
+        return Ok(record);
+    }
     all.set_state(id, lost(record.state), Durability::Flushed)
+}
+
+/// Whether a `restart` is under way: from the stop to the start it holds a lock of its own.
+pub fn is_restarting(paths: &ContainerPaths) -> bool {
+    Lock::probe(&paths.restart_lock()).is_ok_and(|state| state == LockState::Held)
 }
 
 /// The state of a container whose monitor was killed.
@@ -89,7 +96,8 @@ pub fn list(engine: &Engine) -> Result<Listing> {
     let listing = all.list()?;
     let mut summaries = Vec::with_capacity(listing.summaries.len());
     for mut summary in listing.summaries {
-        match true_state(engine, &all, &summary.id, std::mem::take(&mut summary.state)) {
+        let leftover = summary.is_leftover();
+        match true_state(engine, &all, &summary.id, std::mem::take(&mut summary.state), leftover) {
             Ok(state) => summaries.push(Summary { state, ..summary }),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -103,13 +111,14 @@ pub fn list(engine: &Engine) -> Result<Listing> {
 pub fn look(engine: &Engine, text: &str) -> Result<Record> {
     let all = containers(engine);
     let mut record = all.read(&all.find(text)?)?;
-    record.state = true_state(engine, &all, &record.id, record.state)?;
+    let leftover = record.is_leftover();
+    record.state = true_state(engine, &all, &record.id, record.state, leftover)?;
     Ok(record)
 }
 
 /// The state of a container that was recorded as this a moment ago.
-fn true_state(engine: &Engine, all: &Containers, id: &ContainerId, recorded: State) -> Result<State> {
-    if !recorded.status.is_active() || all.probe(id)? == LockState::Held {
+fn true_state(engine: &Engine, all: &Containers, id: &ContainerId, recorded: State, leftover: bool) -> Result<State> {
+    if !(recorded.status.is_active() || leftover) || all.probe(id)? == LockState::Held {
         return Ok(recorded);
     }
     match settle(engine, id) {
@@ -117,7 +126,8 @@ fn true_state(engine: &Engine, all: &Containers, id: &ContainerId, recorded: Sta
         Err(error) if error.kind() == ErrorKind::NotFound => Err(error),
         // Its first process does not end: it still runs.
         Err(error) if error.kind() == ErrorKind::Conflict => Ok(recorded),
-        Err(_) => Ok(lost(recorded)),
+        Err(_) if recorded.status.is_active() => Ok(lost(recorded)),
+        Err(_) => Ok(recorded),
     }
 }
 
@@ -148,54 +158,50 @@ pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Resu
     if !is_running(record) {
         return Ok(());
     }
-    let Ok(init) = init_of(record) else { return await_monitor(engine, record) };
-    kill(record, signal)?;
+    let Ok(init) = init_of(record) else { return await_end(engine, record).map(drop) };
+    let send = |number: i32| match sys::signal::send(init.as_fd(), number) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::from(errno).context(format!("stop container {}", record.id.short()))),
+    };
+    send(signal)?;
     let patience = if timeout < 0 { -1 } else { timeout.saturating_mul(1000) };
     if !alive::wait_gone(&init, patience)? {
-        kill(record, libc::SIGKILL)?;
+        send(libc::SIGKILL)?;
         if !alive::wait_gone(&init, PATIENCE)? {
             return Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short())));
         }
     }
-    await_monitor(engine, record)
+    await_end(engine, record).map(drop)
 }
 
-/// Waits until the monitor has recorded the exit and is gone.
-pub fn await_monitor(engine: &Engine, record: &Record) -> Result<()> {
-    let all = containers(engine);
-    match all.lock(&record.id) {
-        Ok(container) => {
-            drop(container);
-            match settle(engine, &record.id) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                other => other.map(drop),
-            }
+/// Waits until the end of the run that this record tells of is recorded; its record then, `None` if that removed the
+/// container.
+pub fn await_end(engine: &Engine, record: &Record) -> Result<Option<Record>> {
+    loop {
+        match settle(engine, &record.id) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Ok(now) if !is_running(&now) || now.state.started != record.state.started => return Ok(Some(now)),
+            other => drop(other?),
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        std::thread::sleep(WORK);
     }
 }
 
 /// Waits for the end of a container and returns its exit code.
 pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
-    if is_running(record) {
-        let directory = crate::file::open_dir(containers(engine).paths(&record.id).path());
-        if let Ok(directory) = directory
-            && let Ok(socket) = attach::connect(&directory)
-            && let Ok(client) = Client::greet(socket, Stdio::default(), ClientOptions::default())
-            && let Outcome::Exited(code) = client.run()?
-        {
-            // What docker promises after `wait`: the state is the final one.
-            await_monitor(engine, record)?;
-            return Ok(i32::from(code));
-        }
-        await_monitor(engine, record)?;
+    if !is_running(record) {
+        return Ok(record.state.exit_code);
     }
-    let record = settle(engine, &record.id)?;
-    if record.state.status == Status::Created && record.state.started.is_none() && record.state.error.is_empty() {
-        return Ok(0);
+    let directory = crate::file::open_dir(containers(engine).paths(&record.id).path());
+    if let Ok(directory) = directory
+        && let Ok(socket) = attach::connect(&directory)
+        && let Ok(client) = Client::greet(socket, Stdio::default(), ClientOptions::default())
+        && let Outcome::Exited(code) = client.run()?
+    {
+        return Ok(i32::from(code));
     }
-    Ok(record.state.exit_code)
+    // The monitor was lost, or the container ended just now.
+    Ok(await_end(engine, record)?.map_or(LOST, |now| now.state.exit_code))
 }
 
 /// Removes a container whose record is damaged. One that something of holds the lock of cannot be ended, since nobody

@@ -18,6 +18,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use super::alive;
+use super::lifecycle::is_restarting;
 use super::names::ContainerId;
 use super::record::{Container, Containers, State, Status, update_record};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -90,7 +91,10 @@ struct Monitor {
     container: OwnedFd,
     store: OwnedFd,
     paths: ContainerPaths,
-    lock: OwnedFd,
+    /// Held as long as anything of the container may run, and until its end is recorded.
+    lock: Option<OwnedFd>,
+    /// The state from before this start, until the program runs.
+    before: Option<State>,
 }
 
 /// The monitor stage's whole life.
@@ -124,7 +128,8 @@ fn prepare() -> Result<(Monitor, OwnedFd)> {
         config,
         container: sys::fd::take(fds::CONTAINER)?,
         store: sys::fd::take(fds::STORE)?,
-        lock: sys::fd::take(fds::LOCK)?,
+        lock: Some(sys::fd::take(fds::LOCK)?),
+        before: None,
     };
     Ok((monitor, sys::fd::take(fds::PLAN)?))
 }
@@ -134,8 +139,6 @@ struct Init {
     pid: Pid,
     pidfd: OwnedFd,
     channel: Supervisor,
-    /// The record's state before this start, once the start is recorded.
-    before: Option<State>,
 }
 
 /// The container's ends and the engine's ends of the standard streams.
@@ -145,21 +148,21 @@ struct Streams {
 }
 
 impl Monitor {
-    fn run(self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
+    fn run(mut self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
+        self.live(plan, client).inspect_err(|error| self.record_failure(error))
+    }
+
+    fn live(&mut self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
         let Some(hello) = attach::receive_hello(client)? else {
             return Err(Error::new(ErrorKind::Io, "the client is gone"));
         };
         let streams = self.streams()?;
         let mut init = self.start_init(&plan, &streams)?;
         drop(plan);
-        let outcome = self.supervise(&mut init, streams, client, hello);
-        if let Err(error) = outcome {
+        self.supervise(&mut init, streams, client, hello).inspect_err(|_| {
             let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED);
-            self.record_failure(&error, init.before.take());
-            return Err(error);
-        }
-        Ok(())
+        })
     }
 
     fn streams(&self) -> Result<Streams> {
@@ -184,17 +187,46 @@ impl Monitor {
                 drop(supervisor);
                 become_init(plan.as_fd(), &supervised, self.store.as_fd(), &streams.container)
             }
-            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor, before: None }),
+            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor }),
         }
     }
 
-    /// From the started init to the recorded exit.
-    fn supervise(&self, init: &mut Init, streams: Streams, client: &OwnedFd, hello: Hello) -> Result<()> {
+    /// From the started init to the end of the last client.
+    fn supervise(&mut self, init: &mut Init, streams: Streams, client: &OwnedFd, hello: Hello) -> Result<()> {
         let host_pid = host_pid(&init.pidfd)?;
-        let pasta = match &self.config.pasta {
-            Some(program) => Some(start_pasta(program, host_pid)?),
-            None => None,
-        };
+        let mut pasta = self.config.pasta.as_ref().map(|program| start_pasta(program, host_pid)).transpose()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut pump = self.connect(init, streams, &epoll)?;
+        pump.add_client(rustix::io::fcntl_dupfd_cloexec(client, 3)?, hello)?;
+        if let Some(pasta) = &mut pasta {
+            pasta.ready()?;
+        }
+        self.record_start(host_pid)?;
+        init.channel.go()?;
+        match init.channel.hear()? {
+            Heard::Closed => {}
+            Heard::Failed(error) => return Err(error),
+            Heard::Ready(_) => return Err(Error::new(ErrorKind::Io, "init reported twice")),
+        }
+        self.before = None;
+        pump.started()?;
+        let code = self.serve(init, &epoll, &mut pump)?;
+        if let Some(pasta) = pasta {
+            pasta.stop();
+        }
+        // Who sees the exit, finds the whole log; who is told of it, finds it recorded and the container free.
+        pump.close()?;
+        self.record_exit(code);
+        self.lock = None;
+        pump.finish(code)?;
+        while !pump.drained() {
+            turn(&epoll, &mut pump, init)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until init has prepared everything, and connects its streams.
+    fn connect(&self, init: &Init, streams: Streams, epoll: &OwnedFd) -> Result<Pump> {
         let terminal = match init.channel.hear()? {
             Heard::Ready(terminal) => terminal,
             Heard::Failed(error) => return Err(error),
@@ -205,30 +237,10 @@ impl Monitor {
             (None, Some((stdin, stdout, stderr))) => ContainerIo::Pipes { stdin, stdout, stderr },
             (None, None) => return Err(Error::new(ErrorKind::Io, "init made no terminal")),
         };
-        drop(streams.container);
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
-        let mut pump = Pump::new(&epoll, io, log, PumpOptions { stdin_once: self.config.stdin_once })?;
+        let mut pump = Pump::new(epoll, io, log, PumpOptions { stdin_once: self.config.stdin_once })?;
         pump.listen(attach::listen(&self.container)?)?;
-        pump.add_client(rustix::io::fcntl_dupfd_cloexec(client, 3)?, hello)?;
-        if let Some(mut pasta) = pasta {
-            pasta.ready()?;
-        }
-        init.before = Some(self.record_start(host_pid)?);
-        init.channel.go()?;
-        match init.channel.hear()? {
-            Heard::Closed => {}
-            Heard::Failed(error) => return Err(error),
-            Heard::Ready(_) => return Err(Error::new(ErrorKind::Io, "init reported twice")),
-        }
-        pump.started()?;
-        let code = self.serve(init, &epoll, &mut pump)?;
-        self.record_exit(code);
-        pump.finish(code)?;
-        while !pump.drained() {
-            turn(&epoll, &mut pump, init)?;
-        }
-        Ok(())
+        Ok(pump)
     }
 
     /// Serves streams and clients until init has ended; its exit code, 128 + N for signal N.
@@ -243,37 +255,35 @@ impl Monitor {
     }
 
     /// What others find the container by. Not flushed: after a power cut nothing of it would be true.
-    /// Returns what it replaces.
-    fn record_start(&self, host_pid: i32) -> Result<State> {
+    fn record_start(&mut self, host_pid: i32) -> Result<()> {
         let own = rustix::fs::readlink("/proc/self", Vec::new()).context(|| "find the monitor's process id")?;
         let init = alive::key(host_pid)?;
-        let mut before = State::default();
+        let before = &mut self.before;
         update_record(&self.paths, Durability::Relaxed, |record| {
-            let started = State {
+            let state = State {
                 status: Status::Running,
                 init: Some(init),
                 monitor_pid: own.to_str().ok().and_then(|text| text.parse().ok()),
                 started: Some(jiff::Timestamp::now()),
                 ..State::default()
             };
-            before = std::mem::replace(&mut record.state, started);
+            *before = Some(std::mem::replace(&mut record.state, state));
             Ok(())
-        })?;
-        Ok(before)
+        })
+        .map(drop)
     }
 
-    /// A container that could not be started stays as it was, with the reason. `before`: what the record said before it
-    /// said that the container runs.
-    fn record_failure(&self, error: &Error, before: Option<State>) {
+    /// A container that could not be started is as it was, with the reason.
+    fn record_failure(&mut self, error: &Error) {
         if self.config.auto_remove {
             return self.remove();
         }
         let (code, text) = (process::exit_code(error), error.to_string());
+        let before = self.before.take();
         let _ = update_record(&self.paths, Durability::Flushed, |record| {
-            let now = std::mem::take(&mut record.state);
-            let before = before.unwrap_or(now);
-            let status = if before.started.is_some() { Status::Exited } else { Status::Created };
-            record.state = State { status, init: None, monitor_pid: None, exit_code: code, error: text, ..before };
+            let state = before.unwrap_or_else(|| std::mem::take(&mut record.state));
+            let status = if state.started.is_some() { Status::Exited } else { Status::Created };
+            record.state = State { status, init: None, monitor_pid: None, exit_code: code, error: text, ..state };
             Ok(())
         });
     }
@@ -282,7 +292,7 @@ impl Monitor {
     /// the program has ended and whoever waits must hear of it; an exit that could not be recorded reads as "monitor
     /// lost".
     fn record_exit(&self, code: u8) {
-        if self.config.auto_remove {
+        if self.config.auto_remove && !is_restarting(&self.paths) {
             return self.remove();
         }
         let _ = update_record(&self.paths, Durability::Flushed, |record| {
@@ -303,7 +313,8 @@ impl Monitor {
     fn remove(&self) {
         let remove = || -> Result<()> {
             let id = ContainerId::parse(&self.config.id)?;
-            let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(&self.lock, 3)?);
+            let Some(lock) = &self.lock else { return Ok(()) };
+            let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(lock, 3)?);
             let container = Container { id, paths: self.paths.clone(), lock };
             let remove = &mut file::remove_tree;
             Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, remove)

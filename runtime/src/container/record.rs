@@ -46,6 +46,9 @@ pub struct Record {
     /// Removed when it exits (`--rm`).
     #[serde(default)]
     pub auto_remove: bool,
+    /// Made by `run`, which starts it at once.
+    #[serde(default)]
+    pub by_run: bool,
     /// Ports that the image exposes, as in `80/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
@@ -77,6 +80,18 @@ pub struct PendingCommit {
     pub layer: Digest,
     /// How it came to be.
     pub entry: History,
+}
+
+impl Record {
+    /// Whether this container would not be there any more, had the command or the monitor that saw its end not been
+    /// killed. Only while nobody holds its lock.
+    pub fn is_leftover(&self) -> bool {
+        is_leftover(self.auto_remove, self.by_run, self.state.status)
+    }
+}
+
+fn is_leftover(auto_remove: bool, by_run: bool, status: Status) -> bool {
+    auto_remove && (status == Status::Exited || (by_run && status == Status::Created))
 }
 
 /// The image of a container.

@@ -1,18 +1,27 @@
 //! Joining a running container: the process that `lrun exec` adds.
 //!
-//! The CLI forks a child on the host, which executes lrun's binary from a protected clone, moves into the container's
-//! namespaces by two pidfds (the monitor's for the user namespace, since a nested one of the entrypoint's does not own the
-//! others; init's for the rest), and forks once more so as to be in the PID namespace. That process ends like init does,
-//! in [`super::process`]. The container's root, which may be allowed to trace, sees it from the fork on: it was executed
-//! outside, so that its memory belongs to the host's user namespace, and is not dumpable from before it joins until its
-//! own program is executed. Nothing inside can trace it or open its descriptors.
+//! ```text
+//! CLI ──fork, exec──> waiting process, on the host ──fork──> joining process ──fork──> the program
+//!                        └── its parent ──────────────────────────────────────────────────┘
+//! ```
+//!
+//! The CLI forks a child on the host, which executes lrun's binary from a protected clone. A child of that moves into the
+//! container's namespaces by two pidfds (the monitor's for the user namespace, since a nested one of the entrypoint's does
+//! not own the others; init's for the rest), and forks once more so as to be in the PID namespace. That process ends like
+//! init does, in [`super::process`]. The container's root, which may be allowed to trace, sees it from the fork on: it was
+//! executed outside, so that its memory belongs to the host's user namespace, and is not dumpable from before it joins
+//! until its own program is executed. Nothing inside can trace it or open its descriptors.
+//!
+//! The waiting process stays outside: in the container's mount namespace it would keep the root mounted when the container
+//! has ended. It has a session of its own, since the container cannot end before what was added to it is reaped: a client
+//! that is stopped by Ctrl-Z must not be the one to do it.
 
 use std::convert::Infallible;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
-use rustix::process::{DumpableBehavior, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use super::channel::{self, Supervised, Supervisor};
@@ -22,7 +31,7 @@ use super::user::Ids;
 use super::{keyring, process, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys;
-use crate::sys::process::{Fork, exit_now, fork_into, namespace};
+use crate::sys::process::{Fork, SIBLING, exit_now, fork_into, namespace};
 
 /// The stage's name, its `argv[0]`.
 pub const STAGE: &std::ffi::CStr = c"lrun-exec";
@@ -111,23 +120,53 @@ fn run(channel: &Supervised) -> Result<Infallible> {
     std::fs::File::from(sys::fd::take(fds::PLAN)?).read_to_end(&mut bytes)?;
     let Plan { process: plan, namespaces } =
         serde_json::from_slice(&bytes).map_err(|e| Error::new(ErrorKind::Io, format!("the plan is damaged: {e}")))?;
-    let own = process::own_proc()?;
-    enter(sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?, namespaces)?;
-    let ids = process::identify(&plan, own)?;
-    match fork_into(0).context(|| "fork into the container")? {
-        Fork::Child => become_program(&plan, &ids, channel),
+    let (monitor, init) = (sys::fd::take(fds::MONITOR)?, sys::fd::take(fds::INIT)?);
+    rustix::process::setsid().context(|| "start a session")?;
+    match fork_into(0).context(|| "fork")? {
+        Fork::Child => join_and_fork(&plan, namespaces, monitor, init, channel),
         Fork::Parent { pid, .. } => wait_for(pid),
     }
 }
 
+fn join_and_fork(
+    plan: &Process,
+    namespaces: u64,
+    monitor: OwnedFd,
+    init: OwnedFd,
+    channel: &Supervised,
+) -> Result<Infallible> {
+    let own = process::own_proc()?;
+    enter(monitor, init.as_fd(), namespaces)?;
+    let ids = process::identify(plan, own)?;
+    match fork_into(SIBLING) {
+        Ok(Fork::Child) => {
+            drop(init);
+            become_program(plan, &ids, channel)
+        }
+        Ok(Fork::Parent { .. }) => exit_now(0),
+        // What the kernel says of a PID namespace whose first process is gone.
+        Err(rustix::io::Errno::NOMEM) if is_gone(&init) => Err(not_running()),
+        Err(errno) => Err(Error::from(errno).context("fork into the container")),
+    }
+}
+
+fn not_running() -> Error {
+    Error::new(ErrorKind::Conflict, "the container is not running")
+}
+
+fn is_gone(init: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+}
+
 /// Moves into the namespaces, as uid 0 of the container's.
-fn enter(monitor: OwnedFd, init: OwnedFd, namespaces: u64) -> Result<()> {
+fn enter(monitor: OwnedFd, init: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
     let gone = |errno: rustix::io::Errno| match errno {
-        rustix::io::Errno::SRCH => Error::new(ErrorKind::Conflict, "the container is not running"),
+        rustix::io::Errno::SRCH => not_running(),
         other => Error::from(other).context("join the container's namespaces"),
     };
     sys::process::join_namespaces(monitor.as_fd(), namespace::USER).map_err(gone)?;
-    sys::process::join_namespaces(init.as_fd(), namespaces).map_err(gone)?;
+    sys::process::join_namespaces(init, namespaces).map_err(gone)?;
     // setgroups is denied where only one id is mapped; the user's groups stay there.
     let _ = nix::unistd::setgroups(&[]);
     let zero = (nix::unistd::Uid::from_raw(0), nix::unistd::Gid::from_raw(0));
@@ -135,16 +174,28 @@ fn enter(monitor: OwnedFd, init: OwnedFd, namespaces: u64) -> Result<()> {
     Ok(nix::unistd::setresuid(zero.0, zero.0, zero.0)?)
 }
 
-/// Holds nothing open, and ends as the program does.
-fn wait_for(pid: rustix::process::Pid) -> ! {
+/// Holds nothing open, and ends as the program does; as the joining process, where that has not made one.
+fn wait_for(joining: Pid) -> ! {
     let _ = sys::fd::close_from(0);
-    let status = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-    exit_now(match status {
+    let code = match ended(Some(joining)) {
+        0 => ended(None),
+        code => code,
+    };
+    exit_now(code)
+}
+
+/// The exit code of this child, or of any; 128 + N for signal N.
+fn ended(child: Option<Pid>) -> i32 {
+    let ended = match child {
+        Some(child) => rustix::process::waitpid(Some(child), WaitOptions::empty()),
+        None => rustix::process::wait(WaitOptions::empty()),
+    };
+    match ended {
         Ok(Some((_, status))) => {
             status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s)).unwrap_or(255)
         }
         _ => 255,
-    })
+    }
 }
 
 fn become_program(plan: &Process, ids: &Ids, channel: &Supervised) -> Result<Infallible> {

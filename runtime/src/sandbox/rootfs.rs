@@ -30,6 +30,7 @@ pub fn make_root(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
     if let Some(seed) = seed {
         copy_root_attributes(seed, upper).context(|| "prepare the read-write layer")?;
     }
+    clear(work).context(|| "clear overlayfs's work directory")?;
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context(|| "open overlayfs")
         .hint(|| "the kernel needs overlayfs: try `modprobe overlay` as root")?;
@@ -40,6 +41,16 @@ pub fn make_root(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
         return Err(explain(overlay, errno, lowers.len()));
     }
     fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(|| "mount the layers")
+}
+
+/// An earlier mount leaves things in the work directory: what a killed one was about, and the mark of a volatile one, with
+/// which the kernel refuses another. No mount is alive that could miss them: the caller has the container's lock. What a
+/// volatile mount wrote is there as long as the machine runs, and a container that has one does not outlive that.
+fn clear(work: &str) -> Result<()> {
+    match std::fs::remove_dir_all(format!("{work}/work")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Attaches the root over the store, which it hides: any directory serves until the root is pivoted to, since this

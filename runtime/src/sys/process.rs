@@ -28,6 +28,9 @@ pub mod namespace {
 /// Shares the table of descriptors with the child instead of copying it (`CLONE_FILES`).
 pub const SHARE_FILES: u64 = libc::CLONE_FILES as u64;
 
+/// Makes the child one of the caller's parent (`CLONE_PARENT`).
+pub const SIBLING: u64 = libc::CLONE_PARENT as u64;
+
 /// Which side of a fork this is.
 #[derive(Debug)]
 pub enum Fork {
@@ -53,7 +56,8 @@ pub fn fork_into(flags: u64) -> Result<Fork> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling gets the caller's own.
+    args.exit_signal = if flags & SIBLING == 0 { libc::SIGCHLD as u64 } else { 0 };
     // SAFETY: without CLONE_VM the child has its own copy of memory, as after fork(2); `args` and `pidfd` are live. One
     // thread (asserted above), so no lock is held by a thread that the child does not have.
     let pid = checked(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;

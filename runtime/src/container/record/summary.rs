@@ -40,6 +40,9 @@ pub struct Summary {
     /// Removed when it exits.
     #[serde(default)]
     pub auto_remove: bool,
+    /// Made by `run`.
+    #[serde(default)]
+    pub by_run: bool,
     /// Ports that its image exposes, as in `80/tcp`.
     #[serde(default)]
     pub ports: Vec<String>,
@@ -56,6 +59,13 @@ pub struct ShownOptions {
     /// `-v`, `--mount` and `--tmpfs`.
     #[serde(default)]
     pub mounts: Vec<Mount>,
+}
+
+impl Summary {
+    /// See [`super::Record::is_leftover`].
+    pub fn is_leftover(&self) -> bool {
+        super::is_leftover(self.auto_remove, self.by_run, self.state.status)
+    }
 }
 
 /// All containers.

@@ -32,6 +32,7 @@ fn record() -> Record {
         state: State::default(),
         labels: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         auto_remove: false,
+        by_run: false,
         ports: Vec::new(),
         layers: vec![Digest::of(b"a"), Digest::of(b"b")],
         image_depth: 1,

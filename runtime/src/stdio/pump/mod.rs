@@ -41,7 +41,7 @@ const LAST_BYTES: usize = 4 * 1024 * 1024;
 pub enum ContainerIo {
     /// The master of its terminal.
     Tty {
-        /// See [`super::pty::Pty::master`].
+        /// The engine's end; blocking or not.
         master: OwnedFd,
     },
     /// Its pipes. The container's ends stay blocking.
@@ -208,10 +208,9 @@ impl Pump {
         }
     }
 
-    /// The container's process has ended (and with its PID namespace every other): takes what is left of its output to
-    /// the log, at once, and to the clients, as they read it; then they are told the exit code. Drive the epoll loop on
-    /// until [`Pump::drained`].
-    pub fn finish(&mut self, code: u8) -> Result<()> {
+    /// The container's process has ended (and with its PID namespace every other): takes what is left of its output. The
+    /// log is complete afterwards; the clients get it as they read.
+    pub fn close(&mut self) -> Result<()> {
         self.slave = None;
         self.stdin.close();
         self.listener = None;
@@ -222,11 +221,17 @@ impl Pump {
         if let Some(log) = &mut self.log {
             log.finish();
         }
+        self.watch()
+    }
+
+    /// After [`Pump::close`]: tells the exit code to each client that has got everything. Drive the epoll loop on until
+    /// [`Pump::drained`].
+    pub fn finish(&mut self, code: u8) -> Result<()> {
         self.exited = Some(code);
         self.watch()
     }
 
-    /// After [`Pump::finish`]: whether every client has got everything (or is gone). The log is complete before.
+    /// After [`Pump::finish`]: whether every client has got everything (or is gone).
     pub fn drained(&self) -> bool {
         self.exited.is_some() && self.clients.is_empty()
     }

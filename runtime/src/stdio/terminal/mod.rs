@@ -138,6 +138,6 @@ impl<'a> Client<'a> {
 }
 
 /// The size of the user's terminal: of stdout's, else of stdin's.
-fn window(stdio: &Stdio<'_>) -> Option<WindowSize> {
+pub fn window(stdio: &Stdio<'_>) -> Option<WindowSize> {
     [stdio.stdout, stdio.stdin].into_iter().flatten().find_map(|fd| WindowSize::of(fd.as_fd()))
 }

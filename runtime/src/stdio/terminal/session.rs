@@ -19,7 +19,7 @@ use crate::stdio::attach::{self, Report, Request};
 pub enum LocalIo {
     /// The master of its terminal, which has its size.
     Tty {
-        /// See [`crate::stdio::pty::Pty::master`].
+        /// The engine's end.
         master: OwnedFd,
     },
     /// Pipes; `None` for what it does not have, or got from us directly.
