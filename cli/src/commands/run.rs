@@ -56,7 +56,10 @@ fn start<'a>(
     if !options.detach && !options.attach.stdout && !options.attach.stderr {
         output::line(record.id.as_str());
     }
-    let stdio = if options.detach { Stdio::default() } else { streams.chosen(options.attach) };
+    let (stdio, client) = match options.detach {
+        true => (Stdio::default(), ClientOptions::default()),
+        false => (streams.chosen(options.attach), client),
+    };
     let (ours, monitors) = attach::pair()?;
     let client = Client::greet(ours, stdio, client)?;
     launch::start(engine, container, &record, &spec, monitors, host)?;

@@ -20,6 +20,7 @@ use self::input::Input;
 use self::open::Direction;
 use self::output::Output;
 use self::session::{Peer, Session};
+use self::signals::Signals;
 use super::WindowSize;
 use super::attach::{self, Hello, Report, Request};
 use crate::error::{Context, Error, Result};
@@ -78,13 +79,16 @@ pub struct Client<'a> {
     window: Option<WindowSize>,
     input: Option<Input<'a>>,
     outputs: Vec<Output<'a>>,
+    signals: Signals,
 }
 
 impl<'a> Client<'a> {
     /// Says hello on a socket of [`attach::pair`] (before there is a monitor) or [`attach::connect`], and passes the
     /// descriptors: where the user's own stream is a pipe it is opened anew and passed, so that the monitor moves the
-    /// bytes; else a new pipe, which this client serves in [`Client::run`].
+    /// bytes; else a new pipe, which this client serves in [`Client::run`]. From here on signals are caught as the options
+    /// say, so that none is lost while the container is started.
     pub fn greet(socket: OwnedFd, stdio: Stdio<'a>, options: ClientOptions) -> Result<Self> {
+        let signals = Signals::catch(options.sig_proxy, options.tty)?;
         let stderr = stdio.stderr.filter(|_| !options.tty);
         let (mut hello, mut outputs) = (Hello { wants_exit: true, ..Hello::default() }, Vec::new());
         let mut input = None;
@@ -113,7 +117,7 @@ impl<'a> Client<'a> {
         let window = if options.tty { window(&stdio) } else { None };
         hello.window = window;
         attach::send_request(&socket, &Request::Hello(hello)).context(|| "attach to the container")?;
-        Ok(Self { socket, stdio, options, window, input, outputs })
+        Ok(Self { socket, stdio, options, window, input, outputs, signals })
     }
 
     /// Waits until the container has started (`None`), or has not. For a client that leaves then, and has no streams,
@@ -133,7 +137,7 @@ impl<'a> Client<'a> {
     /// happens, unless this process is killed.
     pub fn run(self) -> Result<Outcome> {
         let peer = Peer::Monitor(self.socket);
-        Session::new(self.stdio, &self.options, self.window, self.input, self.outputs, peer)?.run()
+        Session::new(self.stdio, &self.options, self.window, self.signals, self.input, self.outputs, peer)?.run()
     }
 }
 

@@ -71,7 +71,8 @@ pub fn run_local(
     }
     let size = if options.tty { window(&stdio) } else { None };
     let peer = Peer::Local { pidfd, terminal, reap, signal };
-    Session::new(stdio, options, size, input, outputs, peer)?.run()
+    let signals = Signals::catch(options.sig_proxy, options.tty)?;
+    Session::new(stdio, options, size, signals, input, outputs, peer)?.run()
 }
 
 /// Who is at the other end.
@@ -169,11 +170,11 @@ impl<'a> Session<'a> {
         stdio: Stdio<'a>,
         options: &ClientOptions,
         window: Option<WindowSize>,
+        signals: Signals,
         input: Option<Input<'a>>,
         outputs: Vec<Output<'a>>,
         peer: Peer<'a>,
     ) -> Result<Self> {
-        let signals = Signals::catch(options.sig_proxy, options.tty)?;
         let terminal = stdio.stdin.filter(|stdin| options.tty && rustix::termios::isatty(stdin));
         let raw = terminal.map(RawMode::enter).transpose()?;
         let mut session = Self { stdio, window, input, outputs, peer, raw, signals, ended: None };
