@@ -39,17 +39,17 @@ run_program() {
   name=${program##*/}; name=${name%-*}
   log=$scratch/$mode-$name.log
   say "$name ($mode)"
-  install -m 755 "$program" "$scratch/$name"
+  install -m 755 "$program" "$scratch/test-$name" # beside the binary `lrun`
   mkdir -p "$scratch/$mode"; [ "$(id -u)" != 0 ] || chown "$user" "$scratch/$mode"
   if [ "$user" != "$(id -un)" ]; then as=(setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all); fi
   (cd "$scratch/$mode" && timeout -k 10 1500 "${as[@]}" env -i "PATH=$PATH" "HOME=$(getent passwd "$user" | cut -d: -f6)" \
     "USER=$user" LANG=C.UTF-8 TERM=xterm "TMPDIR=$scratch/$mode" "LRUN_BIN=$scratch/lrun" "LRUN_TEST_MODE=$mode" \
     "LRUN_TEST_IMAGES=$scratch" "LRUN_TEST_SKIPS=$scratch/$mode/skips" "INSTA_UPDATE=no" "INSTA_WORKSPACE_ROOT=$scratch" \
     ${LRUN_TEST_LONG:+LRUN_TEST_LONG=1} ${victim:+"LRUN_TEST_VICTIM=$victim"} RUST_BACKTRACE=1 \
-    "$scratch/$name" "${filters[@]}" < /dev/null > "$log" 2>&1) || status=$?
+    "$scratch/test-$name" "${filters[@]}" < /dev/null > "$log" 2>&1) || status=$?
   grep -E '^test .* FAILED$|^skipped|^test result' "$log" || true
   count "$log" "$status" "$name ($mode)" "$scratch/$mode/skips"
-  left=$(pgrep -f "$scratch/lrun" || true; [ "$user" = "$(id -un)" ] || pgrep -u "$user" || true)
+  left=$(pgrep -f "$scratch/(test-)?lrun" || true; [ "$user" = "$(id -un)" ] || pgrep -u "$user" || true)
   if [ -n "$left" ]; then
     failed_step "$name ($mode): processes left"
     for left in $left; do tr '\0' ' ' < "/proc/$left/cmdline" || true; echo "(pid $left)"; kill -9 "$left" || true; done
