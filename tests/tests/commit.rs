@@ -326,3 +326,29 @@ fn a_container_that_is_committed_often_keeps_few_layers() {
     let history = lrun.ok(&["history", "--format", "{{.Comment}}", "often"]);
     assert!(history.starts_with("round 35\nround 34\n"), "{history}");
 }
+
+#[test]
+fn a_store_can_be_moved() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&[
+        "create",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /etc/hostname >> /opt/x; wc -l < /opt/x",
+    ]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "1");
+    let (here, there) = (lrun.store(), lrun.folder().join("moved"));
+    std::fs::rename(&here, &there).expect("move the store");
+    let root = there.to_str().expect("UTF-8");
+    assert_eq!(lrun.ok(&["--root", root, "start", "-a", "box"]), "2");
+    lrun.ok(&["--root", root, "commit", "box", "moved"]);
+    let run = ["--root", root, "run", "--rm", "--network", "none", "moved", "wc", "-l", "/opt/x"];
+    assert_eq!(lrun.ok(&run), "2 /opt/x");
+    std::fs::rename(&there, &here).expect("move the store back");
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "3");
+}

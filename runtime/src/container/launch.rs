@@ -69,9 +69,12 @@ pub fn effective_network(wanted: &Network, host: &Host) -> Result<Network> {
     }
 }
 
-/// The directory of a container that holds its generated files, from its first start on.
+/// The folder of a container's directory that holds its generated files, from its first start on.
+const FILES: &str = "files";
+
+/// The directory of a container that holds its generated files.
 pub fn files_dir(container: &Path) -> PathBuf {
-    container.join("files")
+    container.join(FILES)
 }
 
 /// The OCI Spec of a container with this id.
@@ -83,8 +86,8 @@ pub fn container_spec(
     network: &Network,
     host: &Host,
 ) -> Result<Spec> {
-    let container = engine.root().container(id);
-    let files = files_dir(container.path());
+    // Relative to the bundle, as the OCI specification has it: the store can be moved.
+    let files = Path::new(FILES);
     let short: String = id.chars().take(12).collect();
     let with_host = *network == Network::Host;
     let limits = caller::limits();
@@ -248,8 +251,7 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         volatile: options.rm,
         seed,
     };
-    let files = files_dir(container);
-    let mut plan = lower(spec, rootfs, &lowering(engine, &files, options, spec)?)?;
+    let mut plan = lower(spec, rootfs, &lowering(engine, container, options, spec)?)?;
     plan.process.groups.extend(options.groups.iter().map(ToString::to_string));
     Ok(plan)
 }
@@ -258,13 +260,13 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
 pub fn verify(engine: &Engine, container: &Path, options: &RunOptions, spec: &Spec) -> Result<()> {
     let rootfs =
         Rootfs::Overlay { lowers: Vec::new(), upper: String::new(), work: String::new(), volatile: false, seed: None };
-    lower(spec, rootfs, &lowering(engine, &files_dir(container), options, spec)?).map(drop)
+    lower(spec, rootfs, &lowering(engine, container, options, spec)?).map(drop)
 }
 
-fn lowering<'a>(engine: &'a Engine, files: &'a Path, options: &RunOptions, spec: &Spec) -> Result<Lowering<'a>> {
+fn lowering<'a>(engine: &'a Engine, bundle: &'a Path, options: &RunOptions, spec: &Spec) -> Result<Lowering<'a>> {
     let filter = rules(options, spec)?;
     let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
-    Ok(Lowering { map: &engine.map, engine_dir: files, filter, added, init: options.init })
+    Ok(Lowering { map: &engine.map, bundle, filter, added, init: options.init })
 }
 
 /// The plan of a process that joins a running container.
@@ -275,8 +277,7 @@ pub fn process_plan(
     spec: &Spec,
     process: &oci_spec::runtime::Process,
 ) -> Result<Process> {
-    let files = files_dir(container);
-    let mut plan = lower_process(process, &lowering(engine, &files, options, spec)?)?;
+    let mut plan = lower_process(process, &lowering(engine, container, options, spec)?)?;
     plan.groups.extend(options.groups.iter().map(ToString::to_string));
     Ok(plan)
 }

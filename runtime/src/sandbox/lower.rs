@@ -23,8 +23,8 @@ pub const MOST_LAYERS: usize = super::rootfs::MOST_LOWERS - 2;
 pub struct Lowering<'a> {
     /// The id mapping of the container.
     pub map: &'a IdMap,
-    /// The directory that holds the engine's own files (hosts, hostname, resolv.conf): binds from there are the engine's.
-    pub engine_dir: &'a Path,
+    /// The directory to which the sources of the engine's own binds (hosts, hostname, resolv.conf) are relative.
+    pub bundle: &'a Path,
     /// The filter, decided from the options.
     pub filter: Rules,
     /// Capabilities that were added by name.

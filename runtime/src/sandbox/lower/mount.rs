@@ -109,7 +109,9 @@ fn lower(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
             let message = format!("unknown option {unknown:?} of the mount at {target}");
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let engine = std::path::Path::new(&path).starts_with(lowering.engine_dir)
+        let relative = !path.starts_with('/');
+        let path = if relative { path_text(&lowering.bundle.join(path))? } else { path };
+        let engine = relative
             || (is_engine_target(&target) && (path == "/sys" || path.starts_with("/sys/") || path == "/dev/mqueue"));
         (MountSource::Host { path, recursive: options.recursive }, !engine)
     } else {
@@ -163,21 +165,25 @@ mod tests {
     use crate::sandbox::caps::CapSet;
     use crate::sandbox::seccomp::Rules;
 
-    fn lowered(kind: &str, options: &[&str]) -> Result<Mount> {
+    fn lower_with_bundle(mount: &oci::Mount) -> Result<Mount> {
         let map = IdMap { mode: Mode::Subids, uids: Vec::new(), gids: Vec::new() };
         let lowering = Lowering {
             map: &map,
-            engine_dir: Path::new("/store/files"),
+            bundle: Path::new("/bundle"),
             filter: Rules::Unconfined,
             added: CapSet::EMPTY,
             init: false,
         };
+        lower(mount, &lowering)
+    }
+
+    fn lowered(kind: &str, options: &[&str]) -> Result<Mount> {
         let mut mount = oci::Mount::default();
         mount.set_destination("/target".into());
         mount.set_source(Some("/source".into()));
         mount.set_typ(Some(kind.to_owned()));
         mount.set_options(Some(options.iter().map(|option| (*option).to_owned()).collect()));
-        lower(&mount, &lowering)
+        lower_with_bundle(&mount)
     }
 
     #[test]
@@ -192,6 +198,19 @@ mod tests {
         ] {
             let mount = lowered("bind", options).unwrap();
             assert_eq!((mount.attributes, mount.recursive_attributes), (top, below), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_relative_source_is_the_engines_and_in_the_bundle() {
+        let mut mount = oci::Mount::default();
+        mount.set_destination("/etc/hosts".into());
+        mount.set_typ(Some("bind".to_owned()));
+        for (source, path, user) in [("files/hosts", "/bundle/files/hosts", false), ("/x", "/x", true)] {
+            mount.set_source(Some(source.into()));
+            let lowered = lower_with_bundle(&mount).unwrap();
+            assert_eq!(lowered.source, MountSource::Host { path: path.to_owned(), recursive: false });
+            assert_eq!(lowered.user, user, "{source}");
         }
     }
 
