@@ -110,7 +110,8 @@ static int hunt(const char *name) {
       seen++;
       trace(pid);
       take_program(pid);
-      take_descriptors(pid, name);
+      // Any other name is a program of the container, confined already: what it has open is its own.
+      if (!strcmp(name, "lrun")) take_descriptors(pid, name);
     }
     closedir(proc);
     while (waitpid(-1, 0, WNOHANG) > 0) {}
