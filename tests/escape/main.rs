@@ -18,10 +18,12 @@
 //! | `unpack` | 19 to 23: archives that write outside |
 //! | `archives` | 24: archives that programs read differently |
 //! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
+//! | `bombs` | 28: archives that become large |
 #![forbid(unsafe_code)]
 
 mod archives;
 mod binary;
+mod bombs;
 mod caller;
 mod descriptors;
 mod devices;

@@ -57,7 +57,7 @@ fn life_of_an_image(lrun: &Lrun, worker: usize) {
     for round in 0..3 {
         let (name, image) = (format!("w{worker}-{round}"), format!("image-{worker}:{round}"));
         // Half of the workers make the same layer.
-        let text = if worker % 2 == 0 { "same".to_owned() } else { name.clone() };
+        let text = if worker.is_multiple_of(2) { "same".to_owned() } else { name.clone() };
         let script = format!("echo {text} > /opt/x; touch -d @1700000001 /opt/x /opt");
         lrun.ok(&["run", "--name", &name, "--network", "none", "busybox", "sh", "-c", &script]);
         assert!(lrun.ok(&["ps", "-a", "--format", "{{.Names}}"]).lines().any(|line| line == name));

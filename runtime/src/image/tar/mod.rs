@@ -137,8 +137,23 @@ pub(crate) fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
 }
 
-/// A path for people: control and direction-changing characters, backslashes and bytes that are not UTF-8 escaped.
+/// Longest part of a path that is shown, before and after what is left out.
+const SHOWN: usize = 150;
+
+/// A path for people: control and direction-changing characters, backslashes and bytes that are not UTF-8 escaped, and
+/// of a very long one the beginning and the end.
 pub fn shown(path: &[u8]) -> String {
+    match path.len().checked_sub(SHOWN) {
+        Some(end) if end > SHOWN => {
+            let part = |range| escaped(path.get::<std::ops::Range<usize>>(range).unwrap_or_default());
+            format!("{}…{}", part(0..SHOWN), part(end..path.len()))
+        }
+        _ if path.is_empty() => "/".into(),
+        _ => escaped(path),
+    }
+}
+
+fn escaped(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -153,7 +168,7 @@ pub fn shown(path: &[u8]) -> String {
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    if text.is_empty() { "/".into() } else { text }
+    text
 }
 
 fn is_bidi(c: char) -> bool {
@@ -267,6 +282,9 @@ mod tests {
         assert_eq!(shown(b"a\x1b[31m\n\xff\\"), "a\\u{1b}[31m\\n\\xff\\\\");
         assert_eq!(shown("é\u{202e}\u{9b}".as_bytes()), "é\\u{202e}\\u{9b}");
         assert_eq!(shown(b""), "/");
+        assert_eq!(shown(&[b'a'; 300]), "a".repeat(300));
+        let long = [vec![b'a'; 5000], vec![0x1b; 10], vec![b'z'; 140]].concat();
+        assert_eq!(shown(&long), format!("{}…{}{}", "a".repeat(150), "\\u{1b}".repeat(10), "z".repeat(140)));
     }
 
     #[test]
