@@ -14,6 +14,7 @@ use lrun_runtime::image::store::Store;
 use lrun_runtime::network;
 
 use crate::args::{Global, IdMapChoice};
+use crate::ui::output;
 
 /// A variable of the environment, if it is set, not empty, and UTF-8.
 pub fn env(name: &str) -> Option<String> {
@@ -108,10 +109,16 @@ pub fn engine(global: &Global) -> Result<Engine> {
     let explicit = global.root.is_some() || env("LRUN_ROOT").is_some();
     let opened = Store::open(&path, true, map.mode, &|path| probe::probe(&map, path));
     let store = match opened {
-        Err(error) if error.kind() == ErrorKind::Unsupported && !explicit => {
+        // A store that is there is used or refused; only where none can be is another place taken.
+        Err(error) if error.kind() == ErrorKind::Unsupported && !explicit && !path.join("format").exists() => {
             let second = second_place()?;
-            tracing::warn!("{error}; using {}", second.display());
-            Store::open(&second, true, map.mode, &|path| probe::probe(&map, path)).map_err(|_| error)?
+            let new = !second.join("format").exists();
+            let store = Store::open(&second, true, map.mode, &|path| probe::probe(&map, path));
+            let store = store.map_err(|_| Error::from_parts(error.to_parts()))?;
+            if new {
+                output::complain(&format!("lrun: {error}; images and containers are kept in {}", second.display()));
+            }
+            store
         }
         other => other?,
     };

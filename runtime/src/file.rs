@@ -59,7 +59,7 @@ pub fn make_dir_mode(path: &Path, mode: Mode) -> Result<()> {
 }
 
 /// Adds what to do where the store cannot be written at all.
-fn with_way_out(error: Error) -> Error {
+pub fn with_way_out(error: Error) -> Error {
     match error.errno() {
         Some(libc::EROFS) => {
             error.hint("the store's file system is read-only: choose another store with --root or LRUN_ROOT")

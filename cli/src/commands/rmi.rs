@@ -23,8 +23,12 @@ pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
         }
     }
     // What somebody's work in progress keeps from being collected, the next collection takes.
-    collect(&engine.store, &|| containers(&engine).uses(), &mut |path| engine.remove_tree(path))?;
-    Ok(code)
+    let collected = collect(&engine.store, &|| containers(&engine).uses(), &mut |path| engine.remove_tree(path));
+    match collected {
+        // What was in the way has been told already.
+        Err(_) if code != 0 => Ok(code),
+        other => other.map(|_| code),
+    }
 }
 
 fn remove(engine: &Engine, name: &str, options: Options) -> Result<()> {

@@ -90,3 +90,39 @@ fn find_image(engine: &Engine, text: &str) -> Result<Image> {
     }
     engine.store.resolve(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::options::Network;
+    use crate::idmap::{Extent, IdMap, Mode};
+    use crate::image::store::tests::{add_layer, open, scratch};
+
+    #[test]
+    fn an_image_of_too_many_layers_is_refused_with_the_way_out() {
+        let dir = scratch();
+        let extent = vec![Extent { inside: 0, outside: rustix::process::geteuid().as_raw(), count: 1 }];
+        let map = IdMap { mode: Mode::Single, uids: extent.clone(), gids: extent };
+        let engine = Engine { store: open(&dir), map };
+        let layer = add_layer(&engine.store, "one for all");
+        for (count, name) in [(MOST_LAYERS, "deep"), (MOST_LAYERS + 1, "deeper")] {
+            let config =
+                serde_json::json!({"config": {}, "rootfs": {"type": "layers", "diff_ids": vec![&layer; count]}});
+            let name = Reference::parse(name).unwrap();
+            engine.store.publish_image(config.to_string().as_bytes(), None, &[name]).unwrap();
+        }
+        let host = Host { hostname: "host".to_owned(), pasta: Err(Error::new(ErrorKind::Unsupported, "none")) };
+        let options = |image: &str| RunOptions {
+            image: image.to_owned(),
+            command: vec!["true".to_owned()],
+            network: Network::None,
+            ..RunOptions::default()
+        };
+        create(&engine, &options("deep"), &host, false).unwrap();
+        let error = create(&engine, &options("deeper"), &host, false).unwrap_err();
+        assert_eq!(error.to_string(), "image deeper has 499 layers; the kernel stacks at most 498");
+        assert!(error.hint_text().unwrap().contains("lrun commit --squash"));
+        let containers = crate::file::list_dir(&engine.root().path().join("containers")).unwrap();
+        assert_eq!(containers.len(), 1, "nothing was made for the second");
+    }
+}

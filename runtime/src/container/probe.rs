@@ -26,9 +26,12 @@ pub fn probe(map: &IdMap, path: &Path) -> Result<Features> {
     for name in ["", "lower", "upper", "work"] {
         file::ensure_dir(&scratch.join(name))?;
     }
-    let outcome = try_overlay(map, &scratch);
+    let tried = try_overlay(map, &scratch);
+    // Overlay leaves a directory there that not even its owner may list.
+    let open = rustix::fs::Mode::from_raw_mode(0o700);
+    let _ = rustix::fs::chmod(scratch.join("work/work"), open);
     let _ = std::fs::remove_dir_all(&scratch);
-    if let Err(error) = outcome {
+    if let Err(error) = tried? {
         let reason = if must_try { format!("an overlay there failed: {error}") } else { error.to_string() };
         return Err(unsuitable(path, file_system, &reason));
     }
@@ -40,8 +43,9 @@ fn unsuitable(path: &Path, name: &str, reason: &str) -> Error {
         .hint("set LRUN_ROOT (or LRUN_SCRATCH) to a directory on a local ext4, xfs or btrfs")
 }
 
-/// Mounts an overlay in a child, writes through it, and reports the error number as exit code.
-fn try_overlay(map: &IdMap, scratch: &Path) -> Result<()> {
+/// Mounts an overlay in a child, writes through it, and reports the error number as exit code: the inner result. The
+/// outer one is that of making the child.
+fn try_overlay(map: &IdMap, scratch: &Path) -> Result<Result<()>> {
     let directory = file::open_dir(scratch)?;
     match fork_mapped(map, namespace::MOUNT)? {
         Forked::Child => {
@@ -63,11 +67,11 @@ fn try_overlay(map: &IdMap, scratch: &Path) -> Result<()> {
         }
         Forked::Parent { pid, .. } => {
             let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
-            match status.and_then(|(_, status)| status.exit_status()) {
+            Ok(match status.and_then(|(_, status)| status.exit_status()) {
                 Some(0) => Ok(()),
                 Some(errno) if errno > 0 => Err(std::io::Error::from_raw_os_error(errno).into()),
                 _ => Err(Error::new(ErrorKind::Io, "the trial ended early")),
-            }
+            })
         }
     }
 }

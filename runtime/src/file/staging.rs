@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::busy;
-use super::{Lock, list_dir, make_dir, read_small};
+use super::{Lock, list_dir, make_dir, read_small, with_way_out};
 use crate::digest::random_hex;
 use crate::error::{Context as _, Error, Result};
 use crate::paths::Root;
@@ -97,7 +97,7 @@ fn claim(path: &Path) -> Result<Option<Lock>> {
     }
     // Into the open file, never a new one: the lock is on this inode.
     let mut file = std::fs::File::from(lock.into_fd());
-    file.write_all(host_id().as_bytes()).context(|| format!("write {}", lock_path.display()))?;
+    file.write_all(host_id().as_bytes()).context(|| format!("write {}", lock_path.display())).map_err(with_way_out)?;
     Ok(Some(Lock::from_fd(file.into())))
 }
 

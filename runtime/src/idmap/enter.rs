@@ -11,6 +11,7 @@ use rustix::process::Pid;
 
 use super::IdMap;
 use super::newidmap::write_maps;
+use super::userns::{UsernsSettings, explain_userns_failure};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::process::{Fork, exit_now, fork_into, namespace};
 
@@ -34,7 +35,9 @@ pub enum Forked {
 /// When the map cannot be written the child is gone before the error is returned.
 pub fn fork_mapped(map: &IdMap, namespaces: u64) -> Result<Forked> {
     let (waiting, mapped) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-    let fork = fork_into(namespace::USER | namespaces).context(|| "create a user namespace").hint(userns_hint)?;
+    let fork = fork_into(namespace::USER | namespaces).map_err(|errno| {
+        explain_userns_failure(errno.into(), &UsernsSettings::read(), rustix::process::geteuid().is_root())
+    })?;
     match fork {
         Fork::Child => {
             drop(mapped);
@@ -73,9 +76,4 @@ pub fn reopen_directory(directory: BorrowedFd<'_>) -> Result<OwnedFd> {
         return Err(Error::new(ErrorKind::Io, format!("{} was replaced meanwhile", path.to_string_lossy())));
     }
     Ok(again)
-}
-
-fn userns_hint() -> &'static str {
-    "user namespaces must be allowed: see `lrun info`, and the sysctls user.max_user_namespaces, \
-     kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns"
 }

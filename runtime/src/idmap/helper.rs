@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use super::IdMap;
 use super::enter::{Forked, fork_mapped, reopen_directory};
+use super::userns::CONFINED;
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::sys::process::{exit_now, namespace};
 
@@ -109,7 +110,7 @@ fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     let over = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount.as_fd(), "", &dir, "", over).context(|| "mount the work directory")?;
     rustix::process::fchdir(&mount).context(|| "enter the work directory")?;
-    rustix::process::pivot_root(".", ".").context(|| "pivot into the work directory")?;
+    rustix::process::pivot_root(".", ".").context(|| "pivot into the work directory").hint(|| CONFINED)?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;
     rustix::process::chdir("/").context(|| "enter the work directory")?;
     seccompiler::apply_filter(&no_exec_filter()?)

@@ -55,23 +55,28 @@ impl UsernsSettings {
     }
 }
 
+const CANNOT: &str = "user namespaces cannot be made";
+
+/// The hint where a system call that every user may make is refused.
+pub const CONFINED: &str = "a system call filter, a chroot or a security module around this process forbids it: in a \
+    container, start that one with `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or run \
+    lrun outside";
+
 /// The failure of a `clone(CLONE_NEWUSER)` or `unshare(CLONE_NEWUSER)`, with its reason as far as the machine's
 /// settings tell it.
 pub fn explain_userns_failure(error: Error, settings: &UsernsSettings, privileged: bool) -> Error {
     let errno = error.errno();
-    let error = error.context("make a user namespace");
     if let Some(note) = settings.obstacle(privileged) {
-        return Error::new(ErrorKind::Unsupported, format!("{error}: {}", note.why)).hint(note.how);
+        return Error::new(ErrorKind::Permission, note.why).context(CANNOT).hint(note.how);
     }
+    let error = error.context(CANNOT);
     match errno {
-        Some(libc::EPERM) => error.with_kind(ErrorKind::Unsupported).hint(
-            "something around this process forbids it: a seccomp filter (a container's default profile), a chroot, or \
-             a security module; run lrun outside, or admit user namespaces there",
-        ),
+        // lrun needs a kernel that has clone3; a filter says ENOSYS so that programs fall back to the old call.
+        Some(libc::EPERM | libc::ENOSYS) => error.with_kind(ErrorKind::Permission).hint(CONFINED),
         Some(libc::ENOSPC | libc::EUSERS) => error
             .with_kind(ErrorKind::Exhausted)
             .hint("the limit of user namespaces is reached (user.max_user_namespaces, or 32 nested ones)"),
-        Some(libc::EINVAL | libc::ENOSYS) => error
+        Some(libc::EINVAL) => error
             .with_kind(ErrorKind::Unsupported)
             .hint("this kernel is built without user namespaces (CONFIG_USER_NS)"),
         _ => error,
@@ -109,8 +114,10 @@ mod tests {
         let eperm = || Error::from(rustix::io::Errno::PERM);
         let blocked = UsernsSettings { max_user_namespaces: Some(0), ..UsernsSettings::default() };
         let error = explain_userns_failure(eperm(), &blocked, false);
-        assert_eq!(error.to_string(), "make a user namespace: Operation not permitted: user.max_user_namespaces is 0");
+        assert_eq!(error.to_string(), "user namespaces cannot be made: user.max_user_namespaces is 0");
         let error = explain_userns_failure(eperm(), &UsernsSettings::default(), false);
         assert!(error.hint_text().unwrap().contains("seccomp"));
+        let filtered = explain_userns_failure(rustix::io::Errno::NOSYS.into(), &UsernsSettings::default(), true);
+        assert_eq!((filtered.kind(), filtered.hint_text()), (ErrorKind::Permission, Some(CONFINED)));
     }
 }

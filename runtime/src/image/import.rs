@@ -76,7 +76,7 @@ pub fn import(
         });
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(remove);
-    outcome
+    outcome.map_err(file::with_way_out)
 }
 
 /// Unpacks an archive, compressed or not, into the new directory `wrapper`, and flushes it; in a storage helper.

@@ -15,6 +15,7 @@ use rustix::mount::{
 
 use super::plan::Rootfs;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::idmap::userns::CONFINED;
 use crate::sys::mount::{Attributes, RDONLY, set_attributes};
 
 /// The kernel's limit of lower layers (`OVL_MAX_STACK`).
@@ -243,7 +244,7 @@ fn make(parent: BorrowedFd<'_>, name: &str, directory: bool) -> rustix::io::Resu
 /// Makes `root` the root of the mount namespace and lets go of everything else.
 pub fn enter(root: OwnedFd) -> Result<()> {
     rustix::process::fchdir(&root).context(|| "enter the root file system")?;
-    rustix::process::pivot_root(".", ".").context(|| "pivot into the root file system")?;
+    rustix::process::pivot_root(".", ".").context(|| "pivot into the root file system").hint(|| CONFINED)?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;
     rustix::process::chdir("/").context(|| "enter the root file system")?;
     Ok(())

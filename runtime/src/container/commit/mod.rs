@@ -17,6 +17,7 @@ use super::lifecycle;
 use super::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file;
 use crate::image::config::{History, ImageConfig, apply_changes};
 use crate::image::pack::Packed;
 use crate::image::store::LayerMeta;
@@ -54,6 +55,10 @@ struct Stack {
 /// Before that nothing that the user can see has changed: a failure, or a crash at any point, leaves the container with
 /// the files that it had.
 pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
+    attempt(engine, record, options).map_err(file::with_way_out)
+}
+
+fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
     let attempt = || format!("commit container {}", record.id.short());
     // Before anything is done: an instruction that cannot be read stops the command.
     let (base, run) = config::run_config(engine, record)?;

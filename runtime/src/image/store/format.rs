@@ -210,7 +210,9 @@ fn make(path: &Path, idmap: Mode, probe: &dyn Fn(&Path) -> Result<Features>) -> 
     let root = Root::new(path);
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).hint(|| OTHER_ROOT)?;
-    check_fs(parent)?;
+    if !path.exists() {
+        check_fs(parent)?;
+    }
     // Creating through a symlink or in a directory that is there already is fine.
     let made = match file::make_dir(path) {
         Ok(()) => true,
