@@ -49,7 +49,9 @@ run_program() {
     "$scratch/test-$name" "${filters[@]}" < /dev/null > "$log" 2>&1) || status=$?
   grep -E '^test .* FAILED$|^skipped|^test result' "$log" || true
   count "$log" "$status" "$name ($mode)" "$scratch/$mode/skips"
-  left=$(pgrep -f "$scratch/(test-)?lrun" || true; [ "$user" = "$(id -un)" ] || pgrep -u "$user" || true)
+  # Not those that have ended and that the machine's first process has not waited for yet.
+  left=$(pgrep -r D,R,S,T,t -f "$scratch/(test-)?lrun" || true
+    [ "$user" = "$(id -un)" ] || pgrep -r D,R,S,T,t -u "$user" || true)
   if [ -n "$left" ]; then
     failed_step "$name ($mode): processes left"
     for left in $left; do tr '\0' ' ' < "/proc/$left/cmdline" || true; echo "(pid $left)"; kill -9 "$left" || true; done
