@@ -58,6 +58,13 @@ impl Running {
         rustix::process::kill_process(pid, signal).expect("signal a child");
     }
 
+    /// Whether the process receives this signal by itself, and so does not die of it: a client does once it is connected.
+    pub fn catches(&self, signal: rustix::process::Signal) -> bool {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process");
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask").trim();
+        u64::from_str_radix(mask, 16).expect("a mask") & (1 << (signal.as_raw() - 1)) != 0
+    }
+
     /// Waits for the end and for both streams to be closed by everybody.
     #[track_caller]
     pub fn wait(self) -> Output {

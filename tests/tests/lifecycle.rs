@@ -30,13 +30,6 @@ fn is_gone(pid: Pid) -> bool {
         || fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| stat.contains(") Z "))
 }
 
-/// Whether a process takes this signal by itself, and so does not die of it.
-fn blocks(client: &Running, signal: Signal) -> bool {
-    let text = fs::read_to_string(format!("/proc/{}/status", client.child.id())).expect("the client's status");
-    let mask = text.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask").trim();
-    u64::from_str_radix(mask, 16).expect("a mask") & (1 << (signal.as_raw() - 1)) != 0
-}
-
 fn no_containers(lrun: &Lrun) {
     assert_eq!(lrun.ok(&["ps", "-aq"]), "");
     let left = |folder: &str| fs::read_dir(lrun.store().join(folder)).expect(folder).count();
@@ -439,7 +432,7 @@ fn signals_of_the_client_are_the_programs_unless_it_is_told_otherwise() {
     assert_eq!(client.wait().code, 130);
     assert_eq!(status(&lrun, "box"), "running 0");
     let client = lrun.spawn(&["attach", "box"]);
-    eventually("the client takes signals for the program", || blocks(&client, Signal::USR1));
+    eventually("the client takes signals for the program", || client.catches(Signal::USR1));
     client.signal(Signal::USR1);
     assert_eq!(client.wait().code, 6);
 }

@@ -48,9 +48,12 @@ pub fn exec(
     let terminal = match joining.channel.hear()? {
         Heard::Ready(terminal) => terminal,
         Heard::Failed(error) => return Ok(failed(error)),
-        Heard::Closed => return Err(Error::new(ErrorKind::Conflict, "the container ended")),
+        Heard::Closed => return Err(ended()),
     };
-    joining.channel.go()?;
+    joining.channel.go().map_err(|error| match error.errno() {
+        Some(libc::EPIPE | libc::ECONNRESET) => ended(),
+        _ => error,
+    })?;
     let left = terminal.as_ref().map(|master| rustix::io::fcntl_dupfd_cloexec(master, 3)).transpose()?;
     let io = streams.outside(terminal);
     let outcome = match options.detach {
@@ -64,6 +67,10 @@ pub fn exec(
         pty::keep(master)?;
     }
     Ok(outcome)
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Conflict, "the container ended")
 }
 
 fn failed(error: Error) -> Outcome {

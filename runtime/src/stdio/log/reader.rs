@@ -185,15 +185,23 @@ pub struct LogReader {
     expected: Option<u64>,
     /// Bytes of files skipped since the last frame.
     damaged: Option<u64>,
+    /// Nothing is read from here on in the last file, and no newer one is looked for.
+    end: Option<u64>,
 }
 
 impl LogReader {
     /// Opens what there is of the log in this container's directory; none is like an empty one.
     pub fn open(dir: impl AsFd) -> Result<Self> {
         let dir = rustix::io::fcntl_dupfd_cloexec(dir, 3)?;
-        let mut reader = Self { dir, files: VecDeque::new(), expected: Some(0), damaged: None };
+        let mut reader = Self { dir, files: VecDeque::new(), expected: Some(0), damaged: None, end: None };
         reader.find_newer().context(|| "open the log")?;
         Ok(reader)
+    }
+
+    /// What is written from now on is not shown: a fast writer could be read for ever.
+    pub(super) fn end_here(&mut self) -> Result<()> {
+        self.end = Some(self.files.back().map_or(Ok(0), LogFile::size)?);
+        Ok(())
     }
 
     pub(super) fn files(&mut self) -> &mut VecDeque<LogFile> {
@@ -210,11 +218,14 @@ impl LogReader {
         loop {
             let newest = self.files.len() <= 1;
             let Some(file) = self.files.front_mut() else {
-                if self.find_newer()? {
+                if self.end.is_none() && self.find_newer()? {
                     continue;
                 }
                 return Ok(None);
             };
+            if newest && self.end.is_some_and(|end| file.offset >= end) {
+                return Ok(self.damaged.take().map(|bytes| Item::Missing { bytes, damaged: true }));
+            }
             // The borrow checker wants the frame to be fetched anew where it is returned.
             let before = file.offset;
             match file.step(!newest || !live)? {
@@ -229,7 +240,7 @@ impl LogReader {
                 Step::Damaged(bytes) => self.damaged = Some(self.damaged.unwrap_or(0) + bytes).filter(|b| *b > 0),
                 Step::End if !newest => drop(self.files.pop_front()),
                 Step::End => {
-                    if !self.find_newer()? {
+                    if self.end.is_some() || !self.find_newer()? {
                         return Ok(self.damaged.take().map(|bytes| Item::Missing { bytes, damaged: true }));
                     }
                 }

@@ -89,6 +89,17 @@ fn both_streams_come_out_as_they_went_in() {
     assert_eq!(shown(tempfile::tempdir().unwrap().path(), View::default()), Shown::default(), "no log is an empty one");
 }
 
+/// stdout and stderr may be the same file, as with `2>&1`.
+#[test]
+fn both_streams_keep_their_order_in_one_place() {
+    let dir = written(&[(OUT, "1\n"), (ERR, "2\n"), (ERR, "3\n"), (OUT, "4\n"), (ERR, "5\n")]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let open = || std::io::BufWriter::new(File::options().append(true).open(file.path()).unwrap());
+    let log = File::open(dir.path()).unwrap();
+    show(&log, &View::default(), &mut || false, &mut |_| {}, &mut open(), &mut open()).unwrap();
+    assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "1\n2\n3\n4\n5\n");
+}
+
 #[test]
 fn times_and_details_stand_before_each_line() {
     let dir = written(&[(OUT, "a\nb"), (ERR, "e\n"), (OUT, "c\n\n")]);
@@ -202,6 +213,19 @@ fn a_follower_gets_every_byte_across_rotations_and_stays_until_the_writer_is_gon
     });
     assert_eq!(got.notices, []);
     assert!(got.out == expected, "{} of {} bytes", got.out.len(), expected.len());
+}
+
+#[test]
+fn without_following_a_fast_writer_is_not_read_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = writer(dir.path(), 4096, 3);
+    log.write(OUT, b"before\n");
+    let mut more = || {
+        (0..500).for_each(|n| log.write(OUT, format!("after {n}\n").as_bytes()));
+        true
+    };
+    let got = shown_while(dir.path(), View::default(), &mut more);
+    assert_eq!(got, Shown { out: "before\n".into(), ..Shown::default() });
 }
 
 #[test]

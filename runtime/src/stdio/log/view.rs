@@ -45,8 +45,8 @@ pub enum Notice {
 /// Shows the log of the container whose directory this is: its stdout on `out`, its stderr on `err`, and what is
 /// missing to `notice`. Where both end in the same place, their output has the order in which it came.
 ///
-/// With `follow`, `alive` says whether somebody still writes (the container's lock is held); everything written before
-/// it says no is shown. A broken pipe of `out` or `err` is an error with `EPIPE`.
+/// `alive` says whether somebody still writes (the container's lock is held). With `follow`, everything written before it
+/// says no is shown; without, what is there now. A broken pipe of `out` or `err` is an error with `EPIPE`.
 pub fn show(
     dir: impl AsFd,
     view: &View,
@@ -57,6 +57,9 @@ pub fn show(
 ) -> Result<()> {
     let watch = if view.follow { watch(dir.as_fd()) } else { None };
     let mut reader = LogReader::open(dir)?;
+    if !view.follow {
+        reader.end_here()?;
+    }
     let mut printer = Printer::new(*view);
     if let Some(lines) = view.tail {
         printer.from = start_of_tail(&mut reader, lines)?;
@@ -64,8 +67,9 @@ pub fn show(
     let mut rotated = None;
     let mut last = Stream::Stdout;
     loop {
-        let live = view.follow && alive();
-        while let Some(item) = reader.next(live)? {
+        let written = alive();
+        let live = view.follow && written;
+        while let Some(item) = reader.next(written)? {
             match item {
                 Item::Output(frame) => {
                     // What was older than the first line that is left need not have been asked for.
