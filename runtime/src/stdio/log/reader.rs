@@ -204,6 +204,11 @@ impl LogReader {
         Ok(())
     }
 
+    /// Where the reading ends in the last file.
+    pub(super) fn end(&self) -> u64 {
+        self.end.unwrap_or(u64::MAX)
+    }
+
     pub(super) fn files(&mut self) -> &mut VecDeque<LogFile> {
         &mut self.files
     }

@@ -228,6 +228,22 @@ fn without_following_a_fast_writer_is_not_read_for_ever() {
     assert_eq!(got, Shown { out: "before\n".into(), ..Shown::default() });
 }
 
+/// What is written while the last lines are looked for must not move the search beyond the end that was fixed before.
+#[test]
+fn the_tail_of_a_log_that_grows_ends_where_the_reading_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = writer(dir.path(), u64::MAX, 1);
+    log.write(OUT, b"one\ntwo\n");
+    let mut reader = LogReader::open(File::open(dir.path()).unwrap()).unwrap();
+    reader.end_here().unwrap();
+    log.write(OUT, b"three\n");
+    let from = view::start_of_tail(&mut reader, 1).unwrap();
+    assert_eq!(from[0], 4);
+    let Some(Item::Output(frame)) = reader.next(true).unwrap() else { panic!("no frame") };
+    assert_eq!(frame.data, b"one\ntwo\n");
+    assert_eq!(reader.next(true).unwrap(), None);
+}
+
 #[test]
 fn spliced_output_is_logged_like_written_output() {
     let dir = tempfile::tempdir().unwrap();

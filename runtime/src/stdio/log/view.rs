@@ -4,6 +4,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 use std::collections::VecDeque;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::reader::{Item, LogFile, LogReader, Step};
@@ -238,13 +239,14 @@ impl Tail {
 
 /// Moves the reader to a place from which the last `lines` lines can be read, and says where each stream's part of them
 /// begins.
-fn start_of_tail(reader: &mut LogReader, lines: u64) -> Result<[u64; 2]> {
+pub(super) fn start_of_tail(reader: &mut LogReader, lines: u64) -> Result<[u64; 2]> {
+    let mut end = reader.end();
     let files = reader.files();
     let mut tail: Option<Tail> = None;
     for index in (0..files.len()).rev() {
         let mut block = files[index].last_block();
         loop {
-            scan_block(files, index, block, lines, &mut tail)?;
+            scan_block(files, index, block..end.min(block + BLOCK), lines, &mut tail)?;
             if tail.as_ref().is_some_and(Tail::done) {
                 files.drain(..index);
                 files[0].seek(block);
@@ -256,26 +258,27 @@ fn start_of_tail(reader: &mut LogReader, lines: u64) -> Result<[u64; 2]> {
             }
             block -= BLOCK;
         }
+        end = u64::MAX;
         files[index].seek(0);
     }
     // Fewer lines than asked for: a stream whose line is open begins with the log.
     Ok(tail.map_or([0; 2], |tail| std::array::from_fn(|i| if tail.open[i] { 0 } else { tail.from[i] })))
 }
 
-/// Takes the frames of one block, the last one first.
+/// Takes the frames that begin in this part of one block, the last one first.
 fn scan_block(
     files: &mut VecDeque<LogFile>,
     index: usize,
-    block: u64,
+    block: Range<u64>,
     lines: u64,
     tail: &mut Option<Tail>,
 ) -> Result<()> {
     let file = &mut files[index];
-    file.seek(block);
+    file.seek(block.start);
     let mut frames = Vec::new();
     loop {
         match file.step(true)? {
-            Step::Frame(frame) if frame.offset >= block + BLOCK => break,
+            Step::Frame(frame) if frame.offset >= block.end => break,
             Step::Frame(frame) => {
                 if let Kind::Output(stream) = frame.header.kind {
                     frames.push((stream.index(), frame.header.position, frame.payload.to_vec()));
