@@ -49,13 +49,15 @@ fn write_proc(pid: i32, file: &str, text: &str) -> Result<()> {
     })
 }
 
+/// Side by side, each from its start: whoever starts a program is held up until it is executed.
 fn run_both(pid: i32, map: &IdMap) -> Result<()> {
-    let uids = spawn("newuidmap", pid, &map.uids)?;
-    let gids = spawn("newgidmap", pid, &map.gids);
-    // Both are waited for, whatever happened to one of them.
-    let uids = finish("newuidmap", uids);
-    let gids = gids.and_then(|child| finish("newgidmap", child));
-    uids.and(gids)
+    let run = |tool, extents| spawn(tool, pid, extents).and_then(|child| finish(tool, child));
+    std::thread::scope(|scope| {
+        let gids = scope.spawn(|| run("newgidmap", &map.gids));
+        let uids = run("newuidmap", &map.uids);
+        let gids = gids.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the thread for newgidmap failed")));
+        uids.and(gids)
+    })
 }
 
 fn spawn(tool: &str, pid: i32, extents: &[Extent]) -> Result<Child> {
