@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::file;
 use crate::image::owners::{self, Owner, Owners};
 
-const OWNERS: &str = "owners";
+pub(super) const OWNERS: &str = "owners";
 
 /// The recorded owners of a stack of layers, and those that were asked for and found.
 pub(super) struct Recorded {

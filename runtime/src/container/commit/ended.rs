@@ -22,10 +22,10 @@ use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, fsync, mkdirat, openat};
 
 use super::merge::merge;
-use super::{Stack, meta_of};
+use super::{CommitOptions, Stack, check_depth, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::containers;
-use crate::container::owners::Recorded;
+use crate::container::owners::{OWNERS, Recorded};
 use crate::container::record::{Container, PendingCommit, Record};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -50,13 +50,14 @@ pub(super) fn commit(
     container: &Container,
     record: &Record,
     entry: &History,
-    clock: Option<Timestamp>,
+    options: &CommitOptions,
 ) -> Result<Stack> {
+    let clock = options.clock;
     let mut entry = entry.clone();
     let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
     // Before the first start the read-write layer has nothing in it, not even the root's attributes.
     let packed = match record.state.started {
-        Some(_) => Some(pack(engine, container, record, clock)?).filter(|packed| !packed.empty),
+        Some(_) => Some(pack(engine, container, record, options)?).filter(|packed| !packed.empty),
         None => None,
     };
     match packed {
@@ -91,16 +92,29 @@ fn merge_own(
     Ok(merged)
 }
 
-fn pack(engine: &Engine, container: &Container, record: &Record, clock: Option<Timestamp>) -> Result<Packed> {
+/// Layers of the image when the container has one more: so many of its own that they are merged are one.
+fn depth_with_one_more(record: &Record) -> usize {
+    let layers = record.layers.len() + 1;
+    if layers - record.image_depth > MOST_OWN { record.image_depth + 1 } else { layers }
+}
+
+fn pack(engine: &Engine, container: &Container, record: &Record, options: &CommitOptions) -> Result<Packed> {
+    let fits = || check_depth(depth_with_one_more(record), options.squash);
     let directory = file::open_dir(container.paths.path())?;
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, clock)?;
-        match packed.empty {
-            true => remove_file(layer.as_fd(), INDEX)?,
-            false => {
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, options.clock)?;
+        match (packed.empty, fits()) {
+            (true, _) => remove_file(layer.as_fd(), INDEX)?,
+            (false, Err(error)) => {
+                // The container is as it was.
+                remove_file(layer.as_fd(), INDEX)?;
+                remove_file(layer.as_fd(), OWNERS)?;
+                return Err(error);
+            }
+            (false, Ok(())) => {
                 write_meta(layer.as_fd(), &packed).context(|| "write the layer's facts")?;
                 fsync(&layer).context(|| "write the layer to disk")?;
                 make_next(work, layer.as_fd())?;

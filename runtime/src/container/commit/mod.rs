@@ -68,7 +68,7 @@ fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<
     let entry = config::entry(record, options);
     let stack = loop {
         if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
-            break ended::commit(engine, &container, &record, &entry, options.clock).context(attempt)?;
+            break ended::commit(engine, &container, &record, &entry, options).context(attempt)?;
         }
         if let Some(stack) = running::commit(engine, record, &entry, options).context(attempt)? {
             break stack;
@@ -86,13 +86,17 @@ fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<
     publish(engine, record, &config, options).context(attempt)
 }
 
-fn publish(engine: &Engine, record: &Record, config: &ImageConfig, options: &CommitOptions) -> Result<Digest> {
+/// Refuses an image that the kernel could not stack. Asked before anything of the container has moved.
+fn check_depth(layers: usize, squash: bool) -> Result<()> {
     let most = crate::sandbox::lower::MOST_LAYERS;
-    if config.rootfs.diff_ids.len() > most {
-        let text =
-            format!("the image would have {} layers; the kernel stacks at most {most}", config.rootfs.diff_ids.len());
-        return Err(Error::new(ErrorKind::Unsupported, text).hint("merge them: lrun commit --squash"));
+    if squash || layers <= most {
+        return Ok(());
     }
+    let text = format!("the image would have {layers} layers; the kernel stacks at most {most}");
+    Err(Error::new(ErrorKind::Unsupported, text).hint("merge them: lrun commit --squash"))
+}
+
+fn publish(engine: &Engine, record: &Record, config: &ImageConfig, options: &CommitOptions) -> Result<Digest> {
     let parent = engine.store.image_record(&record.image.id).is_ok().then_some(&record.image.id);
     engine.store.publish_image(&config.to_bytes()?, parent, options.reference.as_slice())
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use super::ended::{pack_here, top_layer};
-use super::{CommitOptions, Stack, meta_of};
+use super::{CommitOptions, Stack, check_depth, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::{self, init_of, is_running};
 use crate::container::owners::Recorded;
@@ -34,6 +34,7 @@ pub(super) fn commit(
         let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
         entry.empty_layer = packed.empty;
         if !packed.empty {
+            check_depth(record.layers.len() + 1, options.squash)?;
             engine.store.publish_layer(&staging.path().join("layer"), &meta_of(&packed))?;
             stack.layers.push(packed.diff_id);
         }
