@@ -431,6 +431,35 @@ fn an_image_of_one_file_has_all_mount_points() {
     assert_eq!(lrun.ok(&["diff", "web"]), "");
 }
 
+/// Mount points that an image hides are not made among the container's changes, and the directories above them stay as
+/// they are.
+#[test]
+fn an_image_that_hides_the_mount_points_gets_them_back() {
+    let lrun = Lrun::new();
+    let opaque = Tar::new()
+        .entry(Entry { name: b"etc/", kind: b'5', mode: 0o751, ..Entry::default() })
+        .file("etc/.wh..wh..opq", b"")
+        .file("etc/kept", b"kept\n")
+        .file(".wh.proc", b"")
+        .file(".wh.sys", b"");
+    image_with(&lrun, "hiding", opaque);
+    let script =
+        "ls /etc; stat -c '%a %Y %u' /etc; head -n 1 /etc/hosts; test -e /proc/self && test -d /sys/class && echo both";
+    let shown = lrun.ok(&["run", "--network", "none", "--name", "web", "hiding", "sh", "-c", script]);
+    let names = "group\nhostname\nhosts\nkept\npasswd\nresolv.conf";
+    assert_eq!(shown, format!("{names}\n751 1700000000 0\n127.0.0.1\tlocalhost\nboth"));
+    assert_eq!(lrun.ok(&["diff", "web"]), "");
+    // What is changed beside them is a change, also in a second run, and all that a commit has.
+    lrun.ok(&["run", "--network", "none", "--name", "own", "hiding", "sh", "-c", "echo own >> /etc/kept"]);
+    assert_eq!(lrun.ok(&["start", "-a", "own"]), "");
+    assert_eq!(lrun.ok(&["diff", "own"]), "C /etc\nC /etc/kept");
+    lrun.ok(&["commit", "own", "after"]);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "after", "cat", "/etc/kept"]), "kept\nown\nown");
+    let readonly =
+        ["run", "--rm", "--network", "none", "--read-only", "hiding", "sh", "-c", "touch /etc/x; ls /etc/hosts"];
+    assert_eq!(lrun.run(&readonly).stdout, "/etc/hosts\n");
+}
+
 /// A file's content from a ustar archive.
 fn entry_of(archive: &[u8], name: &str) -> Vec<u8> {
     let mut at = 0;

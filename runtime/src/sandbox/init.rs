@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use super::channel::Supervised;
 use super::plan::Plan;
 use super::reexec::Protected;
-use super::{device, mounts, process, rootfs, terminal};
+use super::{device, hidden, mounts, process, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::enter::reopen_directory;
 use crate::sys;
@@ -98,8 +98,18 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
     .context(|| "cut mount propagation to the host")?;
     // The root is attached over the store, in which some of the mounts have their source. Made first, it is the first
     // line of /proc/mounts.
-    let root = rootfs::make_root(store.as_fd(), &plan.rootfs)?;
+    let mut root = rootfs::make_root(store.as_fd(), &plan.rootfs)?;
     let made = mounts::make_all(&plan.mounts)?;
+    let hidden = hidden::find(root.as_fd(), &plan.mounts, &made)?;
+    if !hidden.is_empty() && hidden::fits(&plan.rootfs) {
+        // One overlay at a time may use the read-write layer.
+        drop(root);
+        // Memory holds such a layer from Linux 6.6 on; before, the mount points show as changes of the container's.
+        root = match hidden::root_with(&hidden, store.as_fd(), &plan.rootfs) {
+            Ok(root) => root,
+            Err(_) => rootfs::make_root(store.as_fd(), &plan.rootfs)?,
+        };
+    }
     let root_fd = root.as_fd();
     rootfs::attach_root(root_fd, store.as_fd())?;
     mounts::attach_all(root_fd, &plan.mounts, made)?;

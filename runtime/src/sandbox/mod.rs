@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod channel;
 mod device;
+mod hidden;
 pub mod init;
 pub mod join;
 pub mod keyring;
