@@ -107,7 +107,7 @@ fn a_full_disk_is_listed_and_made_room_on() {
     let script = format!(
         "set -e; mount -t tmpfs -o size=6m none \"$LRUN_ROOT\"; L=\"$1\"; \"$L\" import '{}' busybox; \
          \"$L\" create --name c1 busybox true; \"$L\" tag busybox second; \
-         head -c 10m /dev/zero > \"$LRUN_ROOT/staging/.fill\" 2>/dev/null || true; echo full; \
+         head -c 10m /dev/zero > \"$LRUN_ROOT/.fill\" 2>/dev/null || true; echo full; \
          \"$L\" ps -a --format '{{{{.Names}}}}'; \"$L\" ps -as --format '{{{{.Names}}}}'; \"$L\" images -q | wc -l; \
          \"$L\" inspect -f '{{{{.Name}}}}' c1; \"$L\" info -f '{{{{.Images}}}}'; \"$L\" tag busybox third || echo refused; \
          \"$L\" rm c1; \"$L\" rmi second; \"$L\" rmi busybox | head -n 1; \"$L\" ps -aq; \"$L\" images -aq",
