@@ -55,8 +55,8 @@ mod bytes_as_text {
     }
 }
 
-/// Deeper than any path that a program can name.
-const MAX_DEPTH: usize = 2048;
+/// Longer than any path that a program can name.
+const MAX_PATH: usize = 4095;
 
 /// Reports what the layers `uppers` (their `diff/` directories, topmost first) change in the layers `lowers` (topmost
 /// first, without lrun's own), sorted by path. What was copied up but is the same as below is left out. `seed`: the
@@ -76,7 +76,7 @@ pub fn changes(
             diff.report(ChangeKind::Changed, b"");
         }
     }
-    diff.directory(b"", &upper, &lower)
+    diff.walk(upper, lower)
 }
 
 /// Bytes of the regular files below `upper`, a layer's `diff/`; a file with several names counts once. What goes away
@@ -108,19 +108,46 @@ struct Diff<'a> {
     attributes: attributes::Reader,
 }
 
+/// A directory that is being compared.
+struct Frame {
+    path: Vec<u8>,
+    upper: Merged,
+    lower: Merged,
+    names: std::vec::IntoIter<CString>,
+}
+
+impl Frame {
+    fn new(path: Vec<u8>, upper: Merged, lower: Merged) -> Result<Self> {
+        let names = names(&upper, &lower)?.into_iter();
+        Ok(Self { path, upper, lower, names })
+    }
+}
+
 impl Diff<'_> {
-    fn directory(&mut self, path: &[u8], upper: &Merged, lower: &Merged) -> Result<()> {
-        if self.pending.len() > MAX_DEPTH {
-            return Err(Error::new(ErrorKind::Unsupported, format!("{} is too deep", shown(path))));
-        }
-        for name in names(upper, lower)? {
-            let path = join(path, name.to_bytes());
-            self.name(&path, &name, upper, lower).context(|| format!("compare {}", shown(&path)))?;
+    /// Without recursion: how deep the tree is, is the container's choice.
+    fn walk(&mut self, upper: Merged, lower: Merged) -> Result<()> {
+        let mut stack = vec![Frame::new(Vec::new(), upper, lower)?];
+        while let Some(frame) = stack.last_mut() {
+            let Some(name) = frame.names.next() else {
+                self.pending.retain(|pending| *pending != frame.path);
+                stack.pop();
+                continue;
+            };
+            let path = join(&frame.path, name.to_bytes());
+            let inner = self.name(&path, &name, &frame.upper, &frame.lower);
+            if let Some((upper, lower)) = inner.context(|| format!("compare {}", shown(&path)))? {
+                if path.len() > MAX_PATH {
+                    let text = format!("a path of {} bytes is too long to compare", path.len());
+                    return Err(Error::new(ErrorKind::Unsupported, text).context(shown(&path)));
+                }
+                stack.push(Frame::new(path, upper, lower)?);
+            }
         }
         Ok(())
     }
 
-    fn name(&mut self, path: &[u8], name: &CStr, upper: &Merged, lower: &Merged) -> Result<()> {
+    /// Compares what both sides have under a name; the directories to go into, if it is one.
+    fn name(&mut self, path: &[u8], name: &CStr, upper: &Merged, lower: &Merged) -> Result<Option<(Merged, Merged)>> {
         let below = lower.find(name)?;
         let above = match upper.find(name)? {
             // An opaque directory hides what it does not have.
@@ -128,24 +155,18 @@ impl Diff<'_> {
             found => found,
         };
         match (above, below) {
-            (Found::Nothing, _) | (Found::Deleted, Found::Nothing | Found::Deleted) => Ok(()),
-            (Found::Deleted, _) => {
-                self.report(ChangeKind::Deleted, path);
-                Ok(())
-            }
+            (Found::Nothing, _) | (Found::Deleted, Found::Nothing | Found::Deleted) => {}
+            (Found::Deleted, _) => self.report(ChangeKind::Deleted, path),
             (Found::Directory(upper), Found::Directory(lower)) => {
-                if self.same_directory(&upper, &lower)? {
-                    self.pending.push(path.to_vec());
-                    let done = self.directory(path, &upper, &lower);
-                    self.pending.retain(|pending| pending != path);
-                    return done;
+                match self.same_directory(&upper, &lower)? {
+                    true => self.pending.push(path.to_vec()),
+                    false => self.report(ChangeKind::Changed, path),
                 }
-                self.report(ChangeKind::Changed, path);
-                self.directory(path, &upper, &lower)
+                return Ok(Some((upper, lower)));
             }
             (Found::Directory(upper), below) => {
                 self.report(kind(&below), path);
-                self.directory(path, &upper, &Merged::nothing())
+                return Ok(Some((upper, Merged::nothing())));
             }
             (Found::Other { layer, stat }, Found::Other { layer: lower_layer, stat: lower_stat }) => {
                 let above = (upper.layer(layer)?, stat);
@@ -153,13 +174,10 @@ impl Diff<'_> {
                 if !self.same_file(name, above, below)? {
                     self.report(ChangeKind::Changed, path);
                 }
-                Ok(())
             }
-            (Found::Other { .. }, below) => {
-                self.report(kind(&below), path);
-                Ok(())
-            }
+            (Found::Other { .. }, below) => self.report(kind(&below), path),
         }
+        Ok(None)
     }
 
     fn report(&mut self, kind: ChangeKind, path: &[u8]) {

@@ -149,3 +149,25 @@ fn a_tree_that_changes_meanwhile_is_no_failure() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// How deep a tree is, is the container's choice: neither the stack nor a path's length gives way.
+#[test]
+fn deep_trees_are_compared_or_refused() {
+    let deep = |levels: usize, name: &str| {
+        let layer = layer(&[]);
+        let mut here = File::open(layer.path()).unwrap();
+        for _ in 0..levels {
+            rustix::fs::mkdirat(&here, name, Mode::RWXU).unwrap();
+            here = open(here.as_fd(), &CString::new(name).unwrap(), OFlags::DIRECTORY).unwrap().into();
+        }
+        layer
+    };
+    // Each side holds one descriptor for a level.
+    let (image, same) = (layer(&[]), deep(400, "d"));
+    assert_eq!(between(&[&same], &[&image]).matches("A /d").count(), 400);
+    let too_long = deep(40, &"n".repeat(120));
+    let (upper, lower) = (File::open(too_long.path()).unwrap(), File::open(image.path()).unwrap());
+    let error = changes(&[upper.as_fd()], &[lower.as_fd()], None, &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().ends_with("a path of 4113 bytes is too long to compare"), "{error}");
+}
