@@ -20,6 +20,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// The mark of an opaque directory; see [`attributes`].
 const OPAQUE: &str = "user.overlay.opaque";
+/// Files up to this many bytes are read at once.
+const SMALL: u64 = 64 << 10;
 /// Directories above the current one that stay open, as in [`super::tree`].
 const OPEN: usize = 64;
 
@@ -156,9 +158,17 @@ fn time(stat: &Stat) -> Time {
     Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
 }
 
-/// Shares the blocks, or copies what is not a hole.
+/// Shares the blocks, or copies what is not a hole. Of a small file that is written meanwhile the copy is what one read
+/// gave, never zeros where it was shorter for a moment.
 fn content(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<()> {
     if size == 0 || rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    if size <= SMALL {
+        let mut bytes = Vec::new();
+        let mut source = std::fs::File::from(from.try_clone_to_owned()?);
+        std::io::Read::read_to_end(&mut std::io::Read::take(&mut source, SMALL), &mut bytes)?;
+        std::io::Write::write_all(&mut std::fs::File::from(to.try_clone_to_owned()?), &bytes)?;
         return Ok(());
     }
     ftruncate(to, size)?;
