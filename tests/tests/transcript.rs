@@ -154,15 +154,22 @@ fn ctrl_c_job_control_and_end_of_file_work() {
     terminal.send("\x1a");
     terminal.expect("Stopped");
     terminal.expect(":/# ");
-    terminal.line("jobs; kill %1; wait; echo done=$((3 + 4))");
+    terminal.line("jobs; fg");
     terminal.expect("sleep 2000");
-    terminal.expect("done=7");
+    terminal.expect("sleep 2000");
+    lrun_tests::eventually("it is in the foreground again", || {
+        let id = lrun.ok(&["ps", "-q"]);
+        let processes = lrun.run(&["top", &id, "-eo", "stat,args"]).stdout;
+        processes.lines().any(|line| line.starts_with("S+") && line.ends_with("sleep 2000"))
+    });
+    terminal.send("\x03");
+    terminal.expect("^C");
     // The shell reads keys itself from the prompt on; before that, the terminal would take this one.
     terminal.expect(":/# ");
     terminal.send("\x04");
     let (rest, code) = terminal.finish();
     assert!(rest.contains("exit"), "{rest}");
-    assert_eq!(code, 0);
+    assert_eq!(code, 130, "the shell ends with the status of the last command, which was interrupted");
 }
 
 /// Waits until the only container has a process with this command line.
