@@ -11,6 +11,7 @@ mod images;
 mod lifecycle;
 mod listing;
 mod run;
+mod short;
 pub mod time;
 mod unserved;
 mod usage;
@@ -48,9 +49,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Print the version and quit
-    #[arg(short = 'v', long, action = ArgAction::Version)]
-    version: Option<bool>,
 }
 
 /// Options that go before the command.
@@ -69,6 +67,9 @@ pub struct Global {
     /// Least severity of the messages that are printed: debug, info, warn, error
     #[arg(short = 'l', long, value_name = "LEVEL", ignore_case = true, hide_possible_values = true)]
     pub log_level: Option<LogLevel>,
+    /// Print the version and quit
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
 }
 
 /// `--idmap`.
@@ -102,7 +103,10 @@ pub enum LogLevel {
 /// # Errors
 /// What to print and which code to exit with, for a wrong command line and also for `--help` and `--version`.
 pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
-    let matches = command().try_get_matches_from(&argv).map_err(|error| usage_of(&argv, error))?;
+    let matches = match short::matches(&argv) {
+        Some(matches) => matches,
+        None => command().try_get_matches_from(&argv).map_err(|error| usage_of(&argv, error))?,
+    };
     unserved::check(&matches).map_err(|error| Usage::refused(&error))?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| usage_of(&argv, error))?;
     cli.command = cli.command.canonical();

@@ -2,7 +2,7 @@
 
 use lrun_runtime::container::create::{Created, create};
 use lrun_runtime::container::engine::Engine;
-use lrun_runtime::container::launch::{self, Host};
+use lrun_runtime::container::launch::{self, Host, Waiting};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::container::options::{Network, RunOptions};
 use lrun_runtime::container::record::State;
@@ -22,13 +22,16 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let engine = context::engine(global)?;
+    let monitor = launch::prepare_monitor(&engine)?;
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let created = create(&engine, &options, &host, true)?;
     let record = created.record.clone();
     let streams = UserStreams::open()?;
-    let started = cidfile.write(&record.id).and_then(|()| start(&engine, created, &options, &streams, client, &host));
+    let started = cidfile
+        .write(&record.id)
+        .and_then(|()| start(&engine, (created, monitor), &options, (&streams, client), &host));
     let client = started.inspect_err(|_| {
         // What removes itself does not stay when it could not be started.
         if record.auto_remove {
@@ -43,13 +46,12 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     outcome.map_or(Ok(0), |outcome| finish(&engine, &record.id, Some(&State::default()), outcome))
 }
 
-/// Starts the monitor, and gives its first client.
+/// Gives the monitor its container, and returns its first client.
 fn start<'a>(
     engine: &Engine,
-    created: Created,
+    (created, monitor): (Created, Waiting),
     options: &RunOptions,
-    streams: &'a UserStreams,
-    client: ClientOptions,
+    (streams, client): (&'a UserStreams, ClientOptions),
     host: &Host,
 ) -> Result<Client<'a>> {
     let Created { container, record, spec } = created;
@@ -62,7 +64,7 @@ fn start<'a>(
     };
     let (ours, monitors) = attach::pair()?;
     let client = Client::greet(ours, stdio, client)?;
-    launch::start(engine, container, &record, &spec, monitors, host)?;
+    launch::start(engine, container, &record, &spec, (monitor, monitors), host)?;
     Ok(client)
 }
 

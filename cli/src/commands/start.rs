@@ -63,10 +63,11 @@ pub fn start_detached(engine: &Engine, record: &Record) -> Result<()> {
 
 /// Starts a container; `None` when it runs already, or another command was faster.
 fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientOptions) -> Result<Option<Client<'a>>> {
+    let monitor = launch::prepare_monitor(engine)?;
     let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? else { return Ok(None) };
     let spec = load_spec(container.paths.path())?;
     let (ours, monitors) = attach::pair()?;
     let client = Client::greet(ours, stdio, client)?;
-    launch::start(engine, container, &record, &spec, monitors, &context::host())?;
+    launch::start(engine, container, &record, &spec, (monitor, monitors), &context::host())?;
     Ok(Some(client))
 }

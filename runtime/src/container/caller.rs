@@ -2,7 +2,7 @@
 //!
 //! Runs in the CLI, on the host: inside the container's user namespace nothing can be raised any more.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Rlimit, getrlimit, prlimit};
 use rustix::thread::CapabilitySet;
 
 use super::options::Ulimit;
@@ -28,19 +28,16 @@ pub fn limits() -> Vec<Ulimit> {
         .collect()
 }
 
-/// Raises the hard limits of this process, which the container inherits, to those of a plan, where it may. Init says so
-/// where that was not enough.
-pub fn raise_limits(limits: &[(u32, u64, u64)]) {
+/// Raises the hard limits of a process (`None`: this one), which what it starts inherits, to those of a plan, where the
+/// caller may. Init says so where that was not enough.
+pub fn raise_limits(pid: Option<Pid>, limits: &[(u32, u64, u64)]) {
     for (number, _, hard) in limits {
         let Ok(resource) = process::resource(*number) else { continue };
-        raise(resource, *hard);
-    }
-}
-
-fn raise(resource: Resource, hard: u64) {
-    let now = getrlimit(resource);
-    if now.maximum.is_some_and(|maximum| maximum < hard) {
-        let _ = setrlimit(resource, Rlimit { current: now.current, maximum: (hard != UNLIMITED).then_some(hard) });
+        let now = getrlimit(resource);
+        if now.maximum.is_some_and(|maximum| maximum < *hard) {
+            let raised = Rlimit { current: now.current, maximum: (*hard != UNLIMITED).then_some(*hard) };
+            let _ = prlimit(pid, resource, raised);
+        }
     }
 }
 

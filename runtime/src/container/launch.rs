@@ -1,9 +1,9 @@
 //! Creating and starting containers: runs in the CLI, on the host, with one thread.
 //!
-//! Create writes the record; start takes the container's lock, starts the monitor with it and maps the monitor's ids,
-//! and from then on is a client of the monitor like any other.
+//! A monitor's process is made first of all, because mapping its ids takes as long as everything else together. Create
+//! writes the record; start hands the monitor the container's lock, and from then on is a client of it like any other.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -11,14 +11,15 @@ use rustix::fs::{Mode as FileMode, OFlags};
 
 use super::commit;
 use super::engine::Engine;
-use super::monitor::{self, PastaProgram};
+use super::monitor;
 use super::options::{Network, RunOptions, SeccompChoice};
+use super::orders::{self, Orders, PastaProgram};
 use super::record::{Container, Record};
 use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
-use crate::idmap::enter::{Forked, fork_mapped};
+use crate::idmap::enter::{Mapped, Mapping, Unmapped, fork_mapping};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
 use crate::paths::ContainerPaths;
@@ -177,6 +178,27 @@ fn rules(options: &RunOptions, spec: &Spec) -> Result<Rules> {
     }
 }
 
+/// A monitor that has not been told yet which container is its own. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    process: Mapped,
+    orders: OwnedFd,
+}
+
+/// Makes a monitor's process, while the caller holds no lock. What is forked from a session keyring keeps it, so the
+/// caller leaves its own for one of the container's.
+pub fn prepare_monitor(engine: &Engine) -> Result<Waiting> {
+    keyring::leave_callers()?;
+    let (ours, monitors) = orders::pair()?;
+    match fork_mapping(&engine.map, namespace::PID).context(|| "start the container's monitor")? {
+        Mapping::Child(unmapped) => {
+            drop(ours);
+            become_monitor(monitors.as_fd(), &unmapped)
+        }
+        Mapping::Parent(process) => Ok(Waiting { process, orders: ours }),
+    }
+}
+
 /// Starts a container whose lock the caller holds; the monitor keeps it. `client` is the monitor's end of the first
 /// client's socket.
 ///
@@ -186,7 +208,7 @@ pub fn start(
     container: Container,
     record: &Record,
     spec: &Spec,
-    client: OwnedFd,
+    (waiting, client): (Waiting, OwnedFd),
     host: &Host,
 ) -> Result<()> {
     let record = &commit::recover(engine, &container, record.clone())?;
@@ -196,12 +218,12 @@ pub fn start(
     sources::prepare(options)?;
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
     let plan = plan(engine, paths.path(), record, options, spec)?;
-    caller::raise_limits(&plan.process.rlimits);
+    caller::raise_limits(Some(waiting.process.pid()), &plan.process.rlimits);
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,
     };
-    let config = monitor::Config {
+    let config = orders::Config {
         id: record.id.to_string(),
         root: engine.root().path().to_owned(),
         tty: options.tty,
@@ -212,7 +234,7 @@ pub fn start(
         namespaces: lower::namespaces(spec),
         pasta,
     };
-    let descriptors = Descriptors {
+    let orders = Orders {
         config: memory(&config)?,
         plan: memory(&plan)?,
         store: engine.directory()?,
@@ -220,11 +242,8 @@ pub fn start(
         lock: lock.into_fd(),
         client,
     };
-    keyring::leave_callers()?;
-    match fork_mapped(&engine.map, namespace::PID).context(|| "start the container's monitor")? {
-        Forked::Child => descriptors.become_monitor(),
-        Forked::Parent { .. } => Ok(()),
-    }
+    waiting.process.finish().context(|| "start the container's monitor")?;
+    orders.send(waiting.orders.as_fd())
 }
 
 fn log_options(options: &RunOptions) -> Option<LogOptions> {
@@ -282,32 +301,19 @@ pub fn process_plan(
     Ok(plan)
 }
 
-/// What the monitor is passed, in the order of [`monitor::fds`].
-struct Descriptors {
-    config: OwnedFd,
-    plan: OwnedFd,
-    store: OwnedFd,
-    container: OwnedFd,
-    lock: OwnedFd,
-    client: OwnedFd,
-}
-
-impl Descriptors {
-    /// In the forked child: executes the monitor's stage. It closes all but its own, so that no lock and no descriptor
-    /// of the user's stays open in it.
-    fn become_monitor(self) -> ! {
-        let attempt = || -> Result<std::convert::Infallible> {
-            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
-            let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
-            let own = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client];
-            let fds: Vec<_> = [&null; 3].into_iter().chain(own).map(AsFd::as_fd).collect();
-            reexec::execute(binary, monitor::STAGE, &fds)
-        };
-        match attempt() {
-            Ok(never) => match never {},
-            // The client's socket closes, which the client reports.
-            Err(_) => exit_now(125),
-        }
+/// In the forked child: executes the monitor's stage, while its ids are being mapped. It closes all but its own, so that
+/// no descriptor of the user's stays open in it.
+fn become_monitor(orders: BorrowedFd<'_>, unmapped: &Unmapped) -> ! {
+    let attempt = || -> Result<std::convert::Infallible> {
+        unmapped.keep_capabilities()?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
+        let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
+        reexec::execute(binary, monitor::STAGE, &[null.as_fd(), null.as_fd(), null.as_fd(), orders, unmapped.as_fd()])
+    };
+    match attempt() {
+        Ok(never) => match never {},
+        // Its socket closes, which the parent reports.
+        Err(_) => exit_now(125),
     }
 }
 

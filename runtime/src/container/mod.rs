@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod monitor;
 pub mod names;
 pub mod options;
+mod orders;
 mod owners;
 pub mod pause;
 pub mod probe;

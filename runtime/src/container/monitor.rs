@@ -7,28 +7,27 @@
 //! read-write layer any more. Single-threaded; signals from inside cannot reach it, and as a PID 1 it ignores all that it
 //! has no handler for.
 
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
-use serde::{Deserialize, Serialize};
 
 use super::alive;
 use super::lifecycle::is_restarting;
 use super::names::ContainerId;
+use super::orders::{Config, Orders, PastaProgram, read_config};
 use super::record::{Container, Containers, State, Status, update_record};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock};
+use crate::idmap::enter::Unmapped;
 use crate::network::pasta::{Pasta, PastaOptions};
 use crate::paths::{ContainerPaths, Root};
 use crate::sandbox::channel::{self, Heard, Supervised, Supervisor};
 use crate::sandbox::{init, process};
 use crate::stdio::attach::{self, Hello, Report};
-use crate::stdio::log::{LogOptions, LogWriter};
+use crate::stdio::log::LogWriter;
 use crate::stdio::pump::{ContainerIo, Event, Pump, PumpOptions};
 use crate::sys;
 use crate::sys::process::{Fork, exit_now, fork_into};
@@ -36,55 +35,10 @@ use crate::sys::process::{Fork, exit_now, fork_into};
 /// The stage's name, its `argv[0]`.
 pub const STAGE: &std::ffi::CStr = c"lrun-monitor";
 
-/// The numbers of the descriptors that the monitor is passed, above the standard streams, which are `/dev/null`.
-pub mod fds {
-    /// [`super::Config`] as JSON.
-    pub const CONFIG: i32 = 3;
-    /// The plan, which only init reads.
-    pub const PLAN: i32 = 4;
-    /// The store's directory.
-    pub const STORE: i32 = 5;
-    /// The container's directory.
-    pub const CONTAINER: i32 = 6;
-    /// The container's lock, held by this open file description.
-    pub const LOCK: i32 = 7;
-    /// The monitor's end of the first client's socket.
-    pub const CLIENT: i32 = 8;
-    /// The first number that is closed.
-    pub const END: i32 = 9;
-}
-
-/// What the monitor needs to know; the plan is init's.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Config {
-    /// The container's id.
-    pub id: String,
-    /// The store's path.
-    pub root: PathBuf,
-    /// Whether it has a terminal; else pipes.
-    pub tty: bool,
-    /// Whether its stdin is open.
-    pub stdin: bool,
-    /// Whether stdin ends with the client that feeds it.
-    pub stdin_once: bool,
-    /// The log's limits; `None` keeps no log.
-    pub log: Option<LogOptions>,
-    /// Remove the container when it has ended.
-    pub auto_remove: bool,
-    /// New namespaces of init.
-    pub namespaces: u64,
-    /// The network helper to start.
-    pub pasta: Option<PastaProgram>,
-}
-
-/// The network helper.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct PastaProgram {
-    /// Its path on the host.
-    pub path: PathBuf,
-    /// Whether it answers DNS in the container by the host's resolver.
-    pub dns_forward: bool,
-}
+/// The number of the socket from which it receives its orders, above the standard streams, which are `/dev/null`.
+pub const ORDERS: i32 = 3;
+/// The number of the descriptor that tells when its ids are mapped: [`Unmapped`].
+pub const UNMAPPED: i32 = 4;
 
 struct Monitor {
     config: Config,
@@ -99,15 +53,25 @@ struct Monitor {
 
 /// The monitor stage's whole life.
 pub fn main() -> ! {
-    let _ = sys::fd::close_from(fds::END);
+    let _ = sys::fd::close_from(UNMAPPED + 1);
     let _ = rustix::process::setsid();
     let _ = rustix::process::chdir("/");
     rustix::process::umask(Mode::from_raw_mode(0o077));
     sys::signal::reset_all();
     sys::signal::ignore(libc::SIGPIPE);
     sys::signal::ignore(libc::SIGXFSZ);
-    let Ok(client) = sys::fd::take(fds::CLIENT) else { exit_now(125) };
-    let code = match prepare().and_then(|(monitor, plan)| monitor.run(plan, &client)) {
+    let orders = receive_orders();
+    // Whoever made this process has no container for it.
+    let Ok(Some(Orders { config, plan, store, container, lock, client })) = orders else { exit_now(125) };
+    let monitor = read_config(config).map(|config| Monitor {
+        paths: Root::new(&config.root).container(&config.id),
+        config,
+        container,
+        store,
+        lock: Some(lock),
+        before: None,
+    });
+    let code = match monitor.and_then(|monitor| monitor.run(plan, &client)) {
         Ok(()) => 0,
         Err(error) => {
             let code = u8::try_from(process::exit_code(&error)).unwrap_or(125);
@@ -118,20 +82,10 @@ pub fn main() -> ! {
     exit_now(code)
 }
 
-fn prepare() -> Result<(Monitor, OwnedFd)> {
-    let mut bytes = Vec::new();
-    std::fs::File::from(sys::fd::take(fds::CONFIG)?).read_to_end(&mut bytes)?;
-    let config: Config = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::new(ErrorKind::Io, format!("the monitor's configuration is damaged: {e}")))?;
-    let monitor = Monitor {
-        paths: Root::new(&config.root).container(&config.id),
-        config,
-        container: sys::fd::take(fds::CONTAINER)?,
-        store: sys::fd::take(fds::STORE)?,
-        lock: Some(sys::fd::take(fds::LOCK)?),
-        before: None,
-    };
-    Ok((monitor, sys::fd::take(fds::PLAN)?))
+fn receive_orders() -> Result<Option<Orders>> {
+    let socket = sys::fd::take(ORDERS)?;
+    Unmapped::from_fd(sys::fd::take(UNMAPPED)?).wait()?;
+    Orders::receive(socket.as_fd())
 }
 
 /// The container's first process as the monitor has it.
@@ -195,8 +149,12 @@ impl Monitor {
     fn supervise(&mut self, init: &mut Init, streams: Streams, client: &OwnedFd, hello: Hello) -> Result<()> {
         let host_pid = host_pid(&init.pidfd)?;
         let mut pasta = self.config.pasta.as_ref().map(|program| start_pasta(program, host_pid)).transpose()?;
+        // Made while init works.
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut pump = self.connect(init, streams, &epoll)?;
+        let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
+        let listener = attach::listen(&self.container)?;
+        let mut pump = Pump::new(&epoll, self.connect(init, streams)?, log, self.pump_options())?;
+        pump.listen(listener)?;
         pump.add_client(rustix::io::fcntl_dupfd_cloexec(client, 3)?, hello)?;
         if let Some(pasta) = &mut pasta {
             pasta.ready()?;
@@ -225,22 +183,22 @@ impl Monitor {
         Ok(())
     }
 
-    /// Waits until init has prepared everything, and connects its streams.
-    fn connect(&self, init: &Init, streams: Streams, epoll: &OwnedFd) -> Result<Pump> {
+    /// Waits until init has prepared everything; the engine's ends of its streams.
+    fn connect(&self, init: &Init, streams: Streams) -> Result<ContainerIo> {
         let terminal = match init.channel.hear()? {
             Heard::Ready(terminal) => terminal,
             Heard::Failed(error) => return Err(error),
             Heard::Closed => return Err(died(init)),
         };
-        let io = match (terminal, streams.engine) {
-            (Some(master), _) => ContainerIo::Tty { master },
-            (None, Some((stdin, stdout, stderr))) => ContainerIo::Pipes { stdin, stdout, stderr },
-            (None, None) => return Err(Error::new(ErrorKind::Io, "init made no terminal")),
-        };
-        let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
-        let mut pump = Pump::new(epoll, io, log, PumpOptions { stdin_once: self.config.stdin_once })?;
-        pump.listen(attach::listen(&self.container)?)?;
-        Ok(pump)
+        match (terminal, streams.engine) {
+            (Some(master), _) => Ok(ContainerIo::Tty { master }),
+            (None, Some((stdin, stdout, stderr))) => Ok(ContainerIo::Pipes { stdin, stdout, stderr }),
+            (None, None) => Err(Error::new(ErrorKind::Io, "init made no terminal")),
+        }
+    }
+
+    fn pump_options(&self) -> PumpOptions {
+        PumpOptions { stdin_once: self.config.stdin_once }
     }
 
     /// Serves streams and clients until init has ended; its exit code, 128 + N for signal N.

@@ -1,16 +1,21 @@
 //! Forking a child into a new user namespace and mapping its ids.
 //!
 //! Runs in the CLI, on the host: only a process outside can have `newuidmap` write a map. The child waits until its map
-//! is written; then it is uid 0 with all capabilities in its own namespace.
+//! is written; then it is uid 0 with all capabilities in its own namespace. Until then it is nobody there, with the same
+//! capabilities, and can already execute another program ([`Unmapped::keep_capabilities`]).
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    set_capabilities,
+};
 
 use super::IdMap;
-use super::newidmap::write_maps;
+use super::newidmap::{Writing, write_maps};
 use super::userns::{UsernsSettings, explain_userns_failure};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::process::{Fork, exit_now, fork_into, namespace};
@@ -29,39 +34,125 @@ pub enum Forked {
     },
 }
 
+/// What [`fork_mapping`] returns on either side.
+#[derive(Debug)]
+pub enum Mapping {
+    /// The child.
+    Child(Unmapped),
+    /// The parent, while the child's ids are being mapped.
+    Parent(Mapped),
+}
+
+/// In the child: its ids may not be mapped yet.
+#[derive(Debug)]
+pub struct Unmapped {
+    /// Ends when the maps are written, or will not be.
+    waiting: OwnedFd,
+}
+
+impl Unmapped {
+    /// The one that was passed through an exec.
+    pub fn from_fd(waiting: OwnedFd) -> Self {
+        Self { waiting }
+    }
+
+    /// For passing it through an exec.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waiting.as_fd()
+    }
+
+    /// Lets the capabilities last through an exec, which only root has them by, and this process has no uid yet;
+    /// `capabilities(7)`, ambient set. [`Self::wait`] ends that.
+    pub fn keep_capabilities(&self) -> rustix::io::Result<()> {
+        let own = capabilities(None)?;
+        set_capabilities(None, CapabilitySets { inheritable: own.permitted, ..own })?;
+        own.permitted.iter().try_for_each(|capability| configure_capability_in_ambient_set(capability, true))
+    }
+
+    /// Waits until this process is uid 0 with all capabilities. Never returns when the maps could not be written: the
+    /// parent told the user, or died.
+    pub fn wait(self) -> rustix::io::Result<()> {
+        let ended = rustix::io::retry_on_intr(|| rustix::io::read(&self.waiting, &mut [0u8; 1]));
+        if ended != Ok(0) || !is_mapped() {
+            exit_now(125);
+        }
+        let own = capabilities(None)?;
+        if !own.inheritable.is_empty() {
+            clear_ambient_capability_set()?;
+            set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own })?;
+        }
+        // Where the map allows it; with a single id setgroups(2) is denied and the user's groups stay.
+        let _ = nix::unistd::setgroups(&[]);
+        Ok(())
+    }
+}
+
+/// A child whose ids are being mapped. When this is dropped early, the child may go on or not.
+#[derive(Debug)]
+pub struct Mapped {
+    pid: Pid,
+    pidfd: OwnedFd,
+    writing: Writing,
+}
+
+impl Mapped {
+    /// The child's pid in the caller's PID namespace.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits until the map is written, and returns the child. When it cannot be written the child is gone before the
+    /// error is returned.
+    pub fn finish(self) -> Result<(Pid, OwnedFd)> {
+        if let Err(error) = self.writing.finish() {
+            let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
+            return Err(error);
+        }
+        Ok((self.pid, self.pidfd))
+    }
+}
+
 /// Forks a child into a new user namespace with this mapping, and the other new namespaces in `namespaces`
 /// ([`namespace`] bits).
 ///
 /// When the map cannot be written the child is gone before the error is returned.
 pub fn fork_mapped(map: &IdMap, namespaces: u64) -> Result<Forked> {
-    let (waiting, mapped) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+    match fork_mapping(map, namespaces)? {
+        Mapping::Child(unmapped) => match unmapped.wait() {
+            Ok(()) => Ok(Forked::Child),
+            Err(_) => exit_now(125),
+        },
+        Mapping::Parent(mapped) => mapped.finish().map(|(pid, pidfd)| Forked::Parent { pid, pidfd }),
+    }
+}
+
+/// As [`fork_mapped`], and returns while the map is still being written, so that other work can be done.
+pub fn fork_mapping(map: &IdMap, namespaces: u64) -> Result<Mapping> {
+    let (waiting, written) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
     let fork = fork_into(namespace::USER | namespaces).map_err(|errno| {
         explain_userns_failure(errno.into(), &UsernsSettings::read(), rustix::process::geteuid().is_root())
     })?;
     match fork {
         Fork::Child => {
-            drop(mapped);
-            let mut go = [0u8; 1];
-            // End of file: the parent failed or died, and told the user.
-            if !matches!(rustix::io::read(&waiting, &mut go), Ok(1)) {
-                exit_now(125);
-            }
-            // Where the map allows it; with a single id setgroups(2) is denied and the user's groups stay.
-            let _ = nix::unistd::setgroups(&[]);
-            Ok(Forked::Child)
+            drop(written);
+            Ok(Mapping::Child(Unmapped { waiting }))
         }
         Fork::Parent { pid, pidfd } => {
             drop(waiting);
-            let written = write_maps(pid.as_raw_nonzero().get(), map);
-            if let Err(error) = written {
-                drop(mapped);
-                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
-                return Err(error);
+            match write_maps(pid.as_raw_nonzero().get(), map, written) {
+                Ok(writing) => Ok(Mapping::Parent(Mapped { pid, pidfd, writing })),
+                Err(error) => {
+                    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                    Err(error)
+                }
             }
-            rustix::io::write(&mapped, &[1]).context(|| "start the child process")?;
-            Ok(Forked::Parent { pid, pidfd })
         }
     }
+}
+
+/// Whether both maps of this process's user namespace have been written: until then their files are empty.
+fn is_mapped() -> bool {
+    ["/proc/self/uid_map", "/proc/self/gid_map"].iter().all(|map| std::fs::read(map).is_ok_and(|text| !text.is_empty()))
 }
 
 /// Opens the directory behind `directory` again through its path. A descriptor from before a mount namespace was made is

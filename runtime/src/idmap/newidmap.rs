@@ -2,7 +2,7 @@
 //!
 //! Run by the CLI, in the host's namespaces and as the user, for a child that it has just made in a new user namespace
 //! and that waits. `subids` goes through `newuidmap` and `newgidmap`, the only programs with privileges that lrun ever
-//! starts; they run side by side. The other modes are written by lrun itself.
+//! starts; they run side by side, while the CLI goes on. The other modes are written by lrun itself.
 
 use super::detect::{TOOL_ENV, find_tool};
 use super::{Extent, IdMap, Mode};
@@ -10,21 +10,46 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Gives the user namespace of process `pid` this map. To be called once: a map cannot be changed.
-pub fn write_maps(pid: i32, map: &IdMap) -> Result<()> {
+/// Maps that are being written.
+#[derive(Debug)]
+#[must_use = "a map may fail to be written"]
+pub struct Writing(Vec<(&'static str, Child)>);
+
+impl Writing {
+    /// Waits until the maps are written; the first failure.
+    pub fn finish(self) -> Result<()> {
+        let ended: Vec<Result<()>> = self.0.into_iter().map(|(tool, child)| finish(tool, child)).collect();
+        ended.into_iter().collect()
+    }
+}
+
+/// Starts to give the user namespace of process `pid` this map. To be called once: a map cannot be changed.
+///
+/// `written` is closed when that has been done, or has failed: with `subids`, programs hold it until they end.
+pub fn write_maps(pid: i32, map: &IdMap, written: OwnedFd) -> Result<Writing> {
     match map.mode {
-        Mode::Subids => run_both(pid, map),
+        Mode::Subids => {
+            let uids = spawn("newuidmap", pid, &map.uids, written.try_clone()?)?;
+            // The first one is waited for, whatever becomes of the second.
+            match spawn("newgidmap", pid, &map.gids, written) {
+                Ok(gids) => Ok(Writing(vec![("newuidmap", uids), ("newgidmap", gids)])),
+                Err(error) => finish("newuidmap", uids).and(Err(error)),
+            }
+        }
         Mode::Single => {
             // Without privileges a group map is only accepted once setgroups(2) is off; `user_namespaces(7)`.
             write_proc(pid, "setgroups", "deny")?;
             write_proc(pid, "uid_map", &map_text(&map.uids))?;
-            write_proc(pid, "gid_map", &map_text(&map.gids))
+            write_proc(pid, "gid_map", &map_text(&map.gids))?;
+            Ok(Writing(Vec::new()))
         }
         Mode::Root => {
             write_proc(pid, "uid_map", &map_text(&map.uids))?;
-            write_proc(pid, "gid_map", &map_text(&map.gids))
+            write_proc(pid, "gid_map", &map_text(&map.gids))?;
+            Ok(Writing(Vec::new()))
         }
     }
 }
@@ -49,18 +74,8 @@ fn write_proc(pid: i32, file: &str, text: &str) -> Result<()> {
     })
 }
 
-/// Side by side, each from its start: whoever starts a program is held up until it is executed.
-fn run_both(pid: i32, map: &IdMap) -> Result<()> {
-    let run = |tool, extents| spawn(tool, pid, extents).and_then(|child| finish(tool, child));
-    std::thread::scope(|scope| {
-        let gids = scope.spawn(|| run("newgidmap", &map.gids));
-        let uids = run("newuidmap", &map.uids);
-        let gids = gids.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the thread for newgidmap failed")));
-        uids.and(gids)
-    })
-}
-
-fn spawn(tool: &str, pid: i32, extents: &[Extent]) -> Result<Child> {
+/// The program prints nothing on its standard output, which is `written`.
+fn spawn(tool: &str, pid: i32, extents: &[Extent], written: OwnedFd) -> Result<Child> {
     let path = find_tool(tool).ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, format!("{tool} is not installed"))
             .hint("install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora), or use --idmap single")
@@ -72,7 +87,7 @@ fn spawn(tool: &str, pid: i32, extents: &[Extent]) -> Result<Child> {
         .env_clear()
         .envs(TOOL_ENV)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(written)
         .stderr(Stdio::piped())
         .spawn()
         .context(|| format!("run {}", path.display()))
@@ -190,10 +205,11 @@ mod tests {
                 return;
             }
             let pid = i32::try_from(child.id()).unwrap();
-            let written = write_maps(pid, &map);
+            let null = || std::fs::File::open("/dev/null").unwrap().into();
+            let written = write_maps(pid, &map, null()).and_then(Writing::finish);
             let read = |file: &str| parse_id_map(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap());
             let (uids, gids) = (read("uid_map"), read("gid_map"));
-            let again = write_maps(pid, &map);
+            let again = write_maps(pid, &map, null()).and_then(Writing::finish);
             child.kill().unwrap();
             child.wait().unwrap();
             written.unwrap();

@@ -3,17 +3,13 @@
 //! A `SOCK_SEQPACKET` socket pair, close-on-exec: the supervised side reports that it is ready (with its terminal, if it
 //! has one) and waits for the go; a failure is a message; end of file without one means that the entrypoint was executed.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
+use crate::sys::packet;
 
 const LARGEST: usize = 16 * 1024;
 
@@ -45,8 +41,7 @@ pub struct Supervisor(OwnedFd);
 
 /// A connected pair, both close-on-exec.
 pub fn pair() -> Result<(Supervisor, Supervised)> {
-    let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .context(|| "make a socket pair")?;
+    let (a, b) = packet::pair().context(|| "make a socket pair")?;
     Ok((Supervisor(a), Supervised(b)))
 }
 
@@ -78,15 +73,9 @@ impl Supervised {
 
     fn send(&self, report: &Report, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         let bytes = serde_json::to_vec(report).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
         let fds: Vec<BorrowedFd<'_>> = terminal.into_iter().collect();
-        if !fds.is_empty() {
-            control.push(SendAncillaryMessage::ScmRights(&fds));
-        }
         let part = &bytes[..bytes.len().min(LARGEST)];
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(part)], &mut control, SendFlags::NOSIGNAL)
-            .context(|| "report to the supervisor")?;
+        packet::send(self.0.as_fd(), part, &fds, SendFlags::empty()).context(|| "report to the supervisor")?;
         Ok(())
     }
 }
@@ -100,23 +89,14 @@ impl Supervisor {
     /// Receives one message; blocks until there is one.
     pub fn hear(&self) -> Result<Heard> {
         let mut bytes = vec![0u8; LARGEST];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-        });
-        let length = match received {
-            Ok(message) => message.bytes,
-            Err(rustix::io::Errno::CONNRESET) => 0,
-            Err(errno) => return Err(errno.into()),
+        let (length, fds) = match packet::receive(self.0.as_fd(), &mut bytes, RecvFlags::empty()) {
+            Err(rustix::io::Errno::CONNRESET) => (0, Vec::new()),
+            other => other?,
         };
         if length == 0 {
             return Ok(Heard::Closed);
         }
-        let terminal = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
+        let terminal = fds.into_iter().next();
         match serde_json::from_slice(&bytes[..length]) {
             Ok(Report::Ready) => Ok(Heard::Ready(terminal)),
             Ok(Report::Failed(parts)) => Ok(Heard::Failed(Error::from_parts(parts))),

@@ -8,16 +8,12 @@
 //! A client that is gone shows as end of file on its socket, and nobody waits for it. The monitor sends
 //! [`Report::Exited`] after everything that the container wrote is in the client's pipes.
 
-use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::{Stream, WindowSize};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::packet;
 
 /// The socket's name in the container's directory.
 const SOCKET: &str = "attach";
@@ -79,7 +75,7 @@ pub enum Report {
 
 /// A connected pair: the client's end, the monitor's end. Both close-on-exec.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(packet::pair()?)
 }
 
 /// The socket's address through a directory descriptor: a Unix address holds 108 bytes, a store's path may be longer.
@@ -303,31 +299,12 @@ fn decode_report(packet: &[u8]) -> Result<Report> {
 }
 
 fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(malformed());
-    }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::io::retry_on_intr(|| net::sendmsg(socket, &[IoSlice::new(packet)], &mut control, flags))?;
-    Ok(())
+    Ok(packet::send(socket, packet, fds, SendFlags::DONTWAIT)?)
 }
 
-/// One packet and the descriptors with it; a length of 0 is end of file.
 fn receive(socket: BorrowedFd<'_>, packet: &mut [u8], flags: RecvFlags) -> Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = flags | RecvFlags::CMSG_CLOEXEC;
-    let message =
-        rustix::io::retry_on_intr(|| net::recvmsg(socket, &mut [IoSliceMut::new(packet)], &mut control, flags))?;
-    let mut fds = Vec::new();
-    for item in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(passed) = item {
-            fds.extend(passed);
-        }
-    }
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(malformed());
-    }
-    Ok((message.bytes, fds))
+    packet::receive(socket, packet, flags).map_err(|errno| match errno {
+        rustix::io::Errno::MSGSIZE => malformed(),
+        errno => errno.into(),
+    })
 }

@@ -7,6 +7,7 @@ pub mod fd;
 pub mod keyring;
 pub mod mount;
 pub mod net;
+pub mod packet;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

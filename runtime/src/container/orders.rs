@@ -1,0 +1,96 @@
+//! What a monitor is told: the container that is its own, in one packet on the socket that it was started with.
+//!
+//! The CLI makes a monitor's process before it knows the container, since mapping the process's ids takes a while, and
+//! sends the orders when everything is in place. A socket closed without any ends the process.
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::net::{RecvFlags, SendFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::stdio::log::LogOptions;
+use crate::sys::packet;
+
+/// What the monitor needs to know; the plan is init's.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// The container's id.
+    pub id: String,
+    /// The store's path.
+    pub root: PathBuf,
+    /// Whether it has a terminal; else pipes.
+    pub tty: bool,
+    /// Whether its stdin is open.
+    pub stdin: bool,
+    /// Whether stdin ends with the client that feeds it.
+    pub stdin_once: bool,
+    /// The log's limits; `None` keeps no log.
+    pub log: Option<LogOptions>,
+    /// Remove the container when it has ended.
+    pub auto_remove: bool,
+    /// New namespaces of init.
+    pub namespaces: u64,
+    /// The network helper to start.
+    pub pasta: Option<PastaProgram>,
+}
+
+/// The network helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PastaProgram {
+    /// Its path on the host.
+    pub path: PathBuf,
+    /// Whether it answers DNS in the container by the host's resolver.
+    pub dns_forward: bool,
+}
+
+/// The descriptors that make a process the monitor of a container.
+#[derive(Debug)]
+pub struct Orders {
+    /// [`Config`] as JSON.
+    pub config: OwnedFd,
+    /// The plan, which only init reads.
+    pub plan: OwnedFd,
+    /// The store's directory.
+    pub store: OwnedFd,
+    /// The container's directory.
+    pub container: OwnedFd,
+    /// The container's lock, held by this open file description.
+    pub lock: OwnedFd,
+    /// The monitor's end of the first client's socket.
+    pub client: OwnedFd,
+}
+
+/// The two ends of the socket for the orders: the CLI's, the monitor's.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    packet::pair().context(|| "make a socket pair")
+}
+
+impl Orders {
+    /// Sends them. The monitor has them all, or is gone.
+    pub fn send(&self, socket: BorrowedFd<'_>) -> Result<()> {
+        let fds = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client].map(AsFd::as_fd);
+        packet::send(socket, &[fds.len() as u8], &fds, SendFlags::empty()).context(|| "tell the monitor its container")
+    }
+
+    /// Waits for them; `None` when there will be none.
+    pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>> {
+        let (length, fds) = packet::receive(socket, &mut [0u8; 1], RecvFlags::empty())?;
+        if length == 0 {
+            return Ok(None);
+        }
+        let [config, plan, store, container, lock, client] = <[OwnedFd; packet::MOST_DESCRIPTORS]>::try_from(fds)
+            .map_err(|_| Error::new(ErrorKind::Io, "the monitor was told an incomplete container"))?;
+        Ok(Some(Self { config, plan, store, container, lock, client }))
+    }
+}
+
+/// Reads [`Orders::config`].
+pub fn read_config(config: OwnedFd) -> Result<Config> {
+    let mut bytes = Vec::new();
+    std::fs::File::from(config).read_to_end(&mut bytes)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("the monitor's configuration is damaged: {e}")))
+}
