@@ -138,11 +138,23 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// `bytes` random bytes as lowercase hex digits; getrandom(2).
+/// `bytes` random bytes as lowercase hex digits.
 pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut random = vec![0; bytes];
-    getrandom::fill(&mut random).map_err(|e| Error::new(ErrorKind::Io, format!("read random bytes: {e}")))?;
+    fill_random(&mut random)?;
     Ok(hex(&random))
+}
+
+/// Fills at most 256 bytes, which `getrandom(2)` always gives whole.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    let got = rustix::io::retry_on_intr(|| {
+        rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())
+    });
+    match got {
+        Ok(count) if count == bytes.len() => Ok(()),
+        Ok(_) => Err(Error::new(ErrorKind::Io, "read random bytes: too few")),
+        Err(errno) => Err(Error::from(errno).context("read random bytes")),
+    }
 }
 
 #[cfg(test)]

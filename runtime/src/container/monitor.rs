@@ -153,13 +153,19 @@ impl Monitor {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
         let listener = attach::listen(&self.container)?;
+        // Only a layer that outlives the container must not seem to have been used before it is complete.
+        if self.config.auto_remove {
+            self.record_start(host_pid)?;
+        }
         let mut pump = Pump::new(&epoll, self.connect(init, streams)?, log, self.pump_options())?;
         pump.listen(listener)?;
         pump.add_client(rustix::io::fcntl_dupfd_cloexec(client, 3)?, hello)?;
         if let Some(pasta) = &mut pasta {
             pasta.ready()?;
         }
-        self.record_start(host_pid)?;
+        if !self.config.auto_remove {
+            self.record_start(host_pid)?;
+        }
         init.channel.go()?;
         match init.channel.hear()? {
             Heard::Closed => {}

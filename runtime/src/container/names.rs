@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::random_hex;
+use crate::digest::fill_random;
 use crate::error::{Error, ErrorKind, Result};
 
 const ID_LEN: usize = 64;
@@ -81,7 +82,7 @@ pub(super) fn is_hex(byte: u8) -> bool {
 /// Names to try for a container that was given none: six generated ones, then its short id.
 pub(super) fn candidates(id: &ContainerId) -> Result<Vec<ContainerName>> {
     let mut random = [0; TRIES * 3 * 2];
-    getrandom::fill(&mut random).map_err(|e| Error::new(ErrorKind::Io, format!("read random bytes: {e}")))?;
+    fill_random(&mut random)?;
     let numbers: Vec<usize> = random.chunks_exact(2).map(|b| usize::from(b[0]) << 8 | usize::from(b[1])).collect();
     let mut names = Vec::with_capacity(TRIES + 1);
     for (attempt, numbers) in numbers.chunks_exact(3).enumerate() {

@@ -256,6 +256,9 @@ fn now() -> u64 {
 /// The end of the last sound frame of a file and the position there; everything behind it is cut off, and a torn
 /// frame's header is made to say what is left of it.
 fn recover(file: &OwnedFd) -> Result<(u64, u64)> {
+    if rustix::fs::fstat(file)?.st_size == 0 {
+        return Ok((0, 0));
+    }
     let mut log = LogFile::new(rustix::io::fcntl_dupfd_cloexec(file, 3)?)?;
     let mut block = log.last_block();
     loop {
