@@ -50,6 +50,8 @@ fn a_process_that_joins_cannot_be_taken_over() {
         for _ in 0..rounds() {
             host.lrun.ok(&["exec", "hunter", "true"]);
             host.lrun.ok(&["exec", "-u", "1000", "hunter", "true"]);
+            host.lrun.ok(&["cp", "hunter:/bin/busybox", "copied"]);
+            host.lrun.ok(&["cp", "copied", "hunter:/tmp/copied"]);
         }
         let (seen, lines) = found(&host);
         assert!(seen > 0, "the attacker never saw its prey");

@@ -19,12 +19,14 @@
 //! | `archives` | 24: archives that programs read differently |
 //! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
 //! | `bombs` | 28: archives that become large |
+//! | `copies` | 40: copies between a container and the host |
 #![forbid(unsafe_code)]
 
 mod archives;
 mod binary;
 mod bombs;
 mod caller;
+mod copies;
 mod descriptors;
 mod devices;
 mod host;

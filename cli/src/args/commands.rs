@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    AttachArgs, CommitArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs,
+    AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs,
     InspectArgs, InspectType, KillArgs, LogsArgs, PsArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs,
     SystemArgs, TagArgs, TopArgs, WaitArgs,
 };
@@ -59,6 +59,11 @@ pub enum Command {
     Export(ExportArgs),
     /// Make an image of a tar archive
     Import(ImportArgs),
+    /// Copy files between a container and the host
+    #[command(
+        override_usage = "lrun cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       lrun cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"
+    )]
+    Cp(CpArgs),
     /// Show what lrun found on this machine
     Info(SystemArgs),
     /// Show the version of lrun and of what it uses
@@ -130,6 +135,11 @@ enum ContainerCommand {
     Diff(DiffArgs),
     /// Write a container's files as a tar archive
     Export(ExportArgs),
+    /// Copy files between a container and the host
+    #[command(
+        override_usage = "lrun container cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       lrun container cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"
+    )]
+    Cp(CpArgs),
 }
 
 /// The commands of `lrun image`.
@@ -183,6 +193,7 @@ impl ContainerCommand {
             Self::Commit(args) => Command::Commit(args),
             Self::Diff(args) => Command::Diff(args),
             Self::Export(args) => Command::Export(args),
+            Self::Cp(args) => Command::Cp(args),
         }
     }
 }

@@ -11,7 +11,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "rename", "inspect",
         ],
     ),
-    ("What a container changed", &["diff", "commit", "export"]),
+    ("A container's files", &["cp", "diff", "commit", "export"]),
     ("Images", &["images", "history", "tag", "rmi", "import"]),
     ("This machine", &["info", "version"]),
     ("The same by what they are about", &["container", "image"]),

@@ -5,6 +5,7 @@
 
 mod commands;
 mod container;
+mod cp;
 mod exec;
 mod help;
 mod images;
@@ -24,6 +25,7 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEn
 
 pub use commands::Command;
 pub use container::{ContainerFlags, check_platform};
+pub use cp::{CpArgs, End};
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs};
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};

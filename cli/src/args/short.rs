@@ -8,14 +8,14 @@ use std::ffi::OsString;
 use clap::{ArgMatches, Args, Command};
 
 use super::{
-    AttachArgs, CommitArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, Global, HistoryArgs, ImagesArgs, ImportArgs,
-    InspectArgs, KillArgs, LONG_VERSION, LogsArgs, PsArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs,
-    TagArgs, TopArgs, WaitArgs, docker_grammar, unserved,
+    AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, Global, HistoryArgs, ImagesArgs,
+    ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LogsArgs, PsArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs,
+    StopArgs, TagArgs, TopArgs, WaitArgs, docker_grammar, unserved,
 };
 
 type Augment = fn(Command) -> Command;
 
-const COMMANDS: [(&str, Augment); 23] = [
+const COMMANDS: [(&str, Augment); 24] = [
     ("run", RunArgs::augment_args),
     ("create", CreateArgs::augment_args),
     ("start", StartArgs::augment_args),
@@ -39,6 +39,7 @@ const COMMANDS: [(&str, Augment); 23] = [
     ("diff", DiffArgs::augment_args),
     ("export", ExportArgs::augment_args),
     ("import", ImportArgs::augment_args),
+    ("cp", CpArgs::augment_args),
 ];
 
 /// What the command line says, if it is a right use of a command that its first word names.

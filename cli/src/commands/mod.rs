@@ -2,6 +2,7 @@
 
 mod attach;
 mod commit;
+mod cp;
 mod create;
 mod diff;
 mod exec;
@@ -77,6 +78,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Diff(args) => diff::run(global, &args),
         Command::Export(args) => export::run(global, &args),
         Command::Import(args) => import::run(global, &args),
+        Command::Cp(args) => cp::run(global, &args),
         Command::Info(args) => info::run(global, &args),
         Command::Version(args) => version::run(global, &args),
         // `args::parse` turns these into the short forms.

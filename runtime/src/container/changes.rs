@@ -21,7 +21,7 @@ pub fn changes(engine: &Engine, id: &ContainerId) -> Result<Vec<Change>> {
     let found = helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
         let (own, image) = (stack.own(work)?, stack.image(work)?);
         // Before its first start a container's root has nobody's attributes.
-        let seed = image.first().filter(|_| stack.record.state.started.is_some());
+        let seed = image.first().filter(|_| stack.record.has_layer());
         let seed = seed.map(|root| RootAttrs::read(root.as_fd())).transpose()?;
         let mut found = Vec::new();
         compare(&borrowed(&own), &borrowed(&image), seed.as_ref(), &mut |change| found.push(change))?;

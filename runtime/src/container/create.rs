@@ -67,6 +67,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
         image_depth: layers.len(),
         layers,
         history: Vec::new(),
+        prepared: false,
         pending_commit: None,
         restart_count: 0,
         options: serde_json::to_value(options).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?,

@@ -79,7 +79,7 @@ fn failed(error: Error) -> Outcome {
 }
 
 /// The monitor's process, whose user namespace is the container's.
-fn monitor_of(record: &Record) -> Result<OwnedFd> {
+pub(super) fn monitor_of(record: &Record) -> Result<OwnedFd> {
     let gone = || Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id));
     let pid = record.state.monitor_pid.and_then(rustix::process::Pid::from_raw).ok_or_else(gone)?;
     // The number cannot be another process's: init, held by a pidfd that was checked, dies with its monitor.

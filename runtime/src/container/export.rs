@@ -24,7 +24,7 @@ pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged>
         let mut all = stack.own(work)?;
         all.extend(stack.image(work)?);
         // Before its first start the read-write layer has nothing, and no attributes for the root.
-        if stack.record.state.started.is_none() && all.len() > 1 {
+        if !stack.record.has_layer() && all.len() > 1 {
             all.remove(0);
         }
         pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut File::from(out))

@@ -25,11 +25,13 @@ use crate::network::{self, files as net_files};
 use crate::paths::ContainerPaths;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
-use crate::sandbox::plan::{Plan, Process, Rootfs};
+use crate::sandbox::plan::{Mount, Plan, Process, Rootfs};
 use crate::sandbox::reexec;
 use crate::sandbox::seccomp::{self, Rules};
+use crate::sandbox::view::{Layers, MOST_LOWERS, View};
 use crate::sandbox::{caps, keyring};
 use crate::stdio::log::LogOptions;
+use crate::sys::mount::RDONLY;
 use crate::sys::process::{exit_now, namespace};
 
 /// What of an image a container takes.
@@ -260,7 +262,7 @@ pub fn options_of(record: &Record) -> Result<RunOptions> {
 fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions, spec: &Spec) -> Result<Plan> {
     let relative = format!("containers/{}", record.id);
     // A layer that a commit left fresh has been given its attributes by the commit.
-    let first = record.state.started.is_none();
+    let first = !record.has_layer();
     let top = record.layers.last().filter(|_| first);
     let seed = top.map(|digest| format!("layers/{}/diff", digest.hex()));
     let rootfs = Rootfs::Overlay {
@@ -273,6 +275,34 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
     let mut plan = lower(spec, rootfs, &lowering(engine, container, options, spec)?)?;
     plan.process.groups.extend(options.groups.iter().map(ToString::to_string));
     Ok(plan)
+}
+
+/// How a container's files are seen while it is stopped; its lock is held as long as they are.
+pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable: bool) -> Result<View> {
+    let plan = plan(engine, container, record, &options_of(record)?, &load_spec(container)?)?;
+    let Rootfs::Overlay { mut lowers, upper, work, seed, .. } = plan.rootfs;
+    let layers = match writable {
+        // Never volatile: what is copied in is on disk when its mount is gone.
+        true => Layers::Writable(Rootfs::Overlay { lowers, upper, work, volatile: false, seed }),
+        false => {
+            // Two layers at least make an overlay.
+            if record.has_layer() || lowers.len() < 2 {
+                lowers.insert(0, upper);
+            }
+            // The last one has nothing but mount points.
+            lowers.truncate(MOST_LOWERS);
+            Layers::ReadOnly(lowers)
+        }
+    };
+    let mut mounts: Vec<Mount> = plan.mounts.into_iter().filter(|mount| mount.user).collect();
+    for mount in &mut mounts {
+        mount.existing = !writable;
+        // What is in memory is there while the container runs: nothing that is written now would be.
+        if !mount.is_of_host() {
+            (mount.attributes, mount.existing) = (mount.attributes | RDONLY, true);
+        }
+    }
+    Ok(View { layers, mounts, readonly_root: plan.readonly_root })
 }
 
 /// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.

@@ -4,6 +4,7 @@ pub mod alive;
 mod caller;
 pub mod changes;
 pub mod commit;
+pub mod cp;
 pub mod create;
 pub mod engine;
 pub mod exec;

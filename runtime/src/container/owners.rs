@@ -60,6 +60,11 @@ impl Recorded {
         None
     }
 
+    /// What [`Self::find`] needs to have open.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.layers.iter().map(|(directory, _)| directory.as_fd())
+    }
+
     /// Writes what was found as the record of the new layer, flushed.
     pub(super) fn save(&self, layer: BorrowedFd<'_>) -> Result<()> {
         let used = self.used.borrow();

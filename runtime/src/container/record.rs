@@ -59,6 +59,9 @@ pub struct Record {
     /// How each layer above the image's came to be, bottom first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
+    /// The read-write layer has been used before the first start: something was copied into it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prepared: bool,
     /// A commit is moving the read-write layer into the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_commit: Option<PendingCommit>,
@@ -83,6 +86,11 @@ pub struct PendingCommit {
 }
 
 impl Record {
+    /// Whether the root of the read-write layer has attributes of its own: before that, there is nothing in it.
+    pub fn has_layer(&self) -> bool {
+        self.prepared || self.state.started.is_some()
+    }
+
     /// Whether this container would not be there any more, had the command or the monitor that saw its end not been
     /// killed. Only while nobody holds its lock.
     pub fn is_leftover(&self) -> bool {

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -21,14 +22,15 @@ use super::IdMap;
 use super::enter::{Forked, fork_mapped, reopen_directory};
 use super::userns::CONFINED;
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
+use crate::sys;
 use crate::sys::process::{exit_now, namespace};
 
 /// What the work inside the helper has at hand.
 #[derive(Debug)]
 pub struct Work {
-    /// The directory it was pivoted into: `/`.
+    /// The directory that it sees as `/`.
     pub root: OwnedFd,
-    progress: OwnedFd,
+    report: OwnedFd,
 }
 
 impl Work {
@@ -36,9 +38,20 @@ impl Work {
     pub fn report(&self, done: u64) {
         let mut frame = [b'P'; 9];
         frame[1..].copy_from_slice(&done.to_le_bytes());
-        let _ = rustix::io::write(&self.progress, &frame);
+        let _ = rustix::io::write(&self.report, &frame);
+    }
+
+    /// Closes everything that the helper was forked with, but these; what the work captured and is not among them must
+    /// not be used any more.
+    pub fn keep_only(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let own = [self.root.as_raw_fd(), self.report.as_raw_fd()];
+        let kept: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).chain(own).collect();
+        sys::fd::close_all_but(&kept).context(|| "close descriptors")
     }
 }
+
+/// Namespaces of the helper's own, beside that for users.
+pub const NAMESPACES: u64 = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS;
 
 /// Runs `work` in a storage helper pivoted into `dir`, and returns what it returned.
 ///
@@ -49,22 +62,50 @@ where
     T: Serialize + DeserializeOwned,
     F: FnOnce(&Work) -> Result<T>,
 {
+    start(|| fork_mapped(map, NAMESPACES), || confine(dir), work)?.finish(progress)
+}
+
+/// A helper at work.
+#[derive(Debug)]
+pub struct Helper<T> {
+    pid: rustix::process::Pid,
+    results: OwnedFd,
+    answer: PhantomData<T>,
+}
+
+/// Starts a helper, so that the caller can serve it meanwhile. `fork` makes its process; in it, `enter` makes `/` what the
+/// work is about; then nothing can be executed or mounted any more, and `work` runs. The caller has one thread.
+pub fn start<T, F>(
+    fork: impl FnOnce() -> Result<Forked>,
+    enter: impl FnOnce() -> Result<()>,
+    work: F,
+) -> Result<Helper<T>>
+where
+    T: Serialize + DeserializeOwned,
+    F: FnOnce(&Work) -> Result<T>,
+{
     let (results, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-    let namespaces = namespace::MOUNT | namespace::PID | namespace::NET | namespace::IPC | namespace::UTS;
-    match fork_mapped(map, namespaces).context(|| "start the storage helper")? {
+    match fork().context(|| "start the storage helper")? {
         Forked::Child => {
             drop(results);
-            child(dir, report, work)
+            child(enter, report, work)
         }
         Forked::Parent { pid, pidfd: _pidfd } => {
             drop(report);
-            let outcome = receive(results, progress);
-            let status = rustix::process::waitpid(Some(pid), WaitOptions::empty());
-            outcome.and_then(|bytes| match bytes {
-                Some(bytes) => decode(&bytes),
-                None => Err(Error::new(ErrorKind::Io, format!("the storage helper died ({})", how(status)))),
-            })
+            Ok(Helper { pid, results, answer: PhantomData })
         }
+    }
+}
+
+impl<T: DeserializeOwned> Helper<T> {
+    /// Waits for the helper's end, and returns what its work returned.
+    pub fn finish(self, progress: &mut dyn FnMut(u64)) -> Result<T> {
+        let outcome = receive(self.results, progress);
+        let status = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+        outcome.and_then(|bytes| match bytes {
+            Some(bytes) => decode(&bytes),
+            None => Err(Error::new(ErrorKind::Io, format!("the storage helper died ({})", how(status)))),
+        })
     }
 }
 
@@ -79,11 +120,19 @@ fn how(status: rustix::io::Result<Option<(rustix::process::Pid, rustix::process:
 }
 
 /// The child's whole life; never returns into the code of the parent that it is a copy of.
-fn child<T: Serialize>(dir: BorrowedFd<'_>, report: OwnedFd, work: impl FnOnce(&Work) -> Result<T>) -> ! {
-    let outcome = confine(dir).and_then(|root| {
-        let progress = report.try_clone()?;
-        work(&Work { root, progress })
-    });
+fn child<T: Serialize>(
+    enter: impl FnOnce() -> Result<()>,
+    report: OwnedFd,
+    work: impl FnOnce(&Work) -> Result<T>,
+) -> ! {
+    let outcome = enter().and_then(|()| ready());
+    let (outcome, report) = match outcome {
+        Ok(root) => {
+            let at = Work { root, report };
+            (work(&at), at.report)
+        }
+        Err(error) => (Err(error), report),
+    };
     let outcome = outcome.map_err(|error| error.to_parts());
     let mut frame = vec![b'R'];
     let encoded = match &outcome {
@@ -94,16 +143,24 @@ fn child<T: Serialize>(dir: BorrowedFd<'_>, report: OwnedFd, work: impl FnOnce(&
     exit_now(if sent && outcome.is_ok() { 0 } else { 1 })
 }
 
-/// Leaves everything but `dir`: afterwards `/` is that directory and no other mount exists.
-fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "tie to the parent")?;
+/// Takes from the child what its work never needs; its root.
+fn ready() -> Result<OwnedFd> {
     rustix::process::umask(rustix::fs::Mode::empty());
+    raise_descriptor_limit();
+    seccompiler::apply_filter(&no_exec_filter()?)
+        .map_err(|error| Error::new(ErrorKind::Unsupported, format!("load the helper's filter: {error}")))?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())?)
+}
+
+/// Leaves everything but `dir`: afterwards `/` is that directory and no other mount exists.
+fn confine(dir: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "tie to the parent")?;
     rustix::mount::mount_change(
         "/",
         rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC,
     )
     .context(|| "make mounts private")?;
-    raise_descriptor_limit();
     let dir = reopen_directory(dir)?;
     let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let mount = rustix::mount::open_tree(&dir, "", tree).context(|| "clone the work directory's mount")?;
@@ -112,11 +169,7 @@ fn confine(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     rustix::process::fchdir(&mount).context(|| "enter the work directory")?;
     rustix::process::pivot_root(".", ".").context(|| "pivot into the work directory").hint(|| CONFINED)?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).context(|| "leave the host's mounts")?;
-    rustix::process::chdir("/").context(|| "enter the work directory")?;
-    seccompiler::apply_filter(&no_exec_filter()?)
-        .map_err(|error| Error::new(ErrorKind::Unsupported, format!("load the helper's filter: {error}")))?;
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())?)
+    rustix::process::chdir("/").context(|| "enter the work directory")
 }
 
 /// A stack of hundreds of layers is looked at side by side, with a descriptor each.

@@ -5,6 +5,7 @@ pub mod changes;
 pub mod compress;
 pub mod config;
 pub mod copy;
+pub mod files;
 pub mod import;
 pub mod index;
 mod merged;

@@ -20,6 +20,17 @@ pub struct Owner {
     pub mode: u32,
 }
 
+impl Owner {
+    /// Owner, group and mode of a file that has `on_disk`: the recorded ones where the file still belongs to `own`, and the
+    /// mode where nobody changed it.
+    pub(crate) fn applied(self, on_disk: (u32, u32, u32), own: (u32, u32)) -> (u32, u32, u32) {
+        let uid = self.uid.filter(|_| on_disk.0 == own.0);
+        let gid = self.gid.filter(|_| on_disk.1 == own.1);
+        let kept = (uid.is_some() || gid.is_some()) && on_disk.2 == self.mode & !0o6000;
+        (uid.unwrap_or(on_disk.0), gid.unwrap_or(on_disk.1), if kept { self.mode } else { on_disk.2 })
+    }
+}
+
 /// Writes one line.
 pub(crate) fn write(out: &mut dyn Write, path: &[u8], owner: &Owner) -> std::io::Result<()> {
     for id in [owner.uid, owner.gid] {

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::tar::shown;
@@ -35,6 +35,8 @@ pub(crate) struct Name {
 struct Frame {
     /// Closed where the tree is deep.
     fd: Option<OwnedFd>,
+    /// Device and inode of one that was closed.
+    closed: Option<(u64, u64)>,
     names: std::vec::IntoIter<Name>,
     path: usize,
 }
@@ -53,7 +55,7 @@ impl Walk {
     pub(crate) fn new(root: BorrowedFd<'_>) -> Result<Self> {
         let fd = open(root, c".", OFlags::DIRECTORY)?;
         let names = names(fd.as_fd())?.into_iter();
-        let stack = vec![Frame { fd: Some(fd), names, path: 0 }];
+        let stack = vec![Frame { fd: Some(fd), closed: None, names, path: 0 }];
         Ok(Self { stack, path: Vec::new(), name: CString::default(), left: None, started: false })
     }
 
@@ -82,13 +84,20 @@ impl Walk {
         }
     }
 
+    /// Leaves out what is in the directory that was just entered.
+    pub(crate) fn skip(&mut self) {
+        if let Some(frame) = self.stack.last_mut() {
+            frame.names = Vec::new().into_iter();
+        }
+    }
+
     fn enter(&mut self, name: &CStr) -> Result<()> {
         let parent = self.stack.last().and_then(|frame| frame.fd.as_ref()).ok_or_else(lost)?;
         let fd = open(parent.as_fd(), name, OFlags::DIRECTORY)?;
         let names = names(fd.as_fd())?.into_iter();
-        self.stack.push(Frame { fd: Some(fd), names, path: self.path.len() });
+        self.stack.push(Frame { fd: Some(fd), closed: None, names, path: self.path.len() });
         if let Some(far) = self.stack.len().checked_sub(OPEN).and_then(|far| self.stack.get_mut(far)) {
-            far.fd = None;
+            far.closed = far.fd.take().map(identity).transpose()?;
         }
         Ok(())
     }
@@ -102,11 +111,21 @@ impl Walk {
     fn leave(&mut self) -> Result<Option<Step<'_>>> {
         let fd = self.stack.pop().and_then(|frame| frame.fd).ok_or_else(lost)?;
         if let Some(parent) = self.stack.last_mut().filter(|parent| parent.fd.is_none()) {
-            parent.fd = Some(open(fd.as_fd(), c"..", OFlags::DIRECTORY)?);
+            let above = open(fd.as_fd(), c"..", OFlags::DIRECTORY)?;
+            // One that was moved meanwhile has another directory above it.
+            if parent.closed != Some(identity(&above)?) {
+                return Err(Error::new(ErrorKind::Conflict, "a directory was moved while it was read"));
+            }
+            parent.fd = Some(above);
         }
         let left: &OwnedFd = self.left.insert(fd);
         Ok(Some(Step::Leave { directory: left.as_fd() }))
     }
+}
+
+fn identity(fd: impl AsFd) -> rustix::io::Result<(u64, u64)> {
+    let stat = fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn lost() -> Error {

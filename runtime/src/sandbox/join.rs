@@ -136,7 +136,8 @@ fn join_and_fork(
     channel: &Supervised,
 ) -> Result<Infallible> {
     let own = process::own_proc()?;
-    enter(monitor, init.as_fd(), namespaces)?;
+    enter(monitor.as_fd(), init.as_fd(), namespaces)?;
+    drop(monitor);
     let ids = process::identify(plan, own)?;
     match fork_into(SIBLING) {
         Ok(Fork::Child) => {
@@ -145,27 +146,27 @@ fn join_and_fork(
         }
         Ok(Fork::Parent { .. }) => exit_now(0),
         // What the kernel says of a PID namespace whose first process is gone.
-        Err(rustix::io::Errno::NOMEM) if is_gone(&init) => Err(not_running()),
+        Err(rustix::io::Errno::NOMEM) if is_gone(init.as_fd()) => Err(not_running()),
         Err(errno) => Err(Error::from(errno).context("fork into the container")),
     }
 }
 
-fn not_running() -> Error {
+pub(super) fn not_running() -> Error {
     Error::new(ErrorKind::Conflict, "the container is not running")
 }
 
-fn is_gone(init: &OwnedFd) -> bool {
+pub(super) fn is_gone(init: BorrowedFd<'_>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+    poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
 }
 
 /// Moves into the namespaces, as uid 0 of the container's.
-fn enter(monitor: OwnedFd, init: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
+pub(super) fn enter(monitor: BorrowedFd<'_>, init: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
     let gone = |errno: rustix::io::Errno| match errno {
         rustix::io::Errno::SRCH => not_running(),
         other => Error::from(other).context("join the container's namespaces"),
     };
-    sys::process::join_namespaces(monitor.as_fd(), namespace::USER).map_err(gone)?;
+    sys::process::join_namespaces(monitor, namespace::USER).map_err(gone)?;
     sys::process::join_namespaces(init, namespaces).map_err(gone)?;
     // setgroups is denied where only one id is mapped; the user's groups stay there.
     let _ = nix::unistd::setgroups(&[]);
@@ -175,7 +176,7 @@ fn enter(monitor: OwnedFd, init: BorrowedFd<'_>, namespaces: u64) -> Result<()> 
 }
 
 /// Holds nothing open, and ends as the program does; as the joining process, where that has not made one.
-fn wait_for(joining: Pid) -> ! {
+pub(super) fn wait_for(joining: Pid) -> ! {
     let _ = sys::fd::close_from(0);
     let code = match ended(Some(joining)) {
         0 => ended(None),

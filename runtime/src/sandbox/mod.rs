@@ -20,3 +20,4 @@ mod rootfs;
 pub mod seccomp;
 mod terminal;
 pub mod user;
+pub mod view;

@@ -105,7 +105,7 @@ pub fn attach_all(root: BorrowedFd<'_>, mounts: &[Mount], made: Vec<Option<Owned
 fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<()> {
     let directory = is_directory(tree)?;
     let target = if mount.existing {
-        match open_in(root, &mount.target, false) {
+        match open_in(root, &mount.target, mount.user) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
             other => other?,
         }

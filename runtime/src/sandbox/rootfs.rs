@@ -44,6 +44,21 @@ pub fn make_root(store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
     fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).context(|| "mount the layers")
 }
 
+/// Makes a file system of these layers (topmost first, relative to the store) that cannot be written and leaves nothing
+/// behind. The current directory becomes the store.
+pub fn make_readonly_root(store: BorrowedFd<'_>, lowers: &[String]) -> Result<OwnedFd> {
+    rustix::process::fchdir(store).context(|| "enter the store")?;
+    let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "open overlayfs")?;
+    let configured = set_lowers(overlay.as_fd(), lowers)
+        .and_then(|()| fsconfig_set_flag(overlay.as_fd(), "userxattr"))
+        .and_then(|()| fsconfig_create(overlay.as_fd()));
+    if let Err(errno) = configured {
+        return Err(explain(overlay, errno, lowers.len()));
+    }
+    let readonly = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, readonly).context(|| "mount the layers")
+}
+
 /// An earlier mount leaves things in the work directory: what a killed one was about, and the mark of a volatile one, with
 /// which the kernel refuses another. No mount is alive that could miss them: the caller has the container's lock. What a
 /// volatile mount wrote is there as long as the machine runs, and a container that has one does not outlive that.
@@ -76,6 +91,17 @@ fn configure(
     work: &str,
     volatile: bool,
 ) -> std::result::Result<(), Errno> {
+    set_lowers(overlay, lowers)?;
+    fsconfig_set_string(overlay, "upperdir", upper)?;
+    fsconfig_set_string(overlay, "workdir", work)?;
+    fsconfig_set_flag(overlay, "userxattr")?;
+    if volatile {
+        fsconfig_set_flag(overlay, "volatile")?;
+    }
+    fsconfig_create(overlay)
+}
+
+fn set_lowers(overlay: BorrowedFd<'_>, lowers: &[String]) -> std::result::Result<(), Errno> {
     for (n, lower) in lowers.iter().enumerate() {
         match fsconfig_set_string(overlay, "lowerdir+", lower.as_str()) {
             // Before Linux 6.5 there is one string for all.
@@ -86,13 +112,7 @@ fn configure(
             other => other?,
         }
     }
-    fsconfig_set_string(overlay, "upperdir", upper)?;
-    fsconfig_set_string(overlay, "workdir", work)?;
-    fsconfig_set_flag(overlay, "userxattr")?;
-    if volatile {
-        fsconfig_set_flag(overlay, "volatile")?;
-    }
-    fsconfig_create(overlay)
+    Ok(())
 }
 
 /// The kernel's own words about a refused overlay stand in the file system context's log.

@@ -40,6 +40,23 @@ pub fn close_from(first: RawFd) -> Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor but these, as [`close_from`] does: only for a fresh child that uses no other any more.
+pub fn close_all_but(kept: &[RawFd]) -> Result<()> {
+    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|number| *number >= 0).collect();
+    kept.sort_unstable();
+    let mut first = 0;
+    for number in kept {
+        if number > first {
+            // SAFETY: plain numbers; see `close_from`.
+            checked(unsafe {
+                libc::syscall(libc::SYS_close_range, first as libc::c_uint, number as libc::c_uint - 1, 0)
+            })?;
+        }
+        first = number.saturating_add(1);
+    }
+    close_from(first)
+}
+
 /// Marks every descriptor from `first` on close-on-exec (`CLOSE_RANGE_CLOEXEC`, Linux 5.11).
 pub fn cloexec_from(first: RawFd) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;

@@ -55,10 +55,10 @@ pub(super) fn commit(
     let clock = options.clock;
     let mut entry = entry.clone();
     let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
-    // Before the first start the read-write layer has nothing in it, not even the root's attributes.
-    let packed = match record.state.started {
-        Some(_) => Some(pack(engine, container, record, options)?).filter(|packed| !packed.empty),
-        None => None,
+    // Before its first use the read-write layer has nothing in it, not even the root's attributes.
+    let packed = match record.has_layer() {
+        true => Some(pack(engine, container, record, options)?).filter(|packed| !packed.empty),
+        false => None,
     };
     match packed {
         Some(packed) => {

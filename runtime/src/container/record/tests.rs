@@ -37,6 +37,7 @@ fn record() -> Record {
         layers: vec![Digest::of(b"a"), Digest::of(b"b")],
         image_depth: 1,
         history: Vec::new(),
+        prepared: false,
         pending_commit: None,
         restart_count: 0,
         options: json!({"tty": true}),

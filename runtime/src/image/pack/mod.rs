@@ -4,7 +4,7 @@
 //! pass in a fixed order, in lrun's canonical form ([`crate::image::tar::header`]): the same tree gives the same bytes.
 
 mod merged;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -263,10 +263,7 @@ impl<'a, 's> Packer<'a, 's> {
             return on_disk;
         }
         let Some(owner) = (self.rules.recorded)(path) else { return on_disk };
-        let uid = owner.uid.filter(|_| stat.st_uid == self.own.0);
-        let gid = owner.gid.filter(|_| stat.st_gid == self.own.1);
-        let kept = (uid.is_some() || gid.is_some()) && on_disk.2 == owner.mode & !0o6000;
-        (uid.unwrap_or(on_disk.0), gid.unwrap_or(on_disk.1), if kept { owner.mode } else { on_disk.2 })
+        owner.applied(on_disk, self.own)
     }
 
     /// A whiteout. All are alike: when something was deleted is nobody's business.

@@ -12,7 +12,7 @@ use rustix::io::{Errno, pread, retry_on_intr};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::index;
-use crate::image::tar::{BLOCK, padding};
+use crate::image::tar::{BLOCK, Segment, padding};
 
 const CHUNK: usize = 256 << 10;
 const QUEUE: usize = 3;
@@ -26,7 +26,7 @@ struct Hashing {
     free: Receiver<Vec<u8>>,
 }
 
-pub(super) struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     chunk: Vec<u8>,
     filled: usize,
     hashing: Option<Hashing>,
@@ -34,7 +34,7 @@ pub(super) struct Stream<'a> {
     index: Option<index::Writer<File>>,
     size: u64,
     /// Pieces of files that were not there any more when they were read.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
 }
 
 /// Runs `fill`, ends the tar and the index, and returns the tar's digest and size.
@@ -67,7 +67,7 @@ pub(super) fn with(
 
 /// Runs `fill`, ends the tar, and returns its size: for a tar that nobody asks the digest of. The files may change while
 /// they are read: what one is short of in the end is filled with zeros.
-pub(super) fn without_digest(out: &mut dyn Write, fill: impl FnOnce(&mut Stream<'_>) -> Result<()>) -> Result<u64> {
+pub(crate) fn without_digest(out: &mut dyn Write, fill: impl FnOnce(&mut Stream<'_>) -> Result<()>) -> Result<u64> {
     let mut stream = Stream { chunk: vec![0; CHUNK], filled: 0, hashing: None, out, index: None, size: 0, torn: 0 };
     fill(&mut stream)?;
     stream.finish()
@@ -75,7 +75,7 @@ pub(super) fn without_digest(out: &mut dyn Write, fill: impl FnOnce(&mut Stream<
 
 impl Stream<'_> {
     /// An entry's header blocks.
-    pub(super) fn entry(&mut self, blocks: &[u8], content: bool) -> Result<()> {
+    pub(crate) fn entry(&mut self, blocks: &[u8], content: bool) -> Result<()> {
         if let Some(index) = &mut self.index {
             index.head(blocks)?;
             index.entry(content, None)?;
@@ -84,7 +84,7 @@ impl Stream<'_> {
     }
 
     /// The content of a file and its padding. With `holes`, what is not on disk is not read.
-    pub(super) fn content(&mut self, file: BorrowedFd<'_>, size: u64, holes: bool) -> Result<()> {
+    pub(crate) fn content(&mut self, file: BorrowedFd<'_>, size: u64, holes: bool) -> Result<()> {
         let mut at = 0;
         while at < size {
             let data = if holes { next_data(file, at, size)? } else { at..size };
@@ -98,6 +98,14 @@ impl Stream<'_> {
             index.content_end()?;
         }
         self.raw(&[0; BLOCK][..padding(size)])
+    }
+
+    /// These ranges of a file, in order, and padding after their `stored` bytes.
+    pub(crate) fn ranges(&mut self, file: BorrowedFd<'_>, segments: &[Segment], stored: u64) -> Result<()> {
+        for segment in segments {
+            self.read(file, segment.offset, segment.offset + segment.length)?;
+        }
+        self.raw(&[0; BLOCK][..padding(stored)])
     }
 
     fn read(&mut self, file: BorrowedFd<'_>, mut at: u64, end: u64) -> Result<()> {
@@ -185,6 +193,22 @@ impl Stream<'_> {
         self.out.flush().context(|| "write the tar")?;
         Ok(self.size)
     }
+}
+
+/// The ranges of a file that hold data, at most `most`; `None` if there are more.
+pub(crate) fn segments(file: BorrowedFd<'_>, size: u64, most: usize) -> Result<Option<Vec<Segment>>> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < size {
+        let data = next_data(file, at, size)?;
+        if !data.is_empty() {
+            found.push(Segment { offset: data.start, length: data.end - data.start });
+        }
+        if found.len() > most {
+            return Ok(None);
+        }
+        at = data.end;
+    }
+    Ok(Some(found))
 }
 
 /// The next range with data at or after `at`; empty at the end if only a hole is left.

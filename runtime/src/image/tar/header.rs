@@ -1,7 +1,7 @@
 //! Writes headers in lrun's canonical form: ustar, with PAX records only where ustar cannot say it.
 
 use super::pax;
-use super::{BLOCK, Head, Kind, Time};
+use super::{BLOCK, Head, Kind, Segment, Time};
 
 const NAME: usize = 100;
 const PREFIX: usize = 155;
@@ -10,13 +10,16 @@ const MAX_ID: u32 = 0o777_7777;
 const MAX_LONG: u64 = 0o777_7777_7777;
 const MAX_DEVICE: u32 = 0o777_7777;
 
-/// Appends the header blocks of this entry. Directories get a name that ends with a slash, the root is `./`.
+/// Appends the header blocks of this entry. Directories get a name that ends with a slash, the root is `./`. Of a sparse
+/// file the map is among them, in GNU tar's form 1.0.
 pub(crate) fn write(head: &Head, out: &mut Vec<u8>) {
     let mut name = if head.path.is_empty() { b".".to_vec() } else { head.path.clone() };
     if head.kind == Kind::Directory {
         name.push(b'/');
     }
     let mut records = Vec::new();
+    let map = head.segments.as_ref().map(|segments| map(segments)).unwrap_or_default();
+    let size = head.stored + map.len() as u64;
     let (prefix, short) = fit(&name);
     if short.len() < name.len() && prefix.is_empty() {
         pax::push(&mut records, b"path", &name);
@@ -24,8 +27,14 @@ pub(crate) fn write(head: &Head, out: &mut Vec<u8>) {
     if head.link.len() > NAME {
         pax::push(&mut records, b"linkpath", &head.link);
     }
-    if head.stored > MAX_LONG {
-        pax::push(&mut records, b"size", head.stored.to_string().as_bytes());
+    if size > MAX_LONG {
+        pax::push(&mut records, b"size", size.to_string().as_bytes());
+    }
+    if head.segments.is_some() {
+        pax::push(&mut records, b"GNU.sparse.major", b"1");
+        pax::push(&mut records, b"GNU.sparse.minor", b"0");
+        pax::push(&mut records, b"GNU.sparse.name", &name);
+        pax::push(&mut records, b"GNU.sparse.realsize", head.size.to_string().as_bytes());
     }
     if head.uid > MAX_ID {
         pax::push(&mut records, b"uid", head.uid.to_string().as_bytes());
@@ -45,9 +54,21 @@ pub(crate) fn write(head: &Head, out: &mut Vec<u8>) {
     let mut block = [0u8; BLOCK];
     put(&mut block, 0, short);
     put(&mut block, 345, prefix);
-    numbers(&mut block, head);
+    numbers(&mut block, head, size);
     put(&mut block, 157, head.link.get(..head.link.len().min(NAME)).unwrap_or_default());
     finish(&mut block, type_byte(head.kind), out);
+    out.extend_from_slice(&map);
+}
+
+/// The map of a sparse file, as whole blocks.
+fn map(segments: &[Segment]) -> Vec<u8> {
+    let mut map = format!("{}\n", segments.len());
+    for segment in segments {
+        map.push_str(&format!("{}\n{}\n", segment.offset, segment.length));
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len() + super::padding(map.len() as u64), 0);
+    map
 }
 
 fn type_byte(kind: Kind) -> u8 {
@@ -66,12 +87,12 @@ fn octal_time(time: Time) -> Option<u64> {
     u64::try_from(time.secs).ok().filter(|secs| *secs <= MAX_LONG)
 }
 
-fn numbers(block: &mut [u8; BLOCK], head: &Head) {
+fn numbers(block: &mut [u8; BLOCK], head: &Head, size: u64) {
     let or_zero = |number: u32, max: u32| u64::from(if number > max { 0 } else { number });
     octal(block, 100, 8, u64::from(head.mode));
     octal(block, 108, 8, or_zero(head.uid, MAX_ID));
     octal(block, 116, 8, or_zero(head.gid, MAX_ID));
-    octal(block, 124, 12, if head.stored > MAX_LONG { 0 } else { head.stored });
+    octal(block, 124, 12, if size > MAX_LONG { 0 } else { size });
     octal(block, 136, 12, octal_time(head.mtime).unwrap_or(0));
     let (major, minor) = match head.kind {
         Kind::Char(major, minor) | Kind::Block(major, minor) => (major, minor),
@@ -201,6 +222,42 @@ mod tests {
             prop_assert_eq!(gather(&mut source, &mut blocks, &Limits::default()).unwrap(), Gathered::Entry);
             prop_assert!(source.is_empty());
             prop_assert_eq!(parse(&mut blocks, &Limits::default()).unwrap(), head);
+        }
+    }
+
+    #[test]
+    fn sparse_headers_are_read_back() {
+        let segment = |offset, length| Segment { offset, length };
+        for (segments, size) in [
+            (vec![segment(0, 512), segment(1 << 40, 100), segment(1 << 41, 0)], 1u64 << 41),
+            (vec![segment(5 << 30, 0)], 5 << 30),
+            ((0..3000).map(|n| segment(n * 8192, 4096)).chain([segment(3000 * 8192, 0)]).collect(), 3000 * 8192),
+        ] {
+            let stored = segments.iter().map(|segment| segment.length).sum();
+            let head = Head {
+                path: b"a/disk".to_vec(),
+                kind: Kind::File,
+                mode: 0o640,
+                uid: 1,
+                gid: 2,
+                mtime: Time::default(),
+                link: Vec::new(),
+                size,
+                stored,
+                segments: Some(segments),
+                xattrs: Vec::new(),
+            };
+            let mut bytes = Vec::new();
+            write(&head, &mut bytes);
+            let mut source: &[u8] = &bytes;
+            let mut blocks = Vec::new();
+            assert_eq!(gather(&mut source, &mut blocks, &Limits::default()).unwrap(), Gathered::Entry);
+            assert!(source.is_empty());
+            let read = parse(&mut blocks, &Limits::default()).unwrap();
+            // The reader ends the map with the size, whether it is there or not.
+            let mut wanted = head.clone();
+            wanted.segments.as_mut().unwrap().push(segment(size, 0));
+            assert_eq!(read, wanted);
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::image::tar::{
 };
 
 /// Runs of zeros from here on become holes.
-const HOLE: usize = 64 << 10;
+pub(crate) const HOLE: usize = 64 << 10;
 /// Mode bits that do not survive a change of owner or a write.
 const SET_ID: u32 = 0o6000;
 
@@ -292,7 +292,7 @@ impl<'a> Unpacker<'a> {
         if let Some(segments) = &head.segments {
             ftruncate(file, head.size)?;
             if head.stored > 0 {
-                let mut writer = SparseWriter { file, segments, done: 0 };
+                let mut writer = SparseWriter::new(file, segments);
                 self.input.content(head.stored, |bytes| writer.write(bytes))?;
             }
         } else if head.stored > 0 {
@@ -482,7 +482,7 @@ fn after(error: Error, last: &[u8]) -> Error {
     }
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<()> {
+pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<()> {
     while !bytes.is_empty() {
         let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, at))?;
         bytes = bytes.get(count..).unwrap_or_default();
@@ -492,15 +492,19 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> Result<()> {
 }
 
 /// Puts the stored bytes of a sparse file where they belong.
-struct SparseWriter<'a> {
+pub(crate) struct SparseWriter<'a> {
     file: &'a OwnedFd,
     segments: &'a [Segment],
     /// Bytes of the first segment that are written.
     done: u64,
 }
 
-impl SparseWriter<'_> {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+impl<'a> SparseWriter<'a> {
+    pub(crate) fn new(file: &'a OwnedFd, segments: &'a [Segment]) -> Self {
+        Self { file, segments, done: 0 }
+    }
+
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let Some((segment, rest)) = self.segments.split_first() else {
                 return Err(invalid("a sparse map that does not match its content"));

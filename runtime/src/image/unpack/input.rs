@@ -221,7 +221,7 @@ impl<'a> Input<'a> {
 }
 
 /// Whether all bytes are zero; as fast as memory.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROS: [u8; 4096] = [0; 4096];
     bytes.chunks(ZEROS.len()).all(|part| ZEROS.get(..part.len()) == Some(part))
 }

@@ -31,7 +31,9 @@ use rustix::fs::{Mode, OFlags, openat};
 use serde::{Deserialize, Serialize};
 
 pub use super::tar::Limits;
+pub(crate) use entry::{HOLE, SparseWriter, write_all};
 pub use flush::flush;
+pub(crate) use input::is_zero;
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};

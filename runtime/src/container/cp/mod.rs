@@ -1,0 +1,450 @@
+//! `cp`: files out of a container and into it, whether it runs or not.
+//!
+//! Runs in the CLI. The container's side is a helper that sees nothing but the container's files
+//! ([`crate::sandbox::view`]), the host's side is the CLI itself, and a tar in a pipe between them: no process has both in
+//! view, so that no link in a container, however it is swapped, leads to the host. What comes out of a container is
+//! taken as an archive by a stranger.
+
+mod path;
+mod place;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use path::Typed;
+
+use super::engine::Engine;
+use super::exec::monitor_of;
+use super::launch;
+use super::lifecycle::{self, containers, init_of, is_running};
+use super::owners::Recorded;
+use super::record::{Container, Record};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::Durability;
+use crate::idmap::enter::fork_mapped;
+use crate::idmap::helper::{self, Helper, Work};
+use crate::image::compress;
+use crate::image::files::{Ownership, Received, Receiver, Root, SendRules, Sent, Target, send};
+use crate::sandbox::view;
+use path::{Goes, There, decide};
+use place::{Found, Place, path_of};
+
+/// Bytes of the pipe between the two sides.
+const PIPE: usize = 1 << 20;
+
+/// What `cp` was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CopyOptions {
+    /// Copy what a link leads to, not the link (`-L`).
+    pub follow: bool,
+    /// Keep owners (`-a`).
+    pub archive: bool,
+}
+
+/// A path of a container, and the name that the user gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside<'a> {
+    /// The container, as typed.
+    pub name: &'a str,
+    /// The path.
+    pub path: &'a Typed,
+}
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Bytes of the files.
+    pub content: u64,
+    /// Bytes that went from one side to the other.
+    pub transferred: u64,
+    /// What the user should know, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// How a container's files are reached.
+enum Access {
+    Running {
+        monitor: OwnedFd,
+        init: OwnedFd,
+    },
+    /// Its lock is held.
+    Ended(Container, Box<Record>),
+}
+
+impl Access {
+    fn open(engine: &Engine, record: &Record) -> Result<Self> {
+        let mut record = record.clone();
+        loop {
+            if is_running(&record) {
+                return Ok(Self::Running { init: init_of(&record)?, monitor: monitor_of(&record)? });
+            }
+            if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
+                return Ok(Self::Ended(container, Box::new(record)));
+            }
+            record = lifecycle::settle(engine, &record.id)?;
+        }
+    }
+
+    /// Starts a helper in the container. `work` has nothing open but these descriptors.
+    fn start<T: Serialize + DeserializeOwned>(
+        &self,
+        engine: &Engine,
+        writable: bool,
+        kept: &[BorrowedFd<'_>],
+        work: impl FnOnce(&Work) -> Result<T>,
+    ) -> Result<Helper<T>> {
+        match self {
+            Self::Running { monitor, init } => {
+                let work = |at: &Work| {
+                    at.keep_only(kept)?;
+                    work(at)
+                };
+                helper::start(view::fork_joining, || view::join(monitor.as_fd(), init.as_fd()), work)
+            }
+            Self::Ended(container, record) => {
+                let seen = launch::view(engine, container.paths.path(), record, writable)?;
+                let store = engine.directory()?;
+                // The lock stays open in it: as long as it lives, nobody else may use the layers.
+                let kept = [kept, &[container.lock.as_fd()]].concat();
+                let work = |at: &Work| {
+                    at.keep_only(&kept)?;
+                    work(at)
+                };
+                let fork = || fork_mapped(&engine.map, helper::NAMESPACES);
+                helper::start(fork, || view::assemble(store.as_fd(), &seen), work)
+            }
+        }
+    }
+
+    /// Ends the use. Something may have been written to the read-write layer.
+    fn finish_written(self, engine: &Engine) -> Result<()> {
+        let Self::Ended(_held, record) = &self else { return Ok(()) };
+        if record.has_layer() {
+            return Ok(());
+        }
+        let prepared = |record: &mut Record| {
+            record.prepared = true;
+            Ok(())
+        };
+        containers(engine).update(&record.id, Durability::Flushed, prepared).map(drop)
+    }
+
+    /// The failure of a helper, for people.
+    fn explain(&self, error: Error) -> Error {
+        // The first process waits for those that end with it.
+        let died = error.kind() == ErrorKind::Io && error.errno().is_none();
+        let patience = if died { 500 } else { 0 };
+        match self {
+            Self::Running { init, .. } if super::alive::wait_gone(init, patience).unwrap_or(false) => {
+                Error::new(ErrorKind::Conflict, "the container ended while files were copied")
+            }
+            _ => error,
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+    // A smaller one is slower, no more.
+    let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE);
+    Ok((read, write))
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    error.errno() == Some(libc::EPIPE)
+}
+
+/// docker's words for a path that a container does not have.
+fn not_found(error: Error, path: &str, name: &str) -> Error {
+    match error.errno() {
+        Some(libc::ENOENT | libc::ENOTDIR) => {
+            Error::new(ErrorKind::NotFound, format!("Could not find the file {path} in container {name}"))
+        }
+        Some(_) => error.context(format!("open {name}:{path}")),
+        None => error,
+    }
+}
+
+/// A failure of `lstat` as docker words it.
+fn lstat(error: Error, path: &str) -> Error {
+    match error.errno() {
+        Some(errno) => {
+            let kind = error.kind();
+            let mut text = std::io::Error::from_raw_os_error(errno).to_string().to_lowercase();
+            text.truncate(text.find(" (os error").unwrap_or(text.len()));
+            Error::new(kind, format!("lstat {path}: {text}"))
+        }
+        None => error,
+    }
+}
+
+/// Copies out of a container to a path of the host.
+pub fn copy_out(
+    engine: &Engine,
+    record: &Record,
+    from: Inside<'_>,
+    to: &Typed,
+    options: CopyOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied> {
+    let found = host_destination(to)?;
+    let access = Access::open(engine, record)?;
+    let (read, write) = pipe()?;
+    let helper = access.start(engine, false, &[write.as_fd()], |_| {
+        let root = inside_source(from, options)?;
+        let none = |_: &[u8]| None;
+        send(&root, &SendRules { base: b"", sparse: true, recorded: &none }, &mut File::from(write.try_clone()?))
+    })?;
+    drop(write);
+    let received = receive_out(read, from, (to, found), options, progress);
+    let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    match (received, sent) {
+        // The other side's failure is the consequence.
+        (Err(error), Err(consequence)) if is_broken_pipe(&consequence) => Err(error),
+        (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+        (Ok(received), Ok(sent)) => {
+            let warnings = [sent_warnings(&sent), received_warnings(&received, true)].concat();
+            Ok(Copied { content: sent.content, transferred: received.bytes, warnings })
+        }
+    }
+}
+
+/// Finds a destination on the host.
+fn host_destination(to: &Typed) -> Result<Found> {
+    match Place::host()?.destination(to) {
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            let parent = String::from_utf8_lossy(to.parent()).into_owned();
+            Err(Error::new(ErrorKind::NotFound, format!("invalid output path: directory {parent:?} does not exist")))
+        }
+        Err(error) if error.errno().is_none() => {
+            Err(Error::new(error.kind(), format!("invalid output path: {:?} {error}", to.shown())))
+        }
+        Err(error) => Err(error.context(format!("open {}", to.shown()))),
+        Ok(found) => Ok(found),
+    }
+}
+
+/// The host's side of a copy out.
+fn receive_out(
+    pipe: OwnedFd,
+    from: Inside<'_>,
+    (to, found): (&Typed, Found),
+    options: CopyOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Received> {
+    let mut pipe = File::from(pipe);
+    let mut receiver = Receiver::new(&mut pipe, progress);
+    // Nothing comes where the other side failed, and that says why.
+    let Some(directory) = receiver.begins_with_directory()? else { return Ok(Received::default()) };
+    let shown = to.shown();
+    let refused = |why| Error::new(ErrorKind::Conflict, why).context(format!("copy to {shown}"));
+    let name = match decide(from.path, directory, to, found.there).map_err(refused)? {
+        Goes::Into(name) => name,
+        Goes::There => Some(found.name),
+    };
+    let ownership = if options.archive { Ownership::Try } else { Ownership::Own };
+    let target = Target { directory: found.directory, name, shown: to.path(), ownership, follow: false };
+    // A FIFO has the mode that it is made with.
+    let before = rustix::process::umask(Mode::empty());
+    let received = receiver.run(target);
+    rustix::process::umask(before);
+    let received = received.context(|| format!("copy to {shown}"))?;
+    match received.endless {
+        true => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+        false => Ok(received),
+    }
+}
+
+/// In the helper: opens what is to be copied out of the container.
+fn inside_source(from: Inside<'_>, options: CopyOptions) -> Result<Root> {
+    let found = Place::inside()?.source(from.path, options.follow);
+    found.map_err(|error| not_found(error, &from.path.shown(), from.name))
+}
+
+/// Copies out of a container as a tar.
+pub fn stream_out(
+    engine: &Engine,
+    record: &Record,
+    from: Inside<'_>,
+    out: OwnedFd,
+    options: CopyOptions,
+) -> Result<Copied> {
+    let access = Access::open(engine, record)?;
+    let recorded = Recorded::open(engine, &record.layers)?;
+    let kept: Vec<BorrowedFd<'_>> = recorded.descriptors().chain([out.as_fd()]).collect();
+    let helper = access.start(engine, false, &kept, |_| {
+        let root = inside_source(from, options)?;
+        // Where it is, links followed: so the layers' records name it.
+        let whole = match &root {
+            Root::Directory(fd) => path_of(fd.as_fd())?,
+            _ => Place::inside()?.destination(from.path).ok().map_or(Ok(Vec::new()), |found| {
+                path_of(found.directory.as_fd()).map(|parent| crate::image::tar::join(&parent, &found.name))
+            })?,
+        };
+        let find = |path: &[u8]| match path {
+            b"" => recorded.find(&whole),
+            path => recorded.find(&crate::image::tar::join(&whole, path)),
+        };
+        let base = from.path.name().unwrap_or_default();
+        send(&root, &SendRules { base, sparse: false, recorded: &find }, &mut File::from(out.try_clone()?))
+    })?;
+    let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error))?;
+    Ok(Copied { content: sent.content, transferred: sent.bytes, warnings: sent_warnings(&sent) })
+}
+
+/// Copies from a path of the host into a container.
+pub fn copy_in(
+    engine: &Engine,
+    record: &Record,
+    from: &Typed,
+    to: Inside<'_>,
+    options: CopyOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied> {
+    let root = Place::host()?.source(from, options.follow).map_err(|error| lstat(error, &from.shown()))?;
+    let directory = matches!(root, Root::Directory(_));
+    let access = Access::open(engine, record)?;
+    let (read, write) = pipe()?;
+    let helper = access.start(engine, true, &[read.as_fd()], |_| {
+        let place = Place::inside()?;
+        let found = inside_destination(&place, to)?;
+        let refused = |why| Error::new(ErrorKind::Conflict, why);
+        let name = match decide(from, directory, to.path, found.there).map_err(refused)? {
+            Goes::Into(name) => name,
+            Goes::There => Some(found.name.clone()),
+        };
+        place.check_writable(&found)?;
+        let ownership = if options.archive { Ownership::Keep(&engine.map) } else { Ownership::Root };
+        let target = Target { directory: found.directory, name, shown: to.path.path(), ownership, follow: false };
+        let received = Receiver::new(&mut File::from(read.try_clone()?), &mut |_| {}).run(target)?;
+        match received.endless {
+            true => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+            false => Ok(received),
+        }
+    })?;
+    drop(read);
+    let mut out = Counting { file: File::from(write), total: 0, progress };
+    let none = |_: &[u8]| None;
+    let sent = send(&root, &SendRules { base: b"", sparse: true, recorded: &none }, &mut out);
+    let sent = sent.context(|| format!("copy {}", from.shown()));
+    drop(out);
+    let received = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish_written(engine);
+    match (sent, received) {
+        // This side's failure is the consequence.
+        (Err(consequence), Err(error)) if is_broken_pipe(&consequence) => Err(error),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(sent), Ok(received)) => {
+            ended?;
+            let warnings = [sent_warnings(&sent), received_warnings(&received, false)].concat();
+            Ok(Copied { content: sent.content, transferred: sent.bytes, warnings })
+        }
+    }
+    .map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))
+}
+
+/// In the helper: finds a destination in the container.
+fn inside_destination(place: &Place, to: Inside<'_>) -> Result<Found> {
+    place.destination(to.path).map_err(|error| match error.errno() {
+        None => Error::new(error.kind(), format!("destination \"{}:{}\" {error}", to.name, to.path.shown())),
+        Some(_) => not_found(error, &String::from_utf8_lossy(to.path.parent()), to.name),
+    })
+}
+
+/// Extracts a tar, compressed or not, into a directory of a container. The owners that it says are kept.
+pub fn stream_in(
+    engine: &Engine,
+    record: &Record,
+    archive: OwnedFd,
+    to: Inside<'_>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied> {
+    let access = Access::open(engine, record)?;
+    let helper = {
+        let archive = &archive;
+        let work = |at: &Work| {
+            let place = Place::inside()?;
+            let found = inside_destination(&place, to)?;
+            if found.there != There::Directory {
+                let text = format!("destination \"{}:{}\" must be a directory", to.name, to.path.shown());
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+            place.check_writable(&found)?;
+            let (mut tar, _) = compress::decompress(Box::new(File::from(archive.try_clone()?)))?;
+            let ownership = Ownership::Keep(&engine.map);
+            let target =
+                Target { directory: found.directory, name: None, shown: to.path.path(), ownership, follow: true };
+            let mut told = 0;
+            let mut tell = |bytes: u64| {
+                if bytes - told >= PIPE as u64 {
+                    told = bytes;
+                    at.report(bytes);
+                }
+            };
+            Receiver::new(&mut tar, &mut tell).run(target)
+        };
+        access.start(engine, true, &[archive.as_fd()], work)?
+    };
+    drop(archive);
+    let received = helper.finish(progress).map_err(|error| access.explain(error));
+    let ended = access.finish_written(engine);
+    let received = received.map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))?;
+    ended?;
+    let mut warnings = received_warnings(&received, false);
+    if received.endless {
+        warnings.push("the archive has no end marker: it may be cut off".to_owned());
+    }
+    Ok(Copied { content: received.content, transferred: received.bytes, warnings })
+}
+
+/// Writes to a pipe and tells how much.
+struct Counting<'a> {
+    file: File,
+    total: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl std::io::Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.total += count as u64;
+        (self.progress)(self.total);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn sent_warnings(sent: &Sent) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if sent.torn > 0 {
+        let text = "files became shorter while they were read; zeros stand for what was lost";
+        warnings.push(format!("{} {text}", sent.torn));
+    }
+    if sent.kernels > 0 {
+        warnings.push(format!("{} directories of the kernel's file systems were copied empty", sent.kernels));
+    }
+    warnings
+}
+
+fn received_warnings(received: &Received, on_host: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let why = if on_host { "only root can give files away" } else { "the id mapping lacks them" };
+    for (count, text) in [
+        (received.squashed, format!("owners were not kept: {why}")),
+        (received.devices, "device nodes were not made".to_owned()),
+        (received.refused, "extended attributes were not kept".to_owned()),
+    ] {
+        if count > 0 {
+            warnings.push(format!("{count} {text}"));
+        }
+    }
+    warnings
+}
