@@ -147,9 +147,7 @@ pub(crate) fn random_hex(bytes: usize) -> Result<String> {
 
 /// Fills at most 256 bytes, which `getrandom(2)` always gives whole.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
-    let got = rustix::io::retry_on_intr(|| {
-        rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())
-    });
+    let got = rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()));
     match got {
         Ok(count) if count == bytes.len() => Ok(()),
         Ok(_) => Err(Error::new(ErrorKind::Io, "read random bytes: too few")),

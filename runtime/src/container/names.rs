@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::digest::random_hex;
 use crate::digest::fill_random;
+use crate::digest::random_hex;
 use crate::error::{Error, ErrorKind, Result};
 
 const ID_LEN: usize = 64;

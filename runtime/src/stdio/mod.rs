@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! container ──pipe or pty──> Pump ──tee──> client's pipe (or the user's own) ──> user's stdout
-//!                             └──splice──> log
+//!                             └──read───> log
 //! ```
 
 use rustix::termios::Winsize;

@@ -1,6 +1,7 @@
 //! Reading many records at little cost each: only the fields that a list needs.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -134,23 +135,48 @@ impl Containers {
         ContainerUse { id: id.to_string(), running, image: claim.image.id, layers }
     }
 
-    /// Reads part of every record; containers that vanish meanwhile are left out.
-    fn each<T: DeserializeOwned>(&self, mut each: impl FnMut(ContainerId, Result<T>)) -> Result<()> {
+    /// Reads part of every record; containers that vanish meanwhile are left out. Many are read by several threads, which
+    /// have ended when this returns.
+    fn each<T: DeserializeOwned + Send>(&self, mut each: impl FnMut(ContainerId, Result<T>)) -> Result<()> {
         let path = self.root.containers();
         let dir = file::open_dir(&path)?;
-        for name in file::list_dir(&path)? {
-            let Ok(id) = ContainerId::parse(&name) else { continue };
-            let relative = ContainerPaths::at(&name).record();
-            match read_at(&dir, &relative) {
-                Err(error) if error.errno() == Some(libc::ENOENT) => {}
-                read => each(id, read),
-            }
+        let names = file::list_dir(&path)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(names.len() / FEW).clamp(1, 8);
+        if threads == 1 {
+            read_all(&dir, &names).for_each(|(id, read)| each(id, read));
+            return Ok(());
         }
+        let parts = names.chunks(names.len().div_ceil(threads));
+        let read: Vec<Vec<_>> = std::thread::scope(|scope| {
+            let started: Vec<_> = parts.map(|part| scope.spawn(|| read_all(&dir, part).collect())).collect();
+            started.into_iter().map(|thread| thread.join().map_err(|_| failed_thread())).collect::<Result<_>>()
+        })?;
+        read.into_iter().flatten().for_each(|(id, read)| each(id, read));
         Ok(())
     }
 }
 
-fn read_at<T: DeserializeOwned>(dir: &std::os::fd::OwnedFd, path: &Path) -> Result<T> {
+/// As many records as are worth a thread.
+const FEW: usize = 100;
+
+fn failed_thread() -> Error {
+    Error::new(ErrorKind::Io, "a thread that read records failed")
+}
+
+fn read_all<'a, T: DeserializeOwned>(
+    dir: &'a OwnedFd,
+    names: &'a [String],
+) -> impl Iterator<Item = (ContainerId, Result<T>)> + 'a {
+    names.iter().filter_map(|name| {
+        let id = ContainerId::parse(name).ok()?;
+        match read_at(dir, &ContainerPaths::at(name).record()) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => None,
+            read => Some((id, read)),
+        }
+    })
+}
+
+fn read_at<T: DeserializeOwned>(dir: &OwnedFd, path: &Path) -> Result<T> {
     let bytes = file::read_small_at(dir, path, RECORD_MAX)?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged: {error}", path.display())))

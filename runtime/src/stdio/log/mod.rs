@@ -28,7 +28,7 @@ mod writer;
 
 pub use reader::{Frame, Item, LogReader};
 pub use view::{Notice, View, show};
-pub use writer::{LogWriter, Spliced};
+pub use writer::{LogWriter, Taken};
 
 use super::Stream;
 

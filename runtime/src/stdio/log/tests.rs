@@ -245,7 +245,7 @@ fn the_tail_of_a_log_that_grows_ends_where_the_reading_does() {
 }
 
 #[test]
-fn spliced_output_is_logged_like_written_output() {
+fn output_taken_from_a_pipe_is_logged_like_written_output() {
     let dir = tempfile::tempdir().unwrap();
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let mut log = writer(dir.path(), 64 * 1024, 1000);
@@ -256,15 +256,15 @@ fn spliced_output_is_logged_like_written_output() {
         expected.extend(&text);
         let mut left = text.len();
         while left > 0 {
-            let Spliced::Taken(taken) = log.splice(OUT, read.as_fd(), left).unwrap() else {
+            let Taken::Bytes(taken) = log.take(OUT, read.as_fd(), left).unwrap() else {
                 panic!("the pipe is not empty")
             };
             left -= taken;
         }
     }
-    assert_eq!(log.splice(OUT, read.as_fd(), 10).unwrap(), Spliced::Empty);
+    assert_eq!(log.take(OUT, read.as_fd(), 10).unwrap(), Taken::Empty);
     drop(write);
-    assert_eq!(log.splice(OUT, read.as_fd(), 10).unwrap(), Spliced::Ended);
+    assert_eq!(log.take(OUT, read.as_fd(), 10).unwrap(), Taken::Ended);
     let mut reader = LogReader::open(File::open(dir.path()).unwrap()).unwrap();
     let mut got = Vec::new();
     while let Some(item) = reader.next(false).unwrap() {

@@ -2,7 +2,6 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::SpliceFlags;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -29,15 +28,19 @@ pub struct LogWriter {
     position: u64,
     /// Not yet written down, with the time of the first drop.
     unnoted: Option<(u64, Dropped)>,
-    /// Whether the file system takes `splice`.
-    can_splice: bool,
+    /// Empty until a pipe has more than a few lines.
+    buffer: Vec<u8>,
 }
 
-/// What became of a [`LogWriter::splice`].
+/// Bytes that go through the buffer at once. Reading and writing so much is faster than `splice`, which takes every page
+/// of the pipe alone.
+const BUFFER: usize = 128 * 1024;
+
+/// What became of a [`LogWriter::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spliced {
+pub enum Taken {
     /// So many bytes left the pipe.
-    Taken(usize),
+    Bytes(usize),
     /// The pipe is empty.
     Empty,
     /// The pipe is empty and nobody can write to it any more.
@@ -54,7 +57,7 @@ impl LogWriter {
         if offset == 0 {
             position = previous_end(&dir);
         }
-        Ok(Self { dir, options, file: Some(file), offset, position, unnoted: None, can_splice: true })
+        Ok(Self { dir, options, file: Some(file), offset, position, unnoted: None, buffer: Vec::new() })
     }
 
     /// Appends output. Never fails; see the type.
@@ -71,34 +74,24 @@ impl LogWriter {
         }
     }
 
-    /// Moves at most `most` bytes out of a pipe into the log without copying them through this process. What cannot be
-    /// logged is taken out of the pipe and dropped. An error is the pipe's, not the log's.
-    pub fn splice(&mut self, stream: Stream, pipe: impl AsFd, most: usize) -> Result<Spliced> {
-        let pipe = pipe.as_fd();
-        if !self.can_splice {
-            return self.copy(Some(stream), pipe, most);
-        }
-        let (Some(room), Some(file)) = (self.prepare(), &self.file) else { return self.copy(None, pipe, most) };
-        // The payload first, the header after it: a frame that has a header is whole.
-        let mut at = self.offset + HEADER as u64;
-        match rustix::pipe::splice(pipe, None, file, Some(&mut at), most.min(room), SpliceFlags::NONBLOCK) {
-            Ok(0) => Ok(Spliced::Ended),
+    /// Moves at most `most` bytes out of a pipe into the log. What cannot be logged is taken out of the pipe and dropped.
+    /// An error is the pipe's, not the log's.
+    pub fn take(&mut self, stream: Stream, pipe: impl AsFd, most: usize) -> Result<Taken> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let most = most.min(BUFFER);
+        let taken = match rustix::io::read(pipe, &mut buffer[..most]) {
+            Ok(0) => Ok(Taken::Ended),
             Ok(taken) => {
-                let header = self.header(Kind::Output(stream), taken);
-                match write_all(file.as_fd(), &header.encode(), self.offset) {
-                    Ok(()) => self.advance(taken),
-                    Err(_) => self.drop_written(taken),
-                }
-                Ok(Spliced::Taken(taken))
+                self.write(stream, &buffer[..taken]);
+                Ok(Taken::Bytes(taken))
             }
-            Err(Errno::AGAIN) => Ok(Spliced::Empty),
-            Err(Errno::INTR) => Ok(Spliced::Taken(0)),
-            Err(Errno::INVAL) => {
-                self.can_splice = false;
-                self.copy(Some(stream), pipe, most)
-            }
-            Err(_) => self.copy(None, pipe, most),
-        }
+            Err(Errno::AGAIN) => Ok(Taken::Empty),
+            Err(Errno::INTR) => Ok(Taken::Bytes(0)),
+            Err(errno) => Err(errno.into()),
+        };
+        self.buffer = buffer;
+        taken
     }
 
     /// Output dropped so far and not yet noted in the log.
@@ -109,25 +102,6 @@ impl LogWriter {
     /// Tries once more to note what was dropped; the last call before the writer goes.
     pub fn finish(&mut self) {
         self.prepare();
-    }
-
-    /// `splice` by reading and writing; without a stream, by reading and dropping.
-    fn copy(&mut self, stream: Option<Stream>, pipe: BorrowedFd<'_>, most: usize) -> Result<Spliced> {
-        let mut buffer = [0; 4096];
-        let most = most.min(buffer.len());
-        match rustix::io::read(pipe, &mut buffer[..most]) {
-            Ok(0) => Ok(Spliced::Ended),
-            Ok(taken) => {
-                match stream {
-                    Some(stream) => self.write(stream, &buffer[..taken]),
-                    None => self.drop_bytes(&buffer[..taken]),
-                }
-                Ok(Spliced::Taken(taken))
-            }
-            Err(Errno::AGAIN) => Ok(Spliced::Empty),
-            Err(Errno::INTR) => Ok(Spliced::Taken(0)),
-            Err(errno) => Err(errno.into()),
-        }
     }
 
     /// Rotates if it is time, notes what was dropped, and says how long the payload of the next frame, at
@@ -175,37 +149,13 @@ impl LogWriter {
         }
     }
 
-    /// Drops a payload that is in the file already, because its header could not be written.
-    fn drop_written(&mut self, length: usize) {
-        let mut buffer = [0; 4096];
-        let (mut at, mut left) = (self.offset + HEADER as u64, length);
-        while left > 0 {
-            let part = left.min(buffer.len());
-            let read = self.file.as_ref().map(|file| rustix::io::pread(file, &mut buffer[..part], at));
-            // What cannot be read back counts without its lines.
-            let part = match read {
-                Some(Ok(read)) if read > 0 => read,
-                _ => {
-                    buffer.fill(0);
-                    part
-                }
-            };
-            self.drop_bytes(&buffer[..part]);
-            (at, left) = (at + part as u64, left - part);
-        }
-        if let Some(file) = &self.file {
-            let _ = rustix::fs::ftruncate(file, self.offset);
-        }
-    }
-
     /// Shifts every file by one, the oldest out, and begins a new one. Where that fails there is no file for now.
     fn rotate(&mut self) {
         let last = self.options.max_file.clamp(1, MAX_FILES) - 1;
         if self.file.take().is_some() {
-            // Errors: a gap in the numbers is harmless, and one that matters shows when the new file is made.
-            if last == 0 {
-                let _ = rustix::fs::unlinkat(&self.dir, file_name(0), rustix::fs::AtFlags::empty());
-            }
+            // Errors: a gap in the numbers is harmless, and one that matters shows when the new file is made. The oldest is
+            // not replaced by a rename, at which ext4 writes what replaces it to disk at once (auto_da_alloc).
+            let _ = rustix::fs::unlinkat(&self.dir, file_name(last), rustix::fs::AtFlags::empty());
             for age in (0..last).rev() {
                 let _ = rustix::fs::renameat(&self.dir, file_name(age), &self.dir, file_name(age + 1));
             }

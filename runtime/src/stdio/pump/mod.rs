@@ -4,8 +4,8 @@
 //! and to every attached client. A source is not read while a client has not taken what was read before, so a client
 //! that does not read stalls the container; one that is gone shows as a hang-up and is dropped.
 //!
-//! Three ways out of a container's pipe, by what there is to do: no client: `splice` into the log; one client and much
-//! data: `tee` to the client, `splice` into the log, no byte passes through this process; else: read, and write to each.
+//! Three ways out of a container's pipe, by what there is to do: no client: into the log; one client and much data: `tee`
+//! to the client, then into the log; else: read, and write to each.
 
 mod client;
 mod stdin;
@@ -21,7 +21,7 @@ use self::client::Client;
 use self::stdin::Stdin;
 use self::watch::{Poller, Role, Watch};
 use super::attach::{self, Hello, Report, Request};
-use super::log::{LogWriter, Spliced};
+use super::log::{LogWriter, Taken};
 use super::{Stream, WindowSize};
 use crate::error::Result;
 
@@ -335,7 +335,7 @@ impl Pump {
         let waiting = rustix::io::ioctl_fionread(source.watch.fd()).unwrap_or(0);
         source.enlarge(waiting);
         match (takers, &mut self.log) {
-            (0, Some(log)) => spliced(log.splice(source.stream, source.watch.fd(), BURST)),
+            (0, Some(log)) => taken(log.take(source.stream, source.watch.fd(), BURST)),
             (1, _) if waiting >= TEE_FROM => self.tee(index),
             _ => self.copy(index),
         }
@@ -368,9 +368,9 @@ impl Pump {
         };
         let mut left = moved;
         while let Some(log) = self.log.as_mut().filter(|_| left > 0) {
-            match log.splice(source.stream, source.watch.fd(), left) {
-                Ok(Spliced::Taken(taken)) => left -= taken.min(left),
-                Ok(Spliced::Empty | Spliced::Ended) | Err(_) => break,
+            match log.take(source.stream, source.watch.fd(), left) {
+                Ok(Taken::Bytes(taken)) => left -= taken.min(left),
+                Ok(Taken::Empty | Taken::Ended) | Err(_) => break,
             }
         }
         Step::Moved(moved)
@@ -461,10 +461,10 @@ impl Source {
     }
 }
 
-fn spliced(result: Result<Spliced>) -> Step {
+fn taken(result: Result<Taken>) -> Step {
     match result {
-        Ok(Spliced::Taken(taken)) => Step::Moved(taken),
-        Ok(Spliced::Empty) => Step::Empty,
-        Ok(Spliced::Ended) | Err(_) => Step::Ended,
+        Ok(Taken::Bytes(taken)) => Step::Moved(taken),
+        Ok(Taken::Empty) => Step::Empty,
+        Ok(Taken::Ended) | Err(_) => Step::Ended,
     }
 }
