@@ -247,7 +247,8 @@ fn the_tail_of_a_log_that_grows_ends_where_the_reading_does() {
 #[test]
 fn output_taken_from_a_pipe_is_logged_like_written_output() {
     let dir = tempfile::tempdir().unwrap();
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
+    let (read, write) = rustix::pipe::pipe_with(flags).unwrap();
     let mut log = writer(dir.path(), 64 * 1024, 1000);
     let mut expected = Vec::<u8>::new();
     for n in 0..100u32 {

@@ -74,7 +74,7 @@ impl LogWriter {
         }
     }
 
-    /// Moves at most `most` bytes out of a pipe into the log. What cannot be logged is taken out of the pipe and dropped.
+    /// Moves at most `most` bytes out of a pipe, which does not block, into the log. What cannot be logged is taken out of the pipe and dropped.
     /// An error is the pipe's, not the log's.
     pub fn take(&mut self, stream: Stream, pipe: impl AsFd, most: usize) -> Result<Taken> {
         let mut buffer = std::mem::take(&mut self.buffer);
