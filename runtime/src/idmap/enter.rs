@@ -105,6 +105,8 @@ impl Mapped {
     /// error is returned.
     pub fn finish(self) -> Result<(Pid, OwnedFd)> {
         if let Err(error) = self.writing.finish() {
+            // It may have seen the maps, and wait for what nobody sends.
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
             return Err(error);
         }
