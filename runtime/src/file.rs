@@ -5,6 +5,7 @@
 
 mod lock;
 mod remove;
+mod sealed;
 mod staging;
 
 use std::fs::File;
@@ -15,7 +16,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use lock::{Lock, LockState};
-pub use remove::remove_tree;
+pub use remove::{remove_at, remove_tree};
+pub use sealed::{from_json, mend, seal, search_byte, to_json, unseal};
 pub use staging::{RemoveTree, Staging};
 
 use crate::digest::random_hex;
@@ -152,16 +154,7 @@ pub fn read_small_at(dir: impl AsFd, path: &Path, max: usize) -> Result<Vec<u8>>
 /// Reads a JSON file; content that does not fit is [`ErrorKind::Corrupt`].
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, max: usize) -> Result<T> {
     let bytes = read_small(path, max)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged: {error}", path.display())))
-}
-
-/// A value as the bytes of a small JSON file, with a newline at the end.
-pub fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut bytes =
-        serde_json::to_vec(value).map_err(|error| Error::new(ErrorKind::Invalid, format!("encode JSON: {error}")))?;
-    bytes.push(b'\n');
-    Ok(bytes)
+    from_json(bytes).map_err(|error| error.context(format!("{} is damaged", path.display())))
 }
 
 /// Names in a directory, without `.` and `..`, unordered; a missing directory is empty.

@@ -105,6 +105,9 @@ impl Root {
     /// File name of a layer's facts inside its directory.
     pub const LAYER_META: &'static str = "meta.json";
 
+    /// File name of the mark of a layer that is damaged and could not be mended: the same layer from elsewhere replaces it.
+    pub const LAYER_DAMAGED: &'static str = "damaged";
+
     /// The facts of a layer.
     pub fn layer_meta(&self, diff_id: &Digest) -> PathBuf {
         self.layer(diff_id).join(Self::LAYER_META)

@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs,
-    InspectArgs, InspectType, KillArgs, LogsArgs, PsArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs,
-    SystemArgs, TagArgs, TopArgs, WaitArgs,
+    AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
+    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LogsArgs, PsArgs,
+    RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
 };
 
-/// Every command. [`super::parse`] never returns `Container` or `Image`: their commands come out as the short ones.
+/// Every command. [`super::parse`] never returns `Container`, `Image` or `System`: their commands come out as the short
+/// ones, or as those that have no short form.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a container from an image and run a command in it
@@ -72,6 +73,23 @@ pub enum Command {
     Container(ContainerArgs),
     /// Commands about images
     Image(ImageArgs),
+    /// Commands about the store: what it takes on disk, and its care
+    System(SystemGroupArgs),
+    /// `container prune`
+    #[command(skip)]
+    ContainerPrune(ContainerPruneArgs),
+    /// `image prune`
+    #[command(skip)]
+    ImagePrune(ImagePruneArgs),
+    /// `system check`
+    #[command(skip)]
+    Check(CheckArgs),
+    /// `system df`
+    #[command(skip)]
+    Df(DfArgs),
+    /// `system prune`
+    #[command(skip)]
+    SystemPrune(SystemPruneArgs),
 }
 
 /// `lrun container …`.
@@ -88,6 +106,27 @@ pub struct ContainerArgs {
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,
+}
+
+/// `lrun system …`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct SystemGroupArgs {
+    #[command(subcommand)]
+    command: SystemCommand,
+}
+
+/// The commands of `lrun system`.
+#[derive(Debug, Subcommand)]
+enum SystemCommand {
+    /// Read everything in the store again, name what is damaged, and mend it
+    Check(CheckArgs),
+    /// Show what images and containers take on disk
+    Df(DfArgs),
+    /// Show what lrun found on this machine
+    Info(SystemArgs),
+    /// Remove what is not used
+    Prune(SystemPruneArgs),
 }
 
 /// The commands of `lrun container`.
@@ -140,6 +179,8 @@ enum ContainerCommand {
         override_usage = "lrun container cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       lrun container cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"
     )]
     Cp(CpArgs),
+    /// Remove all containers that do not run
+    Prune(ContainerPruneArgs),
 }
 
 /// The commands of `lrun image`.
@@ -159,6 +200,8 @@ enum ImageCommand {
     Rm(RmiArgs),
     /// Make an image of a tar archive
     Import(ImportArgs),
+    /// Remove images that are not used
+    Prune(ImagePruneArgs),
 }
 
 impl Command {
@@ -167,6 +210,7 @@ impl Command {
         match self {
             Self::Container(args) => args.command.short(),
             Self::Image(args) => args.command.short(),
+            Self::System(args) => args.command.short(),
             short => short,
         }
     }
@@ -194,6 +238,7 @@ impl ContainerCommand {
             Self::Diff(args) => Command::Diff(args),
             Self::Export(args) => Command::Export(args),
             Self::Cp(args) => Command::Cp(args),
+            Self::Prune(args) => Command::ContainerPrune(args),
         }
     }
 }
@@ -207,6 +252,18 @@ impl ImageCommand {
             Self::Tag(args) => Command::Tag(args),
             Self::Rm(args) => Command::Rmi(args),
             Self::Import(args) => Command::Import(args),
+            Self::Prune(args) => Command::ImagePrune(args),
+        }
+    }
+}
+
+impl SystemCommand {
+    fn short(self) -> Command {
+        match self {
+            Self::Check(args) => Command::Check(args),
+            Self::Df(args) => Command::Df(args),
+            Self::Info(args) => Command::Info(args),
+            Self::Prune(args) => Command::SystemPrune(args),
         }
     }
 }

@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("A container's files", &["cp", "diff", "commit", "export"]),
     ("Images", &["images", "history", "tag", "rmi", "import"]),
     ("This machine", &["info", "version"]),
-    ("The same by what they are about", &["container", "image"]),
+    ("The same by what they are about", &["container", "image", "system"]),
 ];
 
 /// Gives the whole command line its grouped help.

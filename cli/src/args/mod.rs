@@ -13,6 +13,7 @@ mod lifecycle;
 mod listing;
 mod run;
 mod short;
+mod system;
 pub mod time;
 mod unserved;
 mod usage;
@@ -31,6 +32,7 @@ pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, Impo
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
 pub use run::{CreateArgs, RunArgs};
+pub use system::{CheckArgs, ContainerPruneArgs, DfArgs, ImagePruneArgs, SystemPruneArgs};
 pub use usage::Usage;
 
 /// lrun's version.

@@ -1,7 +1,9 @@
 //! `images`: lists images.
 
+use std::collections::BTreeMap;
+
 use lrun_runtime::error::{ErrorKind, Result};
-use lrun_runtime::image::store::{Damaged, Listed, Store};
+use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
 use lrun_runtime::reference::Reference;
 
 use super::ps::view;
@@ -49,7 +51,12 @@ fn entry(store: &Store, image: Listed, with_labels: bool) -> Result<Entry> {
         true => store.image(&record.id)?.config.config.labels,
         false => Default::default(),
     };
-    Ok(Entry {
+    Ok(shown(record, references, labels))
+}
+
+/// What a listing shows of an image.
+pub(super) fn shown(record: ImageRecord, references: Vec<Reference>, labels: BTreeMap<String, String>) -> Entry {
+    Entry {
         id: record.id.to_string(),
         parent: record.parent.map_or_else(String::new, |parent| parent.to_string()),
         tags: references.iter().map(Reference::familiar_with_tag).collect(),
@@ -57,7 +64,8 @@ fn entry(store: &Store, image: Listed, with_labels: bool) -> Result<Entry> {
         created: record.created,
         size: record.size,
         labels,
-    })
+        usage: None,
+    }
 }
 
 /// `repository@digest` as people write it.

@@ -1,9 +1,11 @@
 //! The commands, one file each. A command returns its exit code; its errors are printed here.
 
 mod attach;
+mod check;
 mod commit;
 mod cp;
 mod create;
+mod df;
 mod diff;
 mod exec;
 mod export;
@@ -14,6 +16,7 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+mod prune;
 mod ps;
 mod rename;
 mod restart;
@@ -81,8 +84,13 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Cp(args) => cp::run(global, &args),
         Command::Info(args) => info::run(global, &args),
         Command::Version(args) => version::run(global, &args),
+        Command::Check(args) => check::run(global, &args),
+        Command::Df(args) => df::run(global, &args),
+        Command::ContainerPrune(args) => prune::containers(global, &args),
+        Command::ImagePrune(args) => prune::images(global, &args),
+        Command::SystemPrune(args) => prune::system(global, &args),
         // `args::parse` turns these into the short forms.
-        Command::Container(_) | Command::Image(_) => Ok(1),
+        Command::Container(_) | Command::Image(_) | Command::System(_) => Ok(1),
     }
 }
 

@@ -30,7 +30,7 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     }
     let engine = context::engine(global)?;
     let Listing { summaries, damaged } = lifecycle::list(&engine)?;
-    let mut images = Images { engine: &engine, names: HashMap::new(), parents: HashMap::new() };
+    let mut images = Images::new(&engine);
     let with_lineage = filters.has("ancestor");
     let host = context::host();
     let entries = summaries.into_iter().map(|summary| entry(summary, &mut images, with_lineage, &host)).collect();
@@ -56,14 +56,19 @@ pub(super) fn view(trunc: bool) -> View {
 }
 
 /// What is known about images, each looked up once.
-struct Images<'a> {
+pub(super) struct Images<'a> {
     engine: &'a Engine,
     /// The image that a name means now.
     names: HashMap<String, Option<Digest>>,
     parents: HashMap<Digest, Option<Digest>>,
 }
 
-impl Images<'_> {
+impl<'a> Images<'a> {
+    /// Nothing is known yet.
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, names: HashMap::new(), parents: HashMap::new() }
+    }
+
     /// The name as it was typed, as long as it means this image; then the image's id.
     fn shown(&mut self, name: &str, id: &Digest) -> String {
         let store = &self.engine.store;
@@ -85,7 +90,8 @@ impl Images<'_> {
     }
 }
 
-fn entry(summary: Summary, images: &mut Images<'_>, with_lineage: bool, host: &Host) -> Entry {
+/// What a listing shows of a container.
+pub(super) fn entry(summary: Summary, images: &mut Images<'_>, with_lineage: bool, host: &Host) -> Entry {
     let state = state(&summary.state);
     let options = summary.options;
     Entry {

@@ -47,6 +47,11 @@ pub fn human_size(bytes: u64) -> String {
     scaled(bytes, 1000.0, &DECIMAL, 3)
 }
 
+/// The same with four digits, as docker gives sums: `16.43MB`.
+pub fn human_sum(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &DECIMAL, 4)
+}
+
 /// A number of bytes in powers of 1024 with four significant digits: `15.51GiB`.
 pub fn binary_size(bytes: u64) -> String {
     scaled(bytes, 1024.0, &BINARY, 4)
@@ -148,6 +153,9 @@ mod tests {
             (u64::MAX, "18.4EB"),
         ] {
             assert_eq!(human_size(bytes), text, "{bytes}");
+        }
+        for (bytes, text) in [(0, "0B"), (16_428_714, "16.43MB"), (212, "212B")] {
+            assert_eq!(human_sum(bytes), text, "{bytes}");
         }
         for (bytes, text) in [(1023, "1023B"), (1024, "1KiB"), (16_650_000_000, "15.51GiB"), (1 << 40, "1TiB")] {
             assert_eq!(binary_size(bytes), text, "{bytes}");

@@ -12,7 +12,7 @@ use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION,
 use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::Durability;
+use crate::file::{self, Durability};
 use crate::image::store::Image;
 use crate::reference::Reference;
 use crate::sandbox::lower::MOST_LAYERS;
@@ -75,7 +75,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
     };
     let durability = if options.rm { Durability::Relaxed } else { Durability::Flushed };
     let containers = Containers::new(engine.root());
-    let bytes = serde_json::to_vec(&spec).map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+    let bytes = file::to_json(&spec)?;
     let container = containers.create(&mut record, &bytes, name, durability)?;
     Ok(Created { container, record, spec })
 }

@@ -10,6 +10,7 @@ use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::{IdMap, Mode, helper};
 use crate::image::store::Store;
+use crate::image::usage::disk_usage;
 use crate::paths::Root;
 
 /// An opened store with its mapping.
@@ -38,6 +39,18 @@ impl Engine {
         let directory = file::open_dir(parent)?;
         helper::run(&self.map, directory.as_fd(), &mut |_| {}, |_| file::remove_tree(&Path::new("/").join(&name)))
             .context(|| format!("in {}", parent.display()))
+    }
+
+    /// Bytes that a directory takes on disk with everything in it. One with directories that only mapped ids may read is
+    /// gone through in the storage helper.
+    pub fn disk_usage(&self, path: &Path) -> Result<u64> {
+        let directory = file::open_dir(path)?;
+        match disk_usage(directory.as_fd()) {
+            Err(error) if matches!(error.errno(), Some(libc::EACCES | libc::EPERM)) => {
+                helper::run(&self.map, directory.as_fd(), &mut |_| {}, |work| disk_usage(work.root.as_fd()))
+            }
+            other => other,
+        }
     }
 
     /// Removes what interrupted commands left behind. Best effort: the next command tries again.
@@ -70,22 +83,11 @@ impl Engine {
         }
         file::ensure_dir(&engine)?;
         let staging = file::Staging::new(self.root())?;
-        let base = staging.path().join("base-1");
-        for directory in ["", "dev", "proc", "sys", "etc"] {
-            make_old_dir(&base.join(directory))?;
-        }
-        for name in ["hosts", "hostname", "resolv.conf"] {
-            make_old_file(&base.join("etc").join(name), "")?;
-        }
-        std::os::unix::fs::symlink("/proc/mounts", base.join("etc/mtab"))?;
-        let single = staging.path().join("single-1");
-        for directory in ["", "etc", "etc/apt", "etc/apt/apt.conf.d"] {
-            make_old_dir(&single.join(directory))?;
-        }
-        make_old_file(&single.join("etc/apt/apt.conf.d/99lrun"), "APT::Sandbox::User \"root\";\n")?;
-        for (made, name) in [(&base, "base-1"), (&single, "single-1")] {
-            age_tree(made)?;
-            match std::fs::rename(made, engine.join(name)) {
+        for (name, files) in OWN_LAYERS {
+            let made = staging.path().join(name);
+            files.iter().try_for_each(|(path, made_as)| made_as.make(&made.join(path)))?;
+            age_tree(&made)?;
+            match std::fs::rename(&made, engine.join(name)) {
                 // Another process was first.
                 Err(error) if error.raw_os_error() == Some(libc::ENOTEMPTY) => {}
                 other => other.context(|| format!("publish the engine's layer {name}"))?,
@@ -95,6 +97,36 @@ impl Engine {
         staging.remove(&mut |path| self.remove_tree(path))
     }
 
+    /// What is wrong in lrun's own layers; one that was never needed is not there.
+    pub fn base_faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (name, files) in OWN_LAYERS {
+            let layer = self.root().engine().join(name);
+            if !file::exists(&layer).unwrap_or(true) {
+                continue;
+            }
+            let mut extra = Vec::new();
+            others(&layer, "", files, &mut extra);
+            faults.extend(extra.into_iter().map(|path| format!("{name}/{path}: does not belong there")));
+            let changed = files.iter().filter(|(path, made)| !made.is_at(&layer.join(path)));
+            faults.extend(changed.map(|(path, _)| format!("{name}/{path}: was changed")));
+        }
+        faults
+    }
+
+    /// Makes lrun's own layers anew; containers that run keep the ones that they have.
+    pub fn renew_base(&self) -> Result<()> {
+        for (name, _) in OWN_LAYERS {
+            let grave = file::Staging::unused_path(self.root())?;
+            match rustix::fs::rename(self.root().engine().join(name), &grave) {
+                Ok(()) => self.remove_tree(&grave)?,
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(errno).context(|| format!("take away lrun's layer {name}")),
+            }
+        }
+        self.base_layer()
+    }
+
     /// A descriptor of the store's directory, for init.
     pub fn directory(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -102,16 +134,83 @@ impl Engine {
     }
 }
 
-fn make_old_dir(path: &Path) -> Result<()> {
-    std::fs::create_dir(path).context(|| format!("make {}", path.display()))?;
-    rustix::fs::chmod(path, FileMode::from_raw_mode(0o755))?;
-    Ok(())
+/// What lrun's own layers have.
+#[derive(Clone, Copy)]
+enum Made {
+    Directory,
+    File(&'static str),
+    Link(&'static str),
 }
 
-fn make_old_file(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).context(|| format!("write {}", path.display()))?;
-    rustix::fs::chmod(path, FileMode::from_raw_mode(0o644))?;
-    Ok(())
+type Files = &'static [(&'static str, Made)];
+
+/// Mount points for what every container gets, and the setting without which apt checks in vain that it could drop root.
+const OWN_LAYERS: [(&str, Files); 2] = [
+    (
+        "base-1",
+        &[
+            ("", Made::Directory),
+            ("dev", Made::Directory),
+            ("proc", Made::Directory),
+            ("sys", Made::Directory),
+            ("etc", Made::Directory),
+            ("etc/hosts", Made::File("")),
+            ("etc/hostname", Made::File("")),
+            ("etc/resolv.conf", Made::File("")),
+            ("etc/mtab", Made::Link("/proc/mounts")),
+        ],
+    ),
+    (
+        "single-1",
+        &[
+            ("", Made::Directory),
+            ("etc", Made::Directory),
+            ("etc/apt", Made::Directory),
+            ("etc/apt/apt.conf.d", Made::Directory),
+            ("etc/apt/apt.conf.d/99lrun", Made::File("APT::Sandbox::User \"root\";\n")),
+        ],
+    ),
+];
+
+impl Made {
+    fn mode(self) -> FileMode {
+        FileMode::from_raw_mode(if matches!(self, Self::Directory) { 0o755 } else { 0o644 })
+    }
+
+    fn make(self, path: &Path) -> Result<()> {
+        match self {
+            Self::Directory => std::fs::create_dir(path),
+            Self::File(text) => std::fs::write(path, text),
+            Self::Link(target) => return Ok(std::os::unix::fs::symlink(target, path)?),
+        }
+        .context(|| format!("make {}", path.display()))?;
+        Ok(rustix::fs::chmod(path, self.mode())?)
+    }
+
+    /// Whether the path is as it was made.
+    fn is_at(self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let Ok(found) = path.symlink_metadata() else { return false };
+        let is_it = match self {
+            Self::Directory => found.is_dir(),
+            Self::File(text) => found.is_file() && std::fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes()),
+            Self::Link(target) => std::fs::read_link(path).is_ok_and(|found| found == Path::new(target)),
+        };
+        let mode = found.is_symlink() || found.mode() & 0o7777 == self.mode().as_raw_mode();
+        is_it && mode && (found.mtime(), found.mtime_nsec()) == (0, 0)
+    }
+}
+
+/// Paths in a tree, relative to it, without those in `known`.
+fn others(tree: &Path, below: &str, known: Files, found: &mut Vec<String>) {
+    for name in file::list_dir(&tree.join(below)).unwrap_or_default() {
+        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+        if known.iter().all(|(own, _)| *own != path) {
+            found.push(path);
+        } else if tree.join(&path).is_dir() {
+            others(tree, &path, known, found);
+        }
+    }
 }
 
 /// A copied-up directory carries its times into a commit: they are the epoch, not the day of the first run.

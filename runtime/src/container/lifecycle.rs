@@ -10,7 +10,7 @@ use super::names::ContainerId;
 use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
 use super::{alive, commit};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::{Durability, Lock, LockState};
+use crate::file::{Durability, Lock, LockState, RemoveTree};
 use crate::paths::ContainerPaths;
 use crate::stdio::attach;
 use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
@@ -241,6 +241,21 @@ pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
     containers(engine)
         .remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
         .context(|| format!("remove container {}", id.short()))
+}
+
+/// Removes a container that nobody runs, starts, restarts or works on; whether it was removed.
+pub fn remove_idle(engine: &Engine, id: &ContainerId, remove: &mut RemoveTree<'_>) -> Result<bool> {
+    let all = containers(engine);
+    let removed = all.try_lock(id).and_then(|container| match container {
+        Some(container) if !is_restarting(&container.paths) && !is_running(&all.read(id)?) => {
+            all.remove(container, Durability::Flushed, remove).map(|()| true)
+        }
+        _ => Ok(false),
+    });
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        other => other.context(|| format!("remove container {}", id.short())),
+    }
 }
 
 /// Takes the lock of a container that does not run; `None`: it runs. Waits for whoever works on it, a start among them,

@@ -33,7 +33,8 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     remove_at(parent.as_fd(), name).context(attempt)
 }
 
-fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
+/// [`remove_tree`] of `name` in an open directory.
+pub fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     let name = CString::new(name.as_bytes()).map_err(|_| Error::new(ErrorKind::Invalid, "a name with a NUL byte"))?;
     match unlinkat(parent, &*name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),

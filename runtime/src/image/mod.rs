@@ -2,6 +2,7 @@
 
 mod attributes;
 pub mod changes;
+pub mod check;
 pub mod compress;
 pub mod config;
 pub mod copy;
@@ -16,3 +17,4 @@ pub mod store;
 pub mod tar;
 mod tree;
 pub mod unpack;
+pub mod usage;

@@ -1,11 +1,13 @@
 //! Removing images: what `rmi` may remove is decided by a pure function, then done.
 
 mod collect;
+mod unused;
 
 use std::collections::HashSet;
 use std::fmt;
 
 pub use collect::{Collected, collect};
+pub use unused::unused_images;
 
 use super::config::chain_ids;
 use super::store::{Damaged, Found, Listed, Store};

@@ -20,7 +20,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use format::{Features, Format, Verdict, fs_verdict};
+pub use format::{Features, Format, Verdict, fs_verdict, mend_format};
+pub(crate) use layer::{CLOCK, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
 pub use layer::{LayerMeta, Published};
 pub use list::{Damaged, Images, Listed};
 pub use refs::{Found, RefTarget};
@@ -201,6 +202,41 @@ impl Store {
         let mut record = self.image_record(id)?;
         change(&mut record);
         self.write_record(&record)
+    }
+
+    /// The record of an image as far as its config tells it: without its parent, its former names and what registries
+    /// know it by.
+    pub fn record_of_config(&self, id: &Digest) -> Result<ImageRecord> {
+        let config = ImageConfig::from_bytes(&self.blob(id)?)?;
+        let size = |layer: &Digest| self.layer_meta(layer).map_or(0, |meta| meta.content);
+        Ok(ImageRecord {
+            version: RECORD_VERSION,
+            id: id.clone(),
+            parent: None,
+            created: config.created_at(),
+            size: config.rootfs.diff_ids.iter().map(size).sum(),
+            layers: config.rootfs.diff_ids,
+            names: Vec::new(),
+            repo_digests: Vec::new(),
+            manifests: Vec::new(),
+            extra: Extra::new(),
+        })
+    }
+
+    /// Writes the record of an image anew, from its config and the names that point to it.
+    pub fn restore_record(&self, id: &Digest) -> Result<ImageRecord> {
+        let _refs_lock = self.lock_refs()?;
+        let mut record = self.record_of_config(id)?;
+        for (name, path) in self.reference_files()? {
+            let target = file::read_json::<RefTarget>(&path, RECORD_MAX);
+            if target.is_ok_and(|target| target.image == *id)
+                && let Ok(reference) = Reference::parse(&name)
+            {
+                add_names(&mut record, &[reference]);
+            }
+        }
+        self.write_record(&record)?;
+        Ok(record)
     }
 
     fn write_record(&self, record: &ImageRecord) -> Result<()> {

@@ -352,13 +352,16 @@ fn an_ambiguous_beginning_names_nothing() {
     }
 }
 
-/// Records that look like a real one's, so that no hundreds of layers have to reach the disk.
+/// Records that look like a real one's, so that no hundreds of layers have to reach the disk; without its checksum, as they
+/// once were.
 #[test]
 fn hundreds_of_images() {
     let lrun = Lrun::new();
     let id = tiny(&lrun, "x", "real");
     let hex = &id["sha256:".len()..];
     let record = fs::read_to_string(lrun.store().join(format!("images/{hex}.json"))).expect("the record");
+    let (record, _) = record.split_once(",\"checksum\":").expect("a checksum");
+    let record = format!("{record}}}\n");
     let made: Vec<_> = (0..500)
         .map(|n| {
             let other = format!("{n:064x}");

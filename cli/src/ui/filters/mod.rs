@@ -5,6 +5,7 @@
 pub mod containers;
 mod glob;
 pub mod images;
+pub mod prune;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +64,12 @@ impl Filters {
 
     /// Whether these labels have every `label=key` and `label=key=value`.
     fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.values("label").all(|wanted| match wanted.split_once('=') {
+        self.have_labels("label", labels)
+    }
+
+    /// The same for another filter of that kind.
+    fn have_labels(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.values(name).all(|wanted| match wanted.split_once('=') {
             Some((key, value)) => labels.get(key).is_some_and(|own| own == value),
             None => labels.contains_key(wanted),
         })

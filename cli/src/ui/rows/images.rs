@@ -33,6 +33,19 @@ pub struct Entry {
     pub size: u64,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// How it shares its layers; `None` where that was not found out.
+    pub usage: Option<Usage>,
+}
+
+/// How an image shares its layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that other images have, too.
+    pub shared: u64,
+    /// Bytes that no other image has.
+    pub unique: u64,
+    /// Containers that were made from it.
+    pub containers: usize,
 }
 
 /// One line: an image under one of its names.
@@ -109,15 +122,31 @@ pub const MODEL: Model<Row> = Model {
         Column { name: "CreatedSince", header: "CREATED", value: created_since },
         Column { name: "CreatedAt", header: "CREATED AT", value: created_at },
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.image.size) },
-        Column { name: "Containers", header: "CONTAINERS", value: |_, _| UNKNOWN.to_owned() },
-        Column { name: "SharedSize", header: "SHARED SIZE", value: |_, _| UNKNOWN.to_owned() },
-        Column { name: "UniqueSize", header: "UNIQUE SIZE", value: |_, _| UNKNOWN.to_owned() },
+        Column {
+            name: "Containers",
+            header: "CONTAINERS",
+            value: |row, _| known(row, |usage| usage.containers.to_string()),
+        },
+        Column {
+            name: "SharedSize",
+            header: "SHARED SIZE",
+            value: |row, _| known(row, |usage| units::human_sum(usage.shared)),
+        },
+        Column {
+            name: "UniqueSize",
+            header: "UNIQUE SIZE",
+            value: |row, _| known(row, |usage| units::human_sum(usage.unique)),
+        },
     ],
     labels: None,
 };
 
 /// What docker shows where a listing does not know something.
 const UNKNOWN: &str = "N/A";
+
+fn known(row: &Row, value: impl Fn(&Usage) -> String) -> String {
+    row.image.usage.as_ref().map_or_else(|| UNKNOWN.to_owned(), value)
+}
 
 fn created_since(row: &Row, view: &View) -> String {
     row.image.created.map_or_else(|| UNKNOWN.to_owned(), |created| units::ago(created, view.now))
@@ -141,6 +170,7 @@ pub mod tests {
             created: Some(at(created)),
             size: 170_000_000,
             labels: BTreeMap::new(),
+            usage: None,
         }
     }
 

@@ -115,7 +115,7 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
                 return Err(error);
             }
             (false, Ok(())) => {
-                write_meta(layer.as_fd(), &packed).context(|| "write the layer's facts")?;
+                write_meta(layer.as_fd(), &packed, options.clock).context(|| "write the layer's facts")?;
                 fsync(&layer).context(|| "write the layer to disk")?;
                 make_next(work, layer.as_fd())?;
             }
@@ -136,10 +136,11 @@ fn remove_file(directory: BorrowedFd<'_>, name: &str) -> Result<()> {
     }
 }
 
-fn write_meta(layer: BorrowedFd<'_>, packed: &Packed) -> Result<()> {
+fn write_meta(layer: BorrowedFd<'_>, packed: &Packed, clock: Option<Timestamp>) -> Result<()> {
+    let meta = meta_of(packed, clock)?.with_digests(layer)?;
     // An interrupted commit may have left one.
     remove_file(layer, Root::LAYER_META)?;
-    file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta_of(packed))?, Durability::Flushed)
+    file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, Durability::Flushed)
 }
 
 /// In the storage helper: hashes the layer in this wrapper directory, writes index and owners beside it and flushes them.

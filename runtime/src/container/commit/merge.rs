@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::file::{self, Staging};
 use crate::idmap::helper;
+use crate::image::check::verify_layer;
 use crate::image::import::{meta_of, unpack_into};
 use crate::image::pack::{Marks, pack_merged};
 use crate::image::store::LayerMeta;
@@ -66,6 +67,10 @@ fn pack(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp
     let clock = clock.map(Timestamp::as_second);
     let marks = if depth == 0 { Marks::None } else { Marks::Whiteouts };
     helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
+        // Nothing new is made of what is not as it was.
+        for layer in stack.iter().skip(depth) {
+            verify_layer(work.root.as_fd(), layer).context(|| format!("layer {}", layer.short()))?;
+        }
         let own = open_layers(work, stack.iter().skip(depth))?;
         pack_merged(&borrowed(&own), marks, &|path| recorded.find(path), clock, &mut File::from(out))
     })

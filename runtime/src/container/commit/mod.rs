@@ -20,7 +20,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::image::config::{History, ImageConfig, apply_changes};
 use crate::image::pack::Packed;
-use crate::image::store::LayerMeta;
+use crate::image::store::{CLOCK, LayerMeta, ROOT_ATTRIBUTES};
 use crate::reference::Reference;
 
 pub use ended::recover;
@@ -102,8 +102,8 @@ fn publish(engine: &Engine, record: &Record, config: &ImageConfig, options: &Com
 }
 
 /// The record of a layer that was packed.
-fn meta_of(packed: &Packed) -> LayerMeta {
-    LayerMeta {
+fn meta_of(packed: &Packed, clock: Option<Timestamp>) -> Result<LayerMeta> {
+    let mut meta = LayerMeta {
         diff_id: packed.diff_id.clone(),
         size: packed.size,
         content: packed.content,
@@ -114,5 +114,10 @@ fn meta_of(packed: &Packed) -> LayerMeta {
         squashed: false,
         implicit: false,
         extra: Default::default(),
+    };
+    meta.set(ROOT_ATTRIBUTES, &packed.root)?;
+    if let Some(clock) = clock {
+        meta.set(CLOCK, &clock.as_second())?;
     }
+    Ok(meta)
 }

@@ -35,7 +35,7 @@ pub(super) fn commit(
         entry.empty_layer = packed.empty;
         if !packed.empty {
             check_depth(record.layers.len() + 1, options.squash)?;
-            engine.store.publish_layer(&staging.path().join("layer"), &meta_of(&packed))?;
+            engine.store.publish_layer(&staging.path().join("layer"), &meta_of(&packed, options.clock)?)?;
             stack.layers.push(packed.diff_id);
         }
         stack.history.push(entry);

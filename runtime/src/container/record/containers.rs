@@ -159,8 +159,17 @@ impl Containers {
         }
     }
 
+    /// Points a name at the container whose record has it, durably; whatever it pointed to.
+    pub fn restore_name(&self, name: &ContainerName, id: &ContainerId) -> Result<()> {
+        let _names_lock = Lock::exclusive(&self.root.names_lock())?;
+        if self.read(id)?.name == *name {
+            self.take_name(name, id)?;
+        }
+        file::fsync_dir(&self.root.names())
+    }
+
     /// Where a name's symlink points, if to an id.
-    fn name_target(&self, name: &ContainerName) -> Result<Option<ContainerId>> {
+    pub fn name_target(&self, name: &ContainerName) -> Result<Option<ContainerId>> {
         match rustix::fs::readlink(self.root.name(name.as_str()), Vec::new()) {
             Ok(target) => Ok(target.to_str().ok().and_then(|t| ContainerId::parse(t).ok())),
             Err(Errno::NOENT | Errno::INVAL | Errno::NAMETOOLONG) => Ok(None),

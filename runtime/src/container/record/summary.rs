@@ -178,6 +178,5 @@ fn read_all<'a, T: DeserializeOwned>(
 
 fn read_at<T: DeserializeOwned>(dir: &OwnedFd, path: &Path) -> Result<T> {
     let bytes = file::read_small_at(dir, path, RECORD_MAX)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("{} is damaged: {error}", path.display())))
+    file::from_json(bytes).map_err(|error| error.context(format!("{} is damaged", path.display())))
 }

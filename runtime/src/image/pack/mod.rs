@@ -40,6 +40,8 @@ pub struct Packed {
     pub entries: u64,
     /// Nothing was changed: the tar has no entry.
     pub empty: bool,
+    /// The attributes of the tree's root, which may have no entry.
+    pub root: RootAttrs,
 }
 
 /// Packs the read-write layer in `layer` (its wrapper directory, with `diff/`).
@@ -66,7 +68,7 @@ pub fn pack_layer(
     let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
     let root = RootAttrs::read(diff.as_fd())?;
     let rules = Rules { layer: true, seed: seed.map(|seed| differs(&root, seed)), recorded, clock };
-    pack(diff.as_fd(), rules, index_out, out)
+    pack(diff.as_fd(), root, rules, index_out, out)
 }
 
 /// How the root compares with what it was made as.
@@ -92,16 +94,22 @@ struct Rules<'a> {
     clock: Option<i64>,
 }
 
-fn pack(root: BorrowedFd<'_>, rules: Rules<'_>, index: Option<File>, out: &mut dyn Write) -> Result<Packed> {
+fn pack(
+    diff: BorrowedFd<'_>,
+    root: RootAttrs,
+    rules: Rules<'_>,
+    index: Option<File>,
+    out: &mut dyn Write,
+) -> Result<Packed> {
     let mut found = (0, 0);
     let (diff_id, size) = stream::with(out, index, |stream| {
         let mut packer = Packer::new(stream, rules);
-        packer.tree(root)?;
+        packer.tree(diff)?;
         found = (packer.entries, packer.content);
         Ok(())
     })?;
     let (entries, content) = found;
-    Ok(Packed { diff_id, size, content, entries, empty: entries == 0 })
+    Ok(Packed { diff_id, size, content, entries, empty: entries == 0, root })
 }
 
 fn cannot_hold(what: &str) -> Error {

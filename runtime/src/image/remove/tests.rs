@@ -223,3 +223,42 @@ fn a_damaged_image_stands_in_the_way_until_it_is_removed_by_force() {
     assert_eq!(store.image_ids().unwrap(), [good]);
     assert_eq!(store.references().unwrap().len(), 1);
 }
+
+#[test]
+fn unused_images_go_with_the_parents_that_they_leave_alone_and_used_ones_stay_whole() {
+    let dir = scratch();
+    let store = open(&dir);
+    let base = add_image(&store, &["a"], 1, None, &["base"]);
+    let middle = add_image(&store, &["a", "b"], 2, Some(&base), &[]);
+    let top = add_image(&store, &["a", "b", "c"], 3, Some(&middle), &[]);
+    let used = add_image(&store, &["u"], 4, None, &["used", "used:too"]);
+    let unnamed_used = add_image(&store, &["v"], 5, None, &[]);
+    let containers = [uses("1", false, &used, &[]), uses("2", true, &unnamed_used, &[])];
+    let prune = |all: bool, wanted: bool| {
+        let lines = unused_images(&store, all, &|_| Ok(wanted), &|| Ok(containers.to_vec())).unwrap();
+        lines.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(prune(true, false), [""; 0]);
+    let lines = prune(false, true);
+    assert!(lines.contains(&format!("Deleted: {top}")) && lines.contains(&format!("Deleted: {middle}")), "{lines:?}");
+    assert!(store.image_record(&base).is_ok());
+    let lines = prune(true, true);
+    assert_eq!(lines.first().map(String::as_str), Some("Untagged: base:latest"), "{lines:?}");
+    let mut left = store.image_ids().unwrap();
+    left.sort();
+    let mut kept = vec![used.clone(), unnamed_used];
+    kept.sort();
+    assert_eq!(left, kept);
+    assert_eq!(store.find("used:too").unwrap().id, used);
+}
+
+#[test]
+fn nothing_is_pruned_while_somebody_publishes_for_longer_than_patience() {
+    let dir = scratch();
+    let store = open(&dir);
+    let lock = store.root().lock();
+    let held = store.lock_shared().unwrap();
+    assert!(crate::file::Lock::exclusive_within(&lock, std::time::Duration::ZERO).unwrap().is_none());
+    drop(held);
+    assert!(crate::file::Lock::exclusive_within(&lock, std::time::Duration::ZERO).unwrap().is_some());
+}

@@ -188,15 +188,14 @@ fn check_format(path: &Path, bytes: &[u8], idmap: Mode) -> Result<Format> {
     struct Version {
         version: u32,
     }
-    let damaged = |error: serde_json::Error| {
-        Error::new(ErrorKind::Corrupt, format!("{}/format is damaged: {error}", path.display()))
-    };
-    let Version { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+    let damaged = |error: Error| error.context(format!("{}/format is damaged", path.display()));
+    let bytes = file::unseal(bytes.to_vec()).map_err(damaged)?;
+    let Version { version } = file::from_json(bytes.clone()).map_err(damaged)?;
     if version != VERSION {
         let message = format!("store {} has format version {version}, this lrun knows {VERSION}", path.display());
         return Err(Error::new(ErrorKind::Unsupported, message).hint(OTHER_ROOT));
     }
-    let format: Format = serde_json::from_slice(bytes).map_err(damaged)?;
+    let format: Format = file::from_json(bytes).map_err(damaged)?;
     if format.idmap != idmap {
         let (theirs, ours) = (format.idmap.name(), idmap.name());
         let message = format!("store {} was made with id mapping {theirs}, not {ours}", path.display());
@@ -204,6 +203,14 @@ fn check_format(path: &Path, bytes: &[u8], idmap: Mode) -> Result<Format> {
         return Err(Error::new(ErrorKind::Unsupported, message).hint(hint));
     }
     Ok(format)
+}
+
+/// Restores the `format` of the store at `path` after one byte of it was damaged; whether it could.
+pub fn mend_format(path: &Path) -> Result<bool> {
+    let format = Root::new(path).format();
+    let Some(mended) = file::mend(file::read_small(&format, FORMAT_MAX)?) else { return Ok(false) };
+    file::write_atomic(&format, &mended, Durability::Flushed)?;
+    Ok(true)
 }
 
 fn make(path: &Path, idmap: Mode, probe: &dyn Fn(&Path) -> Result<Features>) -> Result<()> {

@@ -1,13 +1,17 @@
 //! Layers: their facts, and their way into the store.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Extra, Store};
 use crate::digest::Digest;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
 use crate::paths::Root;
 
@@ -42,12 +46,63 @@ pub struct LayerMeta {
     pub extra: Extra,
 }
 
+/// Files beside a layer's tree whose digests are among its facts.
+pub(crate) const SIDE_FILES: [&str; 2] = ["index", "owners"];
+/// Field of [`LayerMeta::extra`]: BLAKE3 digests of those files that there are, by name.
+const FILES: &str = "files";
+/// Field of [`LayerMeta::extra`]: the attributes of the tree's root, where the archive says nothing about them.
+pub(crate) const ROOT_ATTRIBUTES: &str = "root";
+/// Field of [`LayerMeta::extra`]: no time in the archive is later, times in the tree may be; seconds since 1970.
+pub(crate) const CLOCK: &str = "clock";
+
+impl LayerMeta {
+    /// Adds the digests of the files beside the tree in `wrapper`.
+    pub fn with_digests(mut self, wrapper: BorrowedFd<'_>) -> Result<Self> {
+        let mut digests = BTreeMap::new();
+        for name in SIDE_FILES {
+            if let Some(digest) = digest_of(wrapper, name)? {
+                digests.insert(name.to_owned(), digest);
+            }
+        }
+        self.set(FILES, &digests)?;
+        Ok(self)
+    }
+
+    /// The digests of the files beside the tree; `None`: they were not recorded.
+    pub fn digests(&self) -> Option<BTreeMap<String, String>> {
+        self.get(FILES)
+    }
+
+    pub(crate) fn set(&mut self, field: &str, value: &impl Serialize) -> Result<()> {
+        let value = serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
+        self.extra.insert(field.to_owned(), value);
+        Ok(())
+    }
+
+    pub(crate) fn get<T: serde::de::DeserializeOwned>(&self, field: &str) -> Option<T> {
+        serde_json::from_value(self.extra.get(field)?.clone()).ok()
+    }
+}
+
+/// The BLAKE3 digest of a file, in hex; `None`: there is none.
+pub(crate) fn digest_of(directory: BorrowedFd<'_>, name: &str) -> Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(directory, name, flags, rustix::fs::Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno).context(|| format!("open {name}")),
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).context(|| format!("read {name}"))?;
+    Ok(Some(hasher.finalize().to_hex().to_string()))
+}
+
 /// How a layer came to be in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// The given directory is it now.
     Moved,
-    /// It was there already; the given directory is where it was, and the caller's to delete.
+    /// It was there already; what is in the given directory's place is the caller's to delete.
     Existing,
 }
 
@@ -73,8 +128,11 @@ impl Store {
     /// [`Store::lock_shared`] until an image or a container that uses the layer is published.
     pub fn publish_layer(&self, wrapper: &Path, meta: &LayerMeta) -> Result<Published> {
         let attempt = || format!("publish layer {}", meta.diff_id);
-        if !self.layer_exists(&meta.diff_id)? {
-            file::write_atomic(&wrapper.join(Root::LAYER_META), &file::to_json(meta)?, Durability::Flushed)
+        let damaged = file::exists(&self.layer_path(&meta.diff_id).join(Root::LAYER_DAMAGED))?;
+        if damaged || !self.layer_exists(&meta.diff_id)? {
+            let directory = file::open_dir(wrapper)?;
+            let meta = meta.clone().with_digests(directory.as_fd()).context(attempt)?;
+            file::write_atomic_at(&directory, Root::LAYER_META, &file::to_json(&meta)?, Durability::Flushed)
                 .context(attempt)?;
         }
         let published = self.place_layer(wrapper, &meta.diff_id)?;
@@ -89,7 +147,11 @@ impl Store {
     pub fn place_layer(&self, wrapper: &Path, diff_id: &Digest) -> Result<Published> {
         let target = self.layer_path(diff_id);
         let mut published = Published::Existing;
-        if !file::exists(&target)? {
+        if file::exists(&target.join(Root::LAYER_DAMAGED))? {
+            // A check could not mend the one that is there; what stands on it now keeps it.
+            rustix::fs::renameat_with(CWD, wrapper, CWD, &target, RenameFlags::EXCHANGE)
+                .context(|| format!("replace the damaged layer {diff_id}"))?;
+        } else if !file::exists(&target)? {
             match rustix::fs::rename(wrapper, &target) {
                 Ok(()) => published = Published::Moved,
                 // Somebody else was faster.

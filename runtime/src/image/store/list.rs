@@ -1,7 +1,7 @@
 //! All images with their names.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ImageRecord, RefTarget, Store};
 use crate::digest::Digest;
@@ -65,6 +65,17 @@ impl Store {
     /// Every name and what it points to, sorted.
     pub fn references(&self) -> Result<Vec<(Reference, RefTarget)>> {
         Ok(self.references_once()?.0)
+    }
+
+    /// The files of all references: `registry/repository:tag` and path.
+    pub fn reference_files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut found = Vec::new();
+        walk(&self.root.refs(), "", 0, &mut |name, path| {
+            found.push((name.to_owned(), path.to_owned()));
+            Ok(())
+        })?;
+        found.sort();
+        Ok(found)
     }
 
     fn list_once(&self) -> Result<(Images, bool)> {

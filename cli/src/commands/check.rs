@@ -1,0 +1,54 @@
+//! `system check`: reads the whole store again, and mends what can be mended.
+
+use lrun_runtime::container::check::{CheckOptions, Finding, Outcome, check};
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::image::store::mend_format;
+
+use crate::args::{CheckArgs, Global};
+use crate::context;
+use crate::ui::{escape, output};
+
+/// Runs the command. One line for each finding; the code is 1 if something is wrong and not mended.
+pub fn run(global: &Global, args: &CheckArgs) -> Result<u8> {
+    let Some(engine) = open(global, args.repair)? else { return Ok(1) };
+    let options = CheckOptions { quick: args.quick, repair: args.repair };
+    let mut code = 0;
+    let mut hints: Vec<String> = Vec::new();
+    check(&engine, options, &mut |Finding { line, outcome, hint }| {
+        let line = escape::line(&line);
+        match outcome {
+            Outcome::Wrong => {
+                code = 1;
+                output::line(&line);
+            }
+            Outcome::Mended => output::line(&format!("{line} (mended)")),
+            Outcome::Leftover => output::line(&format!("leftover: {line}")),
+        }
+        hints.extend(hint.filter(|hint| !hints.contains(hint)));
+    })?;
+    for hint in hints {
+        output::complain(&format!("  hint: {hint}"));
+    }
+    Ok(code)
+}
+
+/// Opens the store. Without its `format` nothing of it can be read: a damaged one is the first finding.
+fn open(global: &Global, repair: bool) -> Result<Option<Engine>> {
+    let error = match context::engine(global) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => error,
+        other => return other.map(Some),
+    };
+    let path = context::store_path(global, &context::id_map(global)?)?;
+    let mended = repair && mend_format(&path)?;
+    output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
+    if mended {
+        return context::engine(global).map(Some);
+    }
+    if repair {
+        output::complain(
+            "  hint: the store's format cannot be mended; copy the file from a store made on the same file system",
+        );
+    }
+    Ok(None)
+}

@@ -1,0 +1,107 @@
+//! The filters of `prune`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use lrun_runtime::error::{Error, ErrorKind, Result};
+
+use super::Filters;
+
+/// The names that every `prune --filter` knows.
+pub const NAMES: [&str; 3] = ["until", "label", "label!"];
+/// Those of `image prune`.
+pub const IMAGE_NAMES: [&str; 4] = ["until", "label", "label!", "dangling"];
+
+/// What `prune` was asked for.
+pub struct Query {
+    filters: Filters,
+    until: Option<Timestamp>,
+}
+
+impl Query {
+    /// Reads the arguments of all `--filter` flags; `names` are those that are known, `time` reads the value of `until`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: what a filter does not take.
+    pub fn parse(arguments: &[String], names: &[&str], time: impl Fn(&str) -> Result<Timestamp>) -> Result<Self> {
+        let filters = Filters::parse(arguments, names)?;
+        let until: Vec<Timestamp> = filters.values("until").map(time).collect::<Result<_>>()?;
+        if until.len() > 1 {
+            return Err(Error::new(ErrorKind::Invalid, "more than one until filter specified"));
+        }
+        Ok(Self { filters, until: until.first().copied() })
+    }
+
+    /// The value of the filter `dangling`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: neither true nor false.
+    pub fn dangling(&self) -> Result<Option<bool>> {
+        self.filters.truth("dangling")
+    }
+
+    /// Whether labels have to be known.
+    pub fn needs_labels(&self) -> bool {
+        self.filters.has("label") || self.filters.has("label!")
+    }
+
+    /// Whether something with this age and these labels is to be removed.
+    pub fn takes(&self, created: Option<Timestamp>, labels: &BTreeMap<String, String>) -> bool {
+        let old = self.until.is_none_or(|until| created.is_none_or(|created| created <= until));
+        let excluded = self.filters.has("label!") && self.filters.have_labels("label!", labels);
+        old && self.filters.have_labels("label", labels) && !excluded
+    }
+
+    /// The filters as they were given.
+    pub fn given(&self) -> Vec<String> {
+        let given = |name: &&str| self.filters.values(name).map(|value| format!("{name}={value}")).collect::<Vec<_>>();
+        NAMES.iter().flat_map(given).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(arguments: &[&str]) -> Result<Query> {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let time = |text: &str| Ok(Timestamp::from_second(text.parse().expect("seconds")).expect("a time"));
+        Query::parse(&arguments, &IMAGE_NAMES, time)
+    }
+
+    #[test]
+    fn each_filter_of_prune() {
+        let labels = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]);
+        let created = Timestamp::from_second(100).unwrap();
+        for (arguments, taken) in [
+            (&[][..], true),
+            (&["until=100"], true),
+            (&["until=99"], false),
+            (&["label=a"], true),
+            (&["label=a=1", "label=b"], true),
+            (&["label=a=2"], false),
+            (&["label=a", "label=c"], false),
+            (&["label!=a"], false),
+            (&["label!=a=2"], true),
+            (&["label!=a", "label!=c"], true),
+            (&["label=a", "label!=b"], false),
+        ] {
+            assert_eq!(query(arguments).unwrap().takes(Some(created), &labels), taken, "{arguments:?}");
+        }
+        assert!(query(&["until=1"]).unwrap().takes(None, &labels));
+        assert_eq!(query(&["label!=x=y", "until=7"]).unwrap().given(), ["until=7", "label!=x=y"]);
+    }
+
+    #[test]
+    fn bad_filters_are_named() {
+        for (arguments, message) in [
+            (&["until=1", "until=2"][..], "more than one until filter specified"),
+            (&["name=x"], "invalid filter 'name'"),
+        ] {
+            assert_eq!(query(arguments).err().unwrap().to_string(), message);
+        }
+        assert!(query(&["dangling=perhaps"]).unwrap().dangling().is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! `system check`: everything that the store keeps is read again, and mended where there is something to mend it from.
+//!
+//! Runs in the CLI; layers are read in the storage helper. The store lock is shared meanwhile, so that nothing is
+//! collected. What a container changes while it runs (its read-write layer, its log, its generated files) has nothing to be
+//! compared with.
+
+mod containers;
+mod images;
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::engine::Engine;
+use super::lifecycle::containers as all_containers;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::file::{self, Durability, Lock, LockState};
+use crate::idmap::helper;
+use crate::image::check::{LayerReport, Wrong, check_layer};
+use crate::image::store::LayerMeta;
+use crate::paths::Root;
+
+pub use crate::image::check::CheckOptions;
+
+/// Largest file that is a record.
+const MOST: usize = 16 << 20;
+
+/// What became of something that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is wrong, and stays so.
+    Wrong,
+    /// It was wrong, and is as it was.
+    Mended,
+    /// It is left over, and harms nobody.
+    Leftover,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where, and what: one line.
+    pub line: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the user can do.
+    pub hint: Option<String>,
+}
+
+/// Checks the whole store; `report` is told what is found.
+pub fn check(engine: &Engine, options: CheckOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
+    let _using = engine.store.lock_shared()?;
+    let mut check =
+        Check { engine, options, report, users: BTreeMap::new(), blobs: BTreeMap::new(), running: Vec::new() };
+    check.format()?;
+    check.images()?;
+    check.containers()?;
+    check.layers()?;
+    check.own_layers()?;
+    check.leftovers()
+}
+
+struct Check<'a> {
+    engine: &'a Engine,
+    options: CheckOptions,
+    report: &'a mut dyn FnMut(Finding),
+    /// Who has each layer, in words.
+    users: BTreeMap<Digest, Vec<String>>,
+    /// Who has each blob.
+    blobs: BTreeMap<Digest, Vec<String>>,
+    /// Layers that running containers stand on.
+    running: Vec<Digest>,
+}
+
+impl Check<'_> {
+    fn root(&self) -> &Root {
+        self.engine.root()
+    }
+
+    fn tell(&mut self, line: String, mended: bool, hint: Option<String>) {
+        let outcome = if mended { Outcome::Mended } else { Outcome::Wrong };
+        (self.report)(Finding { line, outcome, hint: hint.filter(|_| !mended) });
+    }
+
+    fn leftover(&mut self, line: String) {
+        (self.report)(Finding { line, outcome: Outcome::Leftover, hint: None });
+    }
+
+    /// Reads a file that has a checksum; one that is damaged is told of, and mended where that is possible.
+    fn sealed<T: DeserializeOwned>(&mut self, path: &Path, place: &str, hint: &str) -> Result<Option<T>> {
+        match self.read_sealed(path)? {
+            Sealed::Good(value) => Ok(Some(value)),
+            Sealed::Mended(value, what) => {
+                self.tell(format!("{place}: {what}"), true, None);
+                Ok(Some(value))
+            }
+            Sealed::Lost(what) => {
+                self.tell(format!("{place}: {what}"), false, Some(hint.to_owned()));
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_sealed<T: DeserializeOwned>(&self, path: &Path) -> Result<Sealed<T>> {
+        let bytes = match file::read_small(path, MOST) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Sealed::Lost(reason(&error))),
+        };
+        let error = match file::from_json(bytes.clone()) {
+            Ok(value) => return Ok(Sealed::Good(value)),
+            Err(error) => format!("is damaged: {error}"),
+        };
+        let mended = if self.options.repair { file::mend(bytes) } else { None };
+        let Some(mended) = mended else { return Ok(Sealed::Lost(error)) };
+        let Ok(value) = file::from_json(mended.clone()) else { return Ok(Sealed::Lost(error)) };
+        file::write_atomic(path, &mended, Durability::Flushed)?;
+        Ok(Sealed::Mended(value, error))
+    }
+
+    fn format(&mut self) -> Result<()> {
+        let path = self.root().format();
+        self.sealed::<crate::image::store::Format>(&path, "format", "").map(drop)
+    }
+
+    /// Layers that somebody has.
+    fn layers(&mut self) -> Result<()> {
+        let users = std::mem::take(&mut self.users);
+        let all: Vec<Digest> = users.keys().cloned().collect();
+        for (digest, users) in &users {
+            let place = format!("{}: layer {}", users.join(", "), digest.short());
+            if !self.engine.store.layer_exists(digest)? {
+                self.tell(format!("{place}: is missing"), false, Some(way_out(users)));
+                continue;
+            }
+            self.layer(digest, &place, &all, users)?;
+        }
+        for name in file::list_dir(&self.root().layers())? {
+            match Digest::from_hex(&name) {
+                Ok(digest) if users.contains_key(&digest) => {}
+                Ok(digest) => self.leftover(format!("layer {}: nothing uses it", digest.short())),
+                Err(_) => self.leftover(format!("layers/{name}: is no layer")),
+            }
+        }
+        Ok(())
+    }
+
+    fn layer(&mut self, digest: &Digest, place: &str, all: &[Digest], users: &[String]) -> Result<()> {
+        let in_use = self.running.contains(digest);
+        let options = CheckOptions { repair: self.options.repair && !in_use, ..self.options };
+        let path = self.root().layer_meta(digest);
+        let (meta, mut lines) = match self.read_sealed::<LayerMeta>(&path)? {
+            Sealed::Good(meta) => (Some(meta), Vec::new()),
+            Sealed::Mended(meta, what) => {
+                (Some(meta), vec![Wrong { line: format!("{}: {what}", Root::LAYER_META), mended: true }])
+            }
+            Sealed::Lost(what) => (None, vec![Wrong { line: format!("{}: {what}", Root::LAYER_META), mended: false }]),
+        };
+        let report = self.look(digest, meta.as_ref(), all, options);
+        let report = report.unwrap_or_else(|error| LayerReport {
+            wrong: vec![Wrong { line: format!("cannot be checked: {error}"), mended: false }],
+            meta: None,
+        });
+        if let Some(meta) = &report.meta {
+            file::write_atomic(&path, &file::to_json(meta)?, Durability::Flushed)?;
+            lines.iter_mut().for_each(|line| line.mended = true);
+        }
+        lines.extend(report.wrong);
+        if options.repair {
+            self.mark(digest, lines.iter().any(|line| !line.mended));
+        }
+        let hint = match (self.options.repair, in_use) {
+            (false, _) => "lrun system check --repair mends what can be mended".to_owned(),
+            (true, true) => "a running container uses the layer: stop it and repair again".to_owned(),
+            (true, false) => way_out(users),
+        };
+        for Wrong { line, mended } in lines {
+            self.tell(format!("{place}: {line}"), mended, Some(hint.clone()));
+        }
+        Ok(())
+    }
+
+    /// Runs [`check_layer`] in a storage helper.
+    fn look(
+        &self,
+        digest: &Digest,
+        meta: Option<&LayerMeta>,
+        all: &[Digest],
+        options: CheckOptions,
+    ) -> Result<LayerReport> {
+        let layers = file::open_dir(&self.root().layers())?;
+        let map = &self.engine.map;
+        helper::run(map, layers.as_fd(), &mut |_| {}, |work| {
+            check_layer(work.root.as_fd(), digest, meta, map, all, options)
+        })
+    }
+
+    /// The same layer from elsewhere replaces one that could not be mended. Best effort.
+    fn mark(&self, digest: &Digest, damaged: bool) {
+        let mark = self.engine.store.layer_path(digest).join(Root::LAYER_DAMAGED);
+        let _ = match damaged {
+            true => file::write_atomic(&mark, b"", Durability::Flushed),
+            false => rustix::fs::unlink(&mark).map_err(Error::from),
+        };
+    }
+
+    /// lrun's own layers.
+    fn own_layers(&mut self) -> Result<()> {
+        let faults = self.engine.base_faults();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        if self.options.repair {
+            self.engine.renew_base()?;
+        }
+        let left = if self.options.repair { self.engine.base_faults() } else { faults.clone() };
+        for fault in faults {
+            let mended = !left.contains(&fault);
+            self.tell(format!("engine/{fault}"), mended, Some("lrun system check --repair makes it anew".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn leftovers(&mut self) -> Result<()> {
+        for name in file::list_dir(&self.root().staging())? {
+            let lock = self.root().staging().join(&name).join("lock");
+            if !Lock::probe(&lock).is_ok_and(|state| state == LockState::Held) {
+                self.leftover(format!("staging/{name}: left by an interrupted command"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file with a checksum.
+enum Sealed<T> {
+    Good(T),
+    /// It was damaged in this way, and is as it was.
+    Mended(T, String),
+    /// It cannot be had again.
+    Lost(String),
+}
+
+fn reason(error: &Error) -> String {
+    match error.errno() {
+        Some(libc::ENOENT) => "is missing".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// What to do about something that images need and that is lost.
+fn way_out(users: &[String]) -> String {
+    format!("pull or import it again, which replaces what is damaged; or remove what uses it ({})", users.join(", "))
+}

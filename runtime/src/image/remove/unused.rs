@@ -1,0 +1,62 @@
+//! Removing the images that no container was made from.
+
+use std::time::Duration;
+
+use super::{ContainerUse, ContainerUses, Options, Plan, Removed};
+use crate::error::{Error, ErrorKind, Result};
+use crate::file::Lock;
+use crate::image::store::{Found, Listed, Store};
+
+/// How long is waited for those who publish something.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes the images that no container was made from, that no other image was made from, and that are `wanted`; with
+/// `all`, also those with names. Layers stay until [`super::collect`].
+///
+/// Nobody resolves an image meanwhile, so that none goes that a container is just being made from.
+pub fn unused_images(
+    store: &Store,
+    all: bool,
+    wanted: &dyn Fn(&Listed) -> Result<bool>,
+    uses: &ContainerUses<'_>,
+) -> Result<Vec<Removed>> {
+    let Some(_lock) = Lock::exclusive_within(&store.root().lock(), PATIENCE)? else {
+        let error = Error::new(ErrorKind::Conflict, "images are being made by another command");
+        return Err(error.hint("try again when it has ended"));
+    };
+    let _refs_lock = Lock::exclusive(&store.root().refs_lock())?;
+    let mut images = store.images()?.whole()?;
+    let used = uses()?;
+    let mut lines = Vec::new();
+    // The removal of an image may leave its parent without children.
+    while let Some(image) = next(&images, &used, all, wanted)? {
+        let found = Found { id: image.record.id.clone(), reference: None };
+        let plan = Plan::new(&images, &used, "", &found, Options { force: true, no_prune: false })?;
+        for reference in &plan.untag {
+            store.remove_ref(reference)?;
+        }
+        for id in &plan.delete {
+            store.remove_record(id)?;
+        }
+        images.retain(|image| !plan.delete.contains(&image.record.id));
+        lines.extend(plan.lines);
+    }
+    Ok(lines)
+}
+
+fn next<'a>(
+    images: &'a [Listed],
+    used: &[ContainerUse],
+    all: bool,
+    wanted: &dyn Fn(&Listed) -> Result<bool>,
+) -> Result<Option<&'a Listed>> {
+    for image in images {
+        let id = &image.record.id;
+        let has_child = images.iter().any(|other| other.record.parent.as_ref() == Some(id));
+        let is_used = used.iter().any(|container| container.image == *id);
+        if (all || image.references.is_empty()) && !has_child && !is_used && wanted(image)? {
+            return Ok(Some(image));
+        }
+    }
+    Ok(None)
+}
