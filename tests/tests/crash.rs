@@ -1,5 +1,6 @@
-//! `kill -9` at system calls of `run`, `start`, `commit` and `import`: whatever process makes the call, what was
-//! acknowledged before is there afterwards, the container's files are never lost, and the next commands clean up.
+//! `kill -9` at system calls of `run`, `start`, `commit` and `import`, and calls that fail: whatever process makes the
+//! call, what was acknowledged before is there afterwards, the container's files are never lost, and the next commands
+//! clean up.
 //!
 //! A first traced run counts the calls of each kind; then, for each call, the command is run again on a store in the
 //! same state with strace(1) killing whoever makes it. A sample of fixed seed by default, every call with
@@ -56,11 +57,11 @@ fn words(args: &[&str]) -> Vec<String> {
 }
 
 /// The calls made by the command: for each name the most that one process makes.
-fn count(scenario: &Scenario, user: &str) -> BTreeMap<&'static str, usize> {
+fn count(scenario: &Scenario, user: &str, calls: &[&'static str]) -> BTreeMap<&'static str, usize> {
     let lrun = Lrun::as_user(user);
     (scenario.prepare)(&lrun);
     let log = lrun.folder().join("calls");
-    let filter = format!("trace={}", CALLS.join(","));
+    let filter = format!("trace={}", calls.join(","));
     let log_path = log.to_str().expect("UTF-8");
     let wrapper = ["strace", "-u", user, "-f", "-qq", "-e", &filter, "-o", log_path];
     let output = lrun.run_in(&wrapper, &scenario.args);
@@ -70,7 +71,7 @@ fn count(scenario: &Scenario, user: &str) -> BTreeMap<&'static str, usize> {
     for line in std::fs::read_to_string(&log).expect("the trace").lines() {
         let mut fields = line.splitn(2, ' ');
         let (Some(pid), Some(rest)) = (fields.next(), fields.next()) else { continue };
-        if let Some(call) = CALLS.iter().find(|call| rest.trim_start().starts_with(&format!("{call}("))) {
+        if let Some(call) = calls.iter().find(|call| rest.trim_start().starts_with(&format!("{call}("))) {
             *each.entry((pid.to_owned(), call)).or_default() += 1;
         }
     }
@@ -79,20 +80,27 @@ fn count(scenario: &Scenario, user: &str) -> BTreeMap<&'static str, usize> {
         let slot: &mut usize = most.entry(call).or_default();
         *slot = n.max(*slot);
     }
-    assert!(most.len() > 5, "{}: {most:?}", scenario.name);
+    assert!(most.len() > 1, "{}: {most:?}", scenario.name);
     most
 }
 
-/// A fixed sequence of numbers that looks random: a linear congruential generator.
-fn sample(all: Vec<(&'static str, usize)>) -> Vec<(&'static str, usize)> {
-    if long() || all.len() <= SAMPLE {
-        return all;
+/// The cases to try: all, or a sample that takes every kind of call alike, by a fixed sequence of numbers that looks
+/// random (a linear congruential generator).
+fn cases(counted: BTreeMap<&'static str, usize>) -> Vec<(&'static str, usize)> {
+    let all: usize = counted.values().sum();
+    if long() || all <= SAMPLE {
+        return counted.into_iter().flat_map(|(call, n)| (1..=n).map(move |at| (call, at))).collect();
     }
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let counted: Vec<_> = counted.into_iter().collect();
     let mut chosen = Vec::new();
     while chosen.len() < SAMPLE {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let one = all[(state >> 33) as usize % all.len()];
+        let (call, n) = counted[next(counted.len())];
+        let one = (call, 1 + next(n));
         if !chosen.contains(&one) {
             chosen.push(one);
         }
@@ -101,20 +109,32 @@ fn sample(all: Vec<(&'static str, usize)>) -> Vec<(&'static str, usize)> {
 }
 
 fn kill_at_every_call(scenario: &Scenario) {
+    at_every_call(scenario, &CALLS, |_| "signal=KILL");
+}
+
+/// Lets calls that change files fail, as on a full, overdrawn or broken disk.
+fn fail_every_call(scenario: &Scenario, calls: &[&'static str]) {
+    at_every_call(scenario, calls, |number| ["error=ENOSPC", "error=EIO", "error=EDQUOT"][number % 3]);
+}
+
+/// What strace is told to do at the numbered case.
+type Disturbance = fn(usize) -> &'static str;
+
+fn at_every_call(scenario: &Scenario, calls: &[&'static str], disturbance: Disturbance) {
     let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
         record_skip("strace has to be run by root");
         return;
     };
-    let counted = count(scenario, &user);
-    let all = counted.into_iter().flat_map(|(call, n)| (1..=n).map(move |at| (call, at))).collect();
-    for (call, at) in sample(all) {
+    for (number, (call, at)) in cases(count(scenario, &user, calls)).into_iter().enumerate() {
         let lrun = Lrun::as_user(&user);
         (scenario.prepare)(&lrun);
-        let inject = format!("inject={call}:signal=KILL:when={at}");
+        let what = disturbance(number);
+        let inject = format!("inject={call}:{what}:when={at}");
         let trace = format!("trace={call}");
         let wrapper = ["strace", "-u", &user, "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null"];
         let output = lrun.run_in(&wrapper, &scenario.args);
-        println!("{}: {call} {at}: code {}", scenario.name, output.code);
+        println!("{}: {call} {at} {what}: code {}", scenario.name, output.code);
+        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
         (scenario.check)(&lrun, &output);
         nothing_is_left(&lrun);
     }
@@ -153,9 +173,8 @@ fn the_box_has_its_data(lrun: &Lrun, runs: usize) {
     assert!(lines == kept.lines().count() && lines > runs, "{kept:?} after {runs} runs");
 }
 
-#[test]
-fn run() {
-    kill_at_every_call(&Scenario {
+fn run_of_a_container() -> Scenario {
+    Scenario {
         name: "run",
         args: words(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]),
         prepare: with_busybox,
@@ -171,12 +190,11 @@ fn run() {
             eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
             assert!(lrun.ok(&["start", "-a", "box"]).lines().all(|line| line == "data"));
         },
-    });
+    }
 }
 
-#[test]
-fn run_that_removes_itself() {
-    kill_at_every_call(&Scenario {
+fn run_of_one_that_removes_itself() -> Scenario {
+    Scenario {
         name: "run --rm",
         args: words(&["run", "--rm", "--name", "box", "--network", "none", "busybox", "sh", "-c", APPEND]),
         prepare: with_busybox,
@@ -186,12 +204,11 @@ fn run_that_removes_itself() {
                 states.is_empty() || states == "created"
             });
         },
-    });
+    }
 }
 
-#[test]
-fn start() {
-    kill_at_every_call(&Scenario {
+fn start_of_one() -> Scenario {
+    Scenario {
         name: "start",
         args: words(&["start", "-a", "box"]),
         prepare: with_a_box,
@@ -201,12 +218,11 @@ fn start() {
             assert!(output.code != 0 || output.stdout == "data\ndata\n", "{output:?}");
             the_box_has_its_data(lrun, if output.code == 0 { 2 } else { 1 });
         },
-    });
+    }
 }
 
-#[test]
-fn commit() {
-    kill_at_every_call(&Scenario {
+fn commit_of_one() -> Scenario {
+    Scenario {
         name: "commit",
         args: words(&["commit", "-m", "kept", "box", "committed"]),
         prepare: with_a_box,
@@ -225,13 +241,12 @@ fn commit() {
             let run = ["run", "--rm", "--network", "none", "again", "cat", "/opt/kept"];
             assert_eq!(lrun.ok(&run), "data\ndata");
         },
-    });
+    }
 }
 
-#[test]
-fn import() {
+fn import_of_an_archive() -> Scenario {
     let archive = images("busybox.tar");
-    kill_at_every_call(&Scenario {
+    Scenario {
         name: "import",
         args: words(&["import", archive.to_str().expect("UTF-8"), "imported"]),
         prepare: |_| {},
@@ -251,5 +266,53 @@ fn import() {
                 40
             );
         },
-    });
+    }
+}
+
+#[test]
+fn run() {
+    kill_at_every_call(&run_of_a_container());
+}
+
+#[test]
+fn run_that_removes_itself() {
+    kill_at_every_call(&run_of_one_that_removes_itself());
+}
+
+#[test]
+fn start() {
+    kill_at_every_call(&start_of_one());
+}
+
+#[test]
+fn commit() {
+    kill_at_every_call(&commit_of_one());
+}
+
+#[test]
+fn import() {
+    kill_at_every_call(&import_of_an_archive());
+}
+
+/// Calls by which files are made, moved and flushed. Those that the container's own program makes are not among them.
+const CHANGES: [&str; 8] = ["fchmodat", "fsync", "linkat", "mkdirat", "mknodat", "renameat", "symlinkat", "syncfs"];
+
+#[test]
+fn run_on_a_failing_disk() {
+    fail_every_call(&run_of_a_container(), &CHANGES);
+}
+
+#[test]
+fn start_on_a_failing_disk() {
+    fail_every_call(&start_of_one(), &CHANGES);
+}
+
+#[test]
+fn commit_on_a_failing_disk() {
+    fail_every_call(&commit_of_one(), &[&CHANGES[..], &["openat", "write", "pwrite64"]].concat());
+}
+
+#[test]
+fn import_on_a_failing_disk() {
+    fail_every_call(&import_of_an_archive(), &[&CHANGES[..], &["openat", "write", "pwrite64"]].concat());
 }
