@@ -7,11 +7,11 @@
 //!
 //! | floor | module | owns |
 //! | --- | --- | --- |
-//! | 5 | [`container`] | records, lifecycle, monitor, exec, commit |
+//! | 5 | [`container`], [`transfer`] | records, lifecycle, monitor, exec, commit; pull and push |
 //! | 4 | [`sandbox`] | OCI `Spec` → plan → init; knows no images |
-//! | 3 | [`image`], [`network`], [`stdio`] | siblings |
+//! | 3 | [`image`], [`network`], [`registry`], [`stdio`] | siblings |
 //! | 2 | [`idmap`] | id mappings, entering namespaces, the storage helper |
-//! | 1 | [`error`], [`digest`], [`reference`], [`paths`], [`file`] | vocabulary |
+//! | 1 | [`error`], [`digest`], [`reference`], [`paths`], [`file`], [`settings`] | vocabulary |
 //! | 0 | [`sys`] | the only `unsafe`: what nix and rustix do not wrap |
 //!
 //! The library never prints, exits or reads the environment; the `cli` crate does.
@@ -25,8 +25,11 @@ pub mod image;
 pub mod network;
 pub mod paths;
 pub mod reference;
+pub mod registry;
 pub mod sandbox;
+pub mod settings;
 pub mod stdio;
 pub mod sys;
+pub mod transfer;
 
 pub use error::{Error, ErrorKind, Result};

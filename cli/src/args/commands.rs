@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
-    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LogsArgs, PsArgs,
-    RenameArgs, RmArgs, RmiArgs, RunArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
+    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoginArgs, LogoutArgs,
+    LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SearchArgs, StartArgs, StopArgs,
+    SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image` or `System`: their commands come out as the short
@@ -46,6 +47,16 @@ pub enum Command {
     Top(TopArgs),
     /// Make an image of a container's changes
     Commit(CommitArgs),
+    /// Get an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
+    /// Keep a user and password for a registry
+    Login(LoginArgs),
+    /// Forget the user and password for a registry
+    Logout(LogoutArgs),
+    /// Look for images in a registry that lists them
+    Search(SearchArgs),
     /// List images
     Images(ImagesArgs),
     /// Show how an image came to be
@@ -202,6 +213,10 @@ enum ImageCommand {
     Import(ImportArgs),
     /// Remove images that are not used
     Prune(ImagePruneArgs),
+    /// Get an image from a registry
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
 }
 
 impl Command {
@@ -252,6 +267,8 @@ impl ImageCommand {
             Self::Tag(args) => Command::Tag(args),
             Self::Rm(args) => Command::Rmi(args),
             Self::Import(args) => Command::Import(args),
+            Self::Pull(args) => Command::Pull(args),
+            Self::Push(args) => Command::Push(args),
             Self::Prune(args) => Command::ImagePrune(args),
         }
     }

@@ -13,6 +13,8 @@ use lrun_runtime::image::import::architecture;
 use lrun_runtime::stdio::terminal::DetachKeys;
 use lrun_runtime::{Error, ErrorKind, Result};
 
+use super::registry::{Pulling, parse_when};
+
 /// Flags of `run` and `create`.
 #[derive(Clone, Debug, Args)]
 pub struct ContainerFlags {
@@ -66,12 +68,15 @@ struct ProcessFlags {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
-    /// Only images for this machine are there: linux/ARCH
+    /// What the image must be made for; this machine runs linux/ARCH
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// missing or never: images are only taken from the store
+    /// Pull the image first: missing (the default), always, never, or newer (where the registry has another)
     #[arg(long, value_name = "WHEN")]
     pull: Option<String>,
+    /// Say nothing of pulling
+    #[arg(short, long)]
+    quiet: bool,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -219,6 +224,11 @@ impl ContainerFlags {
         !self.process.attach.is_empty()
     }
 
+    /// When and how the image is pulled.
+    pub(super) fn pulling(&self) -> Result<Pulling> {
+        self.process.pulling()
+    }
+
     /// The flags, parsed and checked together.
     pub(super) fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
         let mut words = self.words.into_iter();
@@ -238,9 +248,17 @@ impl ContainerFlags {
 }
 
 impl ProcessFlags {
+    fn pulling(&self) -> Result<Pulling> {
+        Ok(Pulling {
+            when: given("--pull", self.pull.as_ref(), parse_when)?.unwrap_or_default(),
+            platform: self.platform.clone().filter(|platform| !platform.is_empty()),
+            quiet: self.quiet,
+        })
+    }
+
     fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
         given("--platform", self.platform.as_ref(), check_platform)?;
-        given("--pull", self.pull.as_ref(), check_pull)?;
+        self.pulling()?;
         options.name = given("--name", self.name.as_ref(), parse_name)?;
         options.entrypoint =
             self.entrypoint.map(|command| Some(command).filter(|c| !c.is_empty()).into_iter().collect());
@@ -356,18 +374,6 @@ pub fn check_platform(platform: &str) -> Result<()> {
     }
     let message = format!("--platform {platform}: this machine runs linux/{own} alone");
     Err(Error::new(ErrorKind::Unsupported, message))
-}
-
-fn check_pull(when: &str) -> Result<()> {
-    match when {
-        "missing" | "never" => Ok(()),
-        "always" => Err(Error::new(ErrorKind::Unsupported, "--pull always: this version of lrun does not pull images")
-            .hint("`lrun import` makes an image of a root file system's archive")),
-        _ => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("invalid pull option: '{when}': must be one of \"always\", \"missing\" or \"never\""),
-        )),
-    }
 }
 
 /// The name without the slash that `inspect` shows.

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// The groups in their order. Every visible command is in exactly one.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Containers",
         &[
@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("A container's files", &["cp", "diff", "commit", "export"]),
     ("Images", &["images", "history", "tag", "rmi", "import"]),
+    ("Registries", &["pull", "push", "login", "logout", "search"]),
     ("This machine", &["info", "version"]),
     ("The same by what they are about", &["container", "image", "system"]),
 ];

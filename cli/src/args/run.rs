@@ -6,8 +6,8 @@ use clap::{ArgAction, Args};
 use lrun_runtime::container::options::{RunOptions, Streams};
 use lrun_runtime::{Error, ErrorKind, Result};
 
-use super::ContainerFlags;
 use super::container::detach_keys;
+use super::{ContainerFlags, Pulling};
 
 /// `lrun run`.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +36,11 @@ pub struct CreateArgs {
 }
 
 impl RunArgs {
+    /// When and how the image is pulled.
+    pub fn pulling(&self) -> Result<Pulling> {
+        self.flags.pulling()
+    }
+
     /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
     pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
         if self.detach && self.flags.has_attach() {
@@ -54,6 +59,11 @@ impl RunArgs {
 }
 
 impl CreateArgs {
+    /// When and how the image is pulled.
+    pub fn pulling(&self) -> Result<Pulling> {
+        self.flags.pulling()
+    }
+
     /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
     pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
         let mut options = self.flags.into_options(lookup, cwd)?;

@@ -469,7 +469,7 @@ fn flags_that_ask_for_what_happens_anyway_are_accepted() {
     ] {
         assert_eq!(pretty(&run(&[flags, &["i"]].concat())), plain, "{flags:?}");
     }
-    for flags in [["--pull", "always"], ["--pull", "later"], ["--platform", "windows/x"], ["--log-driver", "syslog"]] {
+    for flags in [["--pull", "later"], ["--platform", "windows/x"], ["--log-driver", "syslog"]] {
         run_error(&[&flags[..], &["i"]].concat());
     }
     assert!(run(&["--log-driver", "none", "i"]).log.none);

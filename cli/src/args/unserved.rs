@@ -126,9 +126,8 @@ const UNSERVED: &[Unserved] = &[
     value("annotation", &[], RUNTIME),
 ];
 
-/// Switches that ask for what happens anyway: nothing is said of pulling, no health check is run, no signature asked for.
-const HARMLESS: [(&str, Option<char>); 3] =
-    [("quiet", Some('q')), ("no-healthcheck", None), ("disable-content-trust", None)];
+/// Switches that ask for what happens anyway: no health check is run, no signature asked for.
+const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
 
 /// Adds the flags to `run` and `create`, not shown in their help.
 pub fn add_to(command: Command) -> Command {

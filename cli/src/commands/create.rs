@@ -8,14 +8,17 @@ use lrun_runtime::container::create::create;
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
+use super::pull;
 use crate::args::{CreateArgs, Global};
 use crate::context;
 use crate::ui::output;
 
 /// Runs the command.
 pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
-    let options = args.into_options(&context::env_exact, &context::cwd()?)?;
+    let pulling = args.pulling()?;
+    let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     let engine = context::engine(global)?;
+    options.image = pull::ensure(&engine, options.image, &pulling)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let created = create(&engine, &options, &context::host(), false)?;
     cidfile.write(&created.record.id)?;

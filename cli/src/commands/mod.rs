@@ -1,5 +1,6 @@
 //! The commands, one file each. A command returns its exit code; its errors are printed here.
 
+mod access;
 mod attach;
 mod check;
 mod commit;
@@ -15,14 +16,19 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod login;
+mod logout;
 mod logs;
 mod prune;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod search;
 mod session;
 mod start;
 mod stop;
@@ -74,6 +80,11 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Inspect(args) => inspect::run(global, &args),
         Command::Top(args) => top::run(global, &args),
         Command::Commit(args) => commit::run(global, &args),
+        Command::Pull(args) => pull::run(global, &args),
+        Command::Push(args) => push::run(global, &args),
+        Command::Login(args) => login::run(&args),
+        Command::Logout(args) => logout::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Images(args) => images::run(global, &args),
         Command::History(args) => history::run(global, &args),
         Command::Tag(args) => tag::run(global, &args),

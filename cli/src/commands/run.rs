@@ -11,6 +11,7 @@ use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Stdio};
 
 use super::create::CidFile;
+use super::pull;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
 use crate::args::{Global, RunArgs};
 use crate::context;
@@ -18,10 +19,12 @@ use crate::ui::output;
 
 /// Runs the command.
 pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
-    let options = args.into_options(&context::env_exact, &context::cwd()?)?;
+    let pulling = args.pulling()?;
+    let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let engine = context::engine(global)?;
+    options.image = pull::ensure(&engine, options.image, &pulling)?;
     let monitor = launch::prepare_monitor(&engine)?;
     let host = context::host();
     warn_about_network(&options, &host);

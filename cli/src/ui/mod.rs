@@ -1,7 +1,7 @@
 //! What a person or a script sees: tables, templates, JSON, units, progress and errors, in docker's forms.
 //!
-//! Everything here turns plain data into text and touches neither the store nor a container; only [`progress`] writes
-//! by itself, to a writer that it is given.
+//! Everything here turns plain data into text and touches neither the store nor a container; only [`progress`]
+//! and [`transfer`] write by themselves, to a writer that they are given.
 
 pub mod escape;
 pub mod filters;
@@ -12,5 +12,6 @@ pub mod report;
 pub mod rows;
 pub mod table;
 pub mod template;
+pub mod transfer;
 pub mod units;
 pub mod width;

@@ -25,6 +25,8 @@ const LOCK: &str = "lock";
 const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 const HOST_MAX: usize = 4096;
 const ATTEMPTS: u32 = 16;
+/// How often a named directory may be gone again before it is locked: each time another process was done with it.
+const NAMED_ATTEMPTS: u32 = 10_000;
 
 /// A directory of our own in `staging/`. Dropping releases its lock and leaves the directory to the next sweep.
 #[derive(Debug)]
@@ -45,6 +47,32 @@ impl Staging {
                 // A sweep took the directory before it was locked.
                 Err(error) if error.errno() == Some(libc::ENOENT) => failure = error,
                 Err(error) => return Err(error),
+            }
+        }
+        Err(failure)
+    }
+
+    /// The directory of this name, once nobody else has it: processes that need the same thing make it one after the
+    /// other. Waits; the caller holds no other such directory.
+    pub fn named(root: &Root, name: &str) -> Result<Self> {
+        let path = root.staging().join(name);
+        let lock_path = path.join(LOCK);
+        let mut failure = busy(&path);
+        for _ in 0..NAMED_ATTEMPTS {
+            let lock = match super::ensure_dir(&path).and_then(|()| Lock::exclusive(&lock_path)) {
+                // The one before removed it, or a sweep did.
+                Err(error) if error.errno() == Some(libc::ENOENT) => {
+                    failure = error;
+                    continue;
+                }
+                other => other?,
+            };
+            if lock.is_at(&lock_path)? {
+                let file = std::fs::File::from(lock.into_fd());
+                std::os::unix::fs::FileExt::write_all_at(&file, host_id().as_bytes(), 0)
+                    .context(|| format!("write {}", lock_path.display()))
+                    .map_err(with_way_out)?;
+                return Ok(Self { path, lock: Lock::from_fd(file.into()) });
             }
         }
         Err(failure)
@@ -231,6 +259,26 @@ mod tests {
         let old = SystemTime::now() - FOREIGN_AGE - Duration::from_secs(60);
         std::fs::File::open(&path).unwrap().set_modified(old).unwrap();
         assert_eq!(Staging::sweep(&root, &mut remove_tree).unwrap(), [path]);
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_a_named_directory() {
+        let (_dir, root) = root();
+        let alone = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let held = Staging::named(&root, "fetch-x").unwrap();
+                        assert!(alone.swap(false, std::sync::atomic::Ordering::SeqCst));
+                        assert!(Staging::sweep(&root, &mut remove_tree).unwrap().is_empty());
+                        alone.store(true, std::sync::atomic::Ordering::SeqCst);
+                        held.remove(&mut remove_tree).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(list_dir(&root.staging()).unwrap().is_empty());
     }
 
     #[test]

@@ -41,6 +41,16 @@ impl Work {
         let _ = rustix::io::write(&self.report, &frame);
     }
 
+    /// Gives the parent a part of the result before the work ends; see [`Helper::answer`].
+    pub fn answer<A: Serialize>(&self, answer: &A) -> Result<()> {
+        let bytes = serde_json::to_vec(answer).map_err(|error| Error::new(ErrorKind::Io, error.to_string()))?;
+        let mut frame = Vec::with_capacity(bytes.len() + 9);
+        frame.push(b'A');
+        frame.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        frame.extend_from_slice(&bytes);
+        std::fs::File::from(self.report.try_clone()?).write_all(&frame).context(|| "report to the parent")
+    }
+
     /// Closes everything that the helper was forked with, but these; what the work captured and is not among them must
     /// not be used any more.
     pub fn keep_only(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
@@ -65,12 +75,24 @@ where
     start(|| fork_mapped(map, NAMESPACES), || confine(dir), work)?.finish(progress)
 }
 
+/// Starts `work` in a storage helper pivoted into `dir`. The caller has one thread now, and may have more before
+/// [`Helper::finish`]. Of all descriptors the helper keeps those in `keep`: not what other helpers wait for the end of, not
+/// connections.
+pub fn start_in<T, F>(map: &IdMap, dir: BorrowedFd<'_>, keep: &[BorrowedFd<'_>], work: F) -> Result<Helper<T>>
+where
+    T: Serialize + DeserializeOwned,
+    F: FnOnce(&Work) -> Result<T>,
+{
+    let work = |at: &Work| at.keep_only(keep).and_then(|()| work(at));
+    start(|| fork_mapped(map, NAMESPACES), || confine(dir), work)
+}
+
 /// A helper at work.
 #[derive(Debug)]
 pub struct Helper<T> {
     pid: rustix::process::Pid,
-    results: OwnedFd,
-    answer: PhantomData<T>,
+    results: std::fs::File,
+    answer: PhantomData<fn() -> T>,
 }
 
 /// Starts a helper, so that the caller can serve it meanwhile. `fork` makes its process; in it, `enter` makes `/` what the
@@ -92,15 +114,34 @@ where
         }
         Forked::Parent { pid, pidfd: _pidfd } => {
             drop(report);
-            Ok(Helper { pid, results, answer: PhantomData })
+            Ok(Helper { pid, results: std::fs::File::from(results), answer: PhantomData })
         }
     }
 }
 
 impl<T: DeserializeOwned> Helper<T> {
+    /// The next thing that the work gave by [`Work::answer`]; the work's own error when it ended instead.
+    pub fn answer<A: DeserializeOwned>(&mut self) -> Result<A> {
+        match receive(&mut self.results, &mut |_| {})? {
+            Some(Frame::Answer(bytes)) => serde_json::from_slice(&bytes).map_err(|error| damaged(&error)),
+            Some(Frame::Result(bytes)) => match decode::<T>(&bytes) {
+                Ok(_) => Err(Error::new(ErrorKind::Io, "the storage helper ended early")),
+                Err(error) => Err(error),
+            },
+            None => Err(Error::new(ErrorKind::Io, "the storage helper died")),
+        }
+    }
+
     /// Waits for the helper's end, and returns what its work returned.
-    pub fn finish(self, progress: &mut dyn FnMut(u64)) -> Result<T> {
-        let outcome = receive(self.results, progress);
+    pub fn finish(mut self, progress: &mut dyn FnMut(u64)) -> Result<T> {
+        let outcome = loop {
+            match receive(&mut self.results, progress) {
+                Ok(Some(Frame::Answer(_))) => {}
+                Ok(Some(Frame::Result(bytes))) => break Ok(Some(bytes)),
+                Ok(None) => break Ok(None),
+                Err(error) => break Err(error),
+            }
+        };
         let status = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
         outcome.and_then(|bytes| match bytes {
             Some(bytes) => decode(&bytes),
@@ -206,9 +247,16 @@ fn no_exec_filter() -> Result<BpfProgram> {
         .map_err(internal)
 }
 
-/// Reads the child's frames: progress as it comes, and the result's bytes; `None` when the child died without one.
-fn receive(results: OwnedFd, progress: &mut dyn FnMut(u64)) -> Result<Option<Vec<u8>>> {
-    let mut results = std::fs::File::from(results);
+/// What a child says.
+enum Frame {
+    /// A part of the result.
+    Answer(Vec<u8>),
+    /// All of it.
+    Result(Vec<u8>),
+}
+
+/// Reads the child's next frame, passing on its progress; `None` when the child died without a result.
+fn receive(results: &mut std::fs::File, progress: &mut dyn FnMut(u64)) -> Result<Option<Frame>> {
     let mut kind = [0u8; 1];
     loop {
         if results.read(&mut kind)? == 0 {
@@ -217,16 +265,25 @@ fn receive(results: OwnedFd, progress: &mut dyn FnMut(u64)) -> Result<Option<Vec
         if kind[0] == b'R' {
             let mut bytes = Vec::new();
             results.read_to_end(&mut bytes)?;
-            return Ok(Some(bytes));
+            return Ok(Some(Frame::Result(bytes)));
         }
-        let mut done = [0u8; 8];
-        results.read_exact(&mut done)?;
-        progress(u64::from_le_bytes(done));
+        let mut number = [0u8; 8];
+        results.read_exact(&mut number)?;
+        let number = u64::from_le_bytes(number);
+        if kind[0] == b'A' {
+            let mut bytes = Vec::new();
+            results.take(number).read_to_end(&mut bytes)?;
+            return Ok(Some(Frame::Answer(bytes)));
+        }
+        progress(number);
     }
 }
 
+fn damaged(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("the storage helper's answer is damaged: {error}"))
+}
+
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let outcome: std::result::Result<T, ErrorParts> = serde_json::from_slice(bytes)
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the storage helper's answer is damaged: {error}")))?;
+    let outcome: std::result::Result<T, ErrorParts> = serde_json::from_slice(bytes).map_err(|error| damaged(&error))?;
     outcome.map_err(Error::from_parts)
 }

@@ -12,6 +12,7 @@
 mod format;
 mod layer;
 mod list;
+mod origin;
 mod refs;
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The loopback interface of a fresh network namespace; `netdevice(7)`.
+//! The loopback interface of a fresh network namespace, `netdevice(7)`; how names of hosts are looked up.
 
 use std::os::fd::AsRawFd;
 
@@ -20,4 +20,17 @@ pub fn loopback_up() -> Result<()> {
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
     checked(libc::c_long::from(result))?;
     Ok(())
+}
+
+/// Has host names looked up in `/etc/hosts` and by DNS alone, whatever `nsswitch.conf` lists: a static program that loads
+/// another plugin of the host's C library gets a second C library, and crashes. For a process with one thread.
+pub fn plain_host_lookup() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            fn __nss_configure_lookup(database: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;
+        }
+        // SAFETY: two C strings that outlive the call; glibc copies them. No other thread looks anything up.
+        unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+    }
 }

@@ -77,8 +77,18 @@ pub fn fork_plainly() -> Result<Option<Pid>> {
     Ok(Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?))
 }
 
+/// How many threads this process has. One that was joined runs nothing any more, but may be listed for a moment.
 fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+    let count = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    (0..100)
+        .map(|_| count())
+        .find(|count| {
+            *count == 1 || {
+                std::thread::yield_now();
+                false
+            }
+        })
+        .unwrap_or_else(count)
 }
 
 /// Joins namespaces (bits of [`namespace`]) of the process that `pidfd` refers to, in one step; Linux 5.8.

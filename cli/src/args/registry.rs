@@ -1,0 +1,112 @@
+//! `pull`, `push`, `login`, `logout`, `search`; and how `run` and `create` pull.
+
+use clap::Args;
+use lrun_runtime::{Error, ErrorKind, Result};
+
+/// `lrun pull`.
+#[derive(Clone, Debug, Args)]
+pub struct PullArgs {
+    /// The image
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub name: String,
+    /// Pull every tag of the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// What the image must be made for, such as linux/arm64
+    #[arg(long, value_name = "OS[/ARCH[/VARIANT]]")]
+    pub platform: Option<String>,
+    /// Print the image's name alone
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `lrun push`.
+#[derive(Clone, Debug, Args)]
+pub struct PushArgs {
+    /// The image
+    #[arg(value_name = "NAME[:TAG]")]
+    pub name: String,
+    /// Push every tag of the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// Print the image's name alone
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `lrun login`.
+#[derive(Clone, Debug, Args)]
+pub struct LoginArgs {
+    /// The registry (default docker.io)
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+    /// User name
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Password; others can see it in the list of processes
+    #[arg(short, long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Take the password from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// `lrun logout`.
+#[derive(Clone, Debug, Args)]
+pub struct LogoutArgs {
+    /// The registry (default docker.io)
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+}
+
+/// `lrun search`.
+#[derive(Clone, Debug, Args)]
+pub struct SearchArgs {
+    /// A part of the name, behind the registry: localhost:5000/word
+    #[arg(value_name = "[REGISTRY/]TERM")]
+    pub term: String,
+    /// Print at most so many
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    pub limit: usize,
+}
+
+/// When `run` and `create` pull.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// The image is not here.
+    #[default]
+    Missing,
+    /// Each time.
+    Always,
+    /// Not at all.
+    Never,
+    /// The image is not here, or the registry has another and can be reached.
+    Newer,
+}
+
+/// How `run` and `create` pull.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pulling {
+    /// When.
+    pub when: When,
+    /// What the image must be made for.
+    pub platform: Option<String>,
+    /// Nothing is said of it.
+    pub quiet: bool,
+}
+
+/// Reads `--pull`.
+pub(super) fn parse_when(text: &str) -> Result<When> {
+    match text {
+        "missing" => Ok(When::Missing),
+        "always" => Ok(When::Always),
+        "never" => Ok(When::Never),
+        "newer" => Ok(When::Newer),
+        _ => {
+            let message = format!(
+                "invalid pull option: '{text}': must be one of \"always\", \"missing\", \"never\" or \"newer\""
+            );
+            Err(Error::new(ErrorKind::Invalid, message))
+        }
+    }
+}

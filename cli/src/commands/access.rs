@@ -1,0 +1,208 @@
+//! How registries are reached from here: settings, certificates, proxies and credentials, from the files and variables
+//! that docker and podman use, too.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::file;
+use lrun_runtime::image::import::architecture;
+use lrun_runtime::reference::{DEFAULT_REGISTRY, Reference};
+use lrun_runtime::registry::client::{Client, Purpose};
+use lrun_runtime::registry::credentials::{AuthFile, Credentials};
+use lrun_runtime::registry::helper::Helpers;
+use lrun_runtime::registry::http::{Access, Http, Proxies};
+use lrun_runtime::registry::platform::Platform;
+use lrun_runtime::settings::Settings;
+
+use crate::args::VERSION;
+use crate::context::env;
+use crate::ui::progress::Style;
+use crate::ui::transfer::Transfers;
+
+const SETTINGS_MAX: usize = 1 << 20;
+/// What credential helpers get of the environment: where they are, and how they find the user's keyring.
+const HELPER_ENV: [&str; 10] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "GPG_TTY",
+    "GNUPGHOME",
+];
+
+/// Everything that is needed to speak to registries.
+pub struct Registries {
+    /// The user's settings.
+    pub settings: Settings,
+    http: Http,
+}
+
+impl Registries {
+    /// Reads the settings. Nothing is connected to yet.
+    pub fn open() -> Result<Self> {
+        lrun_runtime::sys::net::plain_host_lookup();
+        let settings = settings()?;
+        let certs = settings.registries.certs.clone().unwrap_or_else(certs);
+        let access = Access {
+            bundle: env("SSL_CERT_FILE").map(PathBuf::from),
+            certs,
+            proxies: proxies(),
+            user_agent: format!("lrun/{VERSION}"),
+        };
+        Ok(Self { settings, http: Http::new(access) })
+    }
+
+    /// A client of one registry, with these credentials.
+    pub fn client_with(
+        &self,
+        (registry, repository): (&str, &str),
+        credentials: Option<Credentials>,
+        purpose: Purpose,
+    ) -> Result<Client<'_>> {
+        let plain = self.settings.registries.is_insecure(registry);
+        Client::new(&self.http, (registry, repository), plain, credentials, purpose)
+    }
+
+    /// A client of a repository, as the user whose credentials are kept for it.
+    pub fn client(&self, (registry, repository): (&str, &str), purpose: Purpose) -> Result<Client<'_>> {
+        self.client_with((registry, repository), credentials(registry, repository)?, purpose)
+    }
+
+    /// Those that an image is pulled from: mirrors first, then its registry.
+    pub fn sources(&self, reference: &Reference) -> Result<Vec<Client<'_>>> {
+        let mirrors = self.settings.registries.mirrors.get(reference.registry()).map_or(&[][..], Vec::as_slice);
+        let names = mirrors.iter().map(String::as_str).chain([reference.registry()]);
+        names.map(|registry| self.client((registry, reference.repository()), Purpose::Pull)).collect()
+    }
+}
+
+/// `config.toml`, where there is one.
+fn settings() -> Result<Settings> {
+    let Some(folder) = config_folder() else { return Ok(Settings::default()) };
+    let path = folder.join("lrun/config.toml");
+    let attempt = || path.display().to_string();
+    let bytes = match file::read_small(&path, SETTINGS_MAX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Settings::default()),
+        // Many keep it elsewhere and link it here.
+        Err(error) if error.errno() == Some(libc_eloop()) => std::fs::read(&path).context(attempt)?,
+        other => other?,
+    };
+    let text = String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8").context(attempt()))?;
+    Settings::parse(&text).context(attempt)
+}
+
+/// What opening a link says where links are not followed.
+fn libc_eloop() -> i32 {
+    rustix::io::Errno::LOOP.raw_os_error()
+}
+
+fn config_folder() -> Option<PathBuf> {
+    let given = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    given.or_else(|| env("HOME").map(|home| Path::new(&home).join(".config")))
+}
+
+fn certs() -> Vec<PathBuf> {
+    let own = config_folder();
+    let own = own.iter().flat_map(|folder| [folder.join("lrun/certs.d"), folder.join("containers/certs.d")]);
+    own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from)).collect()
+}
+
+/// As curl and others read them: small letters first.
+fn proxies() -> Proxies {
+    let either = |name: &str| env(&name.to_lowercase()).or_else(|| env(name));
+    let all = either("ALL_PROXY");
+    let none = either("NO_PROXY").unwrap_or_default();
+    Proxies {
+        http: either("HTTP_PROXY").or_else(|| all.clone()),
+        https: either("HTTPS_PROXY").or(all),
+        none: none.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect(),
+    }
+}
+
+/// How credential helpers are started.
+pub fn helpers() -> Helpers {
+    let value = |name: &str| Some((OsString::from(name), std::env::var_os(name)?));
+    Helpers { env: HELPER_ENV.iter().filter_map(|name| value(name)).collect() }
+}
+
+/// The file that credentials are kept in.
+pub fn auth_file() -> Result<PathBuf> {
+    if let Some(path) = env("REGISTRY_AUTH_FILE") {
+        return Ok(PathBuf::from(path));
+    }
+    let folder =
+        env("DOCKER_CONFIG").map(PathBuf::from).or_else(|| env("HOME").map(|home| Path::new(&home).join(".docker")));
+    folder.map(|folder| folder.join("config.json")).ok_or_else(|| {
+        Error::new(ErrorKind::Invalid, "there is no home directory for credentials: HOME is not set")
+            .hint("set DOCKER_CONFIG to a directory")
+    })
+}
+
+/// The credentials that are kept for a repository: docker's, then podman's.
+pub fn credentials(registry: &str, repository: &str) -> Result<Option<Credentials>> {
+    let mut files: Vec<PathBuf> = auth_file().into_iter().collect();
+    if env("REGISTRY_AUTH_FILE").is_none() {
+        files.extend(env("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json")));
+    }
+    for path in files {
+        if let Some(found) = AuthFile::read(&path)?.get(registry, repository, &helpers())? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// A registry as people write it for `login`: `https://host/v1/`, `host:port`, nothing for docker's.
+pub fn server(given: Option<&str>) -> Result<String> {
+    let given = given.unwrap_or(DEFAULT_REGISTRY);
+    let host = given.strip_prefix("https://").or_else(|| given.strip_prefix("http://")).unwrap_or(given);
+    let host = host.split('/').next().unwrap_or_default();
+    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { DEFAULT_REGISTRY } else { host };
+    match Reference::parse(&format!("{host}/x")) {
+        Ok(reference) if reference.registry() == host => Ok(host.to_owned()),
+        _ => Err(Error::new(ErrorKind::Invalid, format!("\"{given}\" is no registry: host or host:port is expected"))),
+    }
+}
+
+/// What this machine runs.
+pub fn own_platform() -> Result<Platform> {
+    Ok(Platform::new("linux", architecture()?, ""))
+}
+
+/// Layers on standard error.
+pub fn transfers(quiet: bool) -> Transfers<std::io::Stderr> {
+    let (mut style, mut rows) = (Style::Plain, 24);
+    if std::io::stderr().is_terminal() {
+        let size = rustix::termios::tcgetwinsize(std::io::stderr()).map_or((80, 24), |size| (size.ws_col, size.ws_row));
+        style = Style::Terminal { columns: usize::from(size.0.max(20)) };
+        rows = usize::from(size.1.max(3));
+    }
+    Transfers::new(std::io::stderr(), if quiet { Style::Quiet } else { style }, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_as_people_write_them() {
+        for (given, name) in [
+            (None, "docker.io"),
+            (Some("https://index.docker.io/v1/"), "docker.io"),
+            (Some("http://reg:5000"), "reg:5000"),
+            (Some("r.io/v2/"), "r.io"),
+            (Some("localhost"), "localhost"),
+        ] {
+            assert_eq!(server(given).unwrap(), name);
+        }
+        for wrong in ["", "word", "user@r.io", "r.io:port"] {
+            assert!(server(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `pull`: an image comes from a registry; and what `run` and `create` pull by themselves.
+
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::reference::{DEFAULT_TAG, Reference};
+use lrun_runtime::registry::client::Purpose;
+use lrun_runtime::registry::platform::Platform;
+use lrun_runtime::transfer::{PullOptions, Pulled, pull};
+
+use super::access::{Registries, own_platform, transfers};
+use crate::args::{Global, PullArgs, Pulling, When};
+use crate::context;
+use crate::ui::output;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &PullArgs) -> Result<u8> {
+    let registries = Registries::open()?;
+    let reference = registries.settings.registries.qualify(&args.name)?;
+    let named =
+        args.name.contains('@') || reference.familiar_with_tag() == args.name || reference.to_string() == args.name;
+    let engine = context::settled_engine(global)?;
+    let options = options(args.platform.as_deref())?;
+    if args.all_tags {
+        return all(&engine, &registries, &reference, &options, (args.quiet, named));
+    }
+    if !named && reference.tag() == Some(DEFAULT_TAG) && !args.quiet && !args.name.ends_with(":latest") {
+        output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
+    }
+    one(&engine, &registries, &reference, &options, args.quiet)?;
+    output::line(&reference.to_string());
+    Ok(0)
+}
+
+/// `-a`.
+fn all(
+    engine: &Engine,
+    registries: &Registries,
+    reference: &Reference,
+    options: &PullOptions,
+    (quiet, named): (bool, bool),
+) -> Result<u8> {
+    if named && (reference.digest().is_some() || reference.tag() != Some(DEFAULT_TAG)) {
+        return Err(Error::new(ErrorKind::Invalid, "tag can't be used with --all-tags/-a"));
+    }
+    let name = (reference.registry(), reference.repository());
+    for tag in registries.client(name, Purpose::Pull)?.tags()? {
+        one(engine, registries, &reference.with_tag(&tag)?, options, quiet)?;
+    }
+    output::line(&format!("{}/{}", name.0, name.1));
+    Ok(0)
+}
+
+fn options(platform: Option<&str>) -> Result<PullOptions> {
+    let own = own_platform()?;
+    let given = platform.filter(|platform| !platform.is_empty());
+    let platform = given.map_or_else(|| Ok(own.clone()), |text| Platform::parse(text, &own))?;
+    Ok(PullOptions { platform, explicit: given.is_some() })
+}
+
+fn one(
+    engine: &Engine,
+    registries: &Registries,
+    reference: &Reference,
+    options: &PullOptions,
+    quiet: bool,
+) -> Result<Pulled> {
+    let shown = transfers(quiet);
+    let clients = registries.sources(reference)?;
+    let events = |event: lrun_runtime::transfer::Event<'_>| shown.tell(event);
+    let pulled = pull((&engine.store, &engine.map), &clients, reference, options, &events, &mut |path| {
+        engine.remove_tree(path)
+    })?;
+    shown.say(&format!("Digest: {}", pulled.digest));
+    let what = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+    shown.say(&format!("Status: {what} {}", reference.familiar_with_tag()));
+    Ok(pulled)
+}
+
+/// Pulls what `run` or `create` needs. Gives the word by which the image is found in the store.
+pub fn ensure(engine: &Engine, image: String, pulling: &Pulling) -> Result<String> {
+    let here = match engine.store.find(&image) {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    // The usual case: nothing else is looked at.
+    if pulling.when == When::Never || here && pulling.when == When::Missing {
+        return Ok(image);
+    }
+    // An id is no name of a registry's.
+    let Ok(plain) = Reference::parse(&image) else { return Ok(image) };
+    let registries = Registries::open()?;
+    let reference = registries.settings.registries.qualify(&image)?;
+    let word = if reference == plain { image } else { reference.familiar_with_tag() };
+    let here = here || engine.store.find(&word).is_ok();
+    if here && pulling.when == When::Missing {
+        return Ok(word);
+    }
+    if !here && !pulling.quiet {
+        output::complain(&format!("Unable to find image '{}' locally", reference.familiar_with_tag()));
+    }
+    let options = options(pulling.platform.as_deref())?;
+    match one(engine, &registries, &reference, &options, pulling.quiet) {
+        Ok(_) => Ok(word),
+        Err(error) if here && pulling.when == When::Newer => {
+            tracing::info!(%error, "the image that is here is used");
+            Ok(word)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,76 @@
+//! `push`: an image goes to a registry.
+
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::reference::{DEFAULT_TAG, Reference};
+use lrun_runtime::registry::client::Purpose;
+use lrun_runtime::transfer::{Event, push};
+
+use super::access::{Registries, transfers};
+use crate::args::{Global, PushArgs};
+use crate::context;
+use crate::ui::output;
+
+/// Runs the command.
+pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
+    let reference = Reference::parse(&args.name)?;
+    if reference.digest().is_some() {
+        return Err(Error::new(ErrorKind::Invalid, "cannot push a digest reference"));
+    }
+    let registries = Registries::open()?;
+    let engine = context::settled_engine(global)?;
+    let repository = format!("{}/{}", reference.registry(), reference.repository());
+    if !args.quiet {
+        output::complain(&format!("The push refers to repository [{repository}]"));
+    }
+    if args.all_tags {
+        if args.name.ends_with(&format!(":{}", reference.tag().unwrap_or_default())) {
+            return Err(Error::new(ErrorKind::Invalid, "tag can't be used with --all-tags/-a"));
+        }
+        for reference in tags(&engine, &reference)? {
+            one(&engine, &registries, &reference, args.quiet)?;
+        }
+        if args.quiet {
+            output::line(&repository);
+        }
+        return Ok(0);
+    }
+    let named = args.name.ends_with(&format!(":{}", reference.tag().unwrap_or_default()));
+    if !named && !args.quiet {
+        output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
+    }
+    one(&engine, &registries, &reference, args.quiet)?;
+    if args.quiet {
+        output::line(&reference.to_string());
+    }
+    Ok(0)
+}
+
+fn one(engine: &Engine, registries: &Registries, reference: &Reference, quiet: bool) -> Result<()> {
+    let client = registries.client((reference.registry(), reference.repository()), Purpose::Push)?;
+    let shown = transfers(quiet);
+    let events = |event: Event<'_>| shown.tell(event);
+    let pushed = push((&engine.store, &engine.map), client, reference, &events)?;
+    if !quiet {
+        output::line(&format!(
+            "{}: digest: {} size: {}",
+            reference.tag().unwrap_or_default(),
+            pushed.digest,
+            pushed.size
+        ));
+    }
+    Ok(())
+}
+
+/// Every name of the repository.
+fn tags(engine: &Engine, reference: &Reference) -> Result<Vec<Reference>> {
+    let images = engine.store.images()?.listed;
+    let names = images.into_iter().flat_map(|image| image.references);
+    let mut found: Vec<Reference> = names.filter(|name| name.same_repository(reference)).collect();
+    found.sort();
+    if found.is_empty() {
+        let message = format!("An image does not exist locally with the tag: {}", reference.familiar());
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
+    Ok(found)
+}

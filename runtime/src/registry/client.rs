@@ -1,0 +1,397 @@
+//! One repository of one registry: manifests, blobs, tags, with authorization, redirects and other tries.
+//!
+//! Credentials and tokens belong to the registry's origin. They are never sent with a request to another, whoever pointed
+//! there: a redirect, a `Location`, the link to a next page. A challenge from another origin is not answered.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use ureq::http::Method;
+
+use super::challenge;
+use super::credentials::Credentials;
+use super::http::{Answer, Body, Failed, Http};
+use super::link;
+use super::manifest::{ACCEPTED, Descriptor, MANIFEST_MAX};
+use super::retry::{ATTEMPTS, delay, is_temporary};
+use super::token::{Realm, Token};
+use super::url::{Origin, Scheme, Url};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reference::DEFAULT_REGISTRY;
+
+const REDIRECTS: u32 = 5;
+/// Where docker's registry really is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+const PAGE_MAX: usize = 4 << 20;
+const PAGES: u32 = 1000;
+
+/// What is to be done, which is what a token is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reading.
+    Pull,
+    /// Reading and writing.
+    Push,
+}
+
+/// A manifest as it came, checked against its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+    /// What its server says it is.
+    pub media_type: String,
+    /// Of the bytes.
+    pub digest: Digest,
+}
+
+/// How the registry wants to be asked.
+#[derive(Clone, Debug)]
+enum Known {
+    Nothing,
+    Basic,
+    Bearer(Realm),
+}
+
+/// A client of one repository.
+pub struct Client<'a> {
+    http: &'a Http,
+    origin: Origin,
+    registry: String,
+    repository: String,
+    credentials: Option<Credentials>,
+    known: Mutex<Known>,
+    tokens: Mutex<HashMap<Vec<String>, Token>>,
+    scopes: Vec<String>,
+}
+
+/// The body of a blob, from some byte on.
+pub struct Stream {
+    /// The bytes.
+    pub reader: Box<dyn Read + Send>,
+    /// How many of the blob's bytes are left out.
+    pub from: u64,
+}
+
+impl<'a> Client<'a> {
+    /// A client of `repository` at `registry`, as names of images have them. `plain`: over HTTP, because the user said so.
+    pub fn new(
+        http: &'a Http,
+        (registry, repository): (&str, &str),
+        plain: bool,
+        credentials: Option<Credentials>,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let scheme = if plain { Scheme::Http } else { Scheme::Https };
+        let host = if registry == DEFAULT_REGISTRY { DOCKER_HUB } else { registry };
+        let actions = if purpose == Purpose::Push { "pull,push" } else { "pull" };
+        let scopes = match repository {
+            "" => Vec::new(),
+            repository => vec![format!("repository:{repository}:{actions}")],
+        };
+        Ok(Self {
+            http,
+            origin: Origin::new(scheme, host)?,
+            registry: registry.to_owned(),
+            repository: repository.to_owned(),
+            credentials,
+            known: Mutex::new(Known::Nothing),
+            tokens: Mutex::default(),
+            scopes,
+        })
+    }
+
+    /// The registry as names have it.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// A token is asked for these repositories, too, for reading: layers are mounted from them.
+    #[must_use]
+    pub fn reading_from(mut self, repositories: &[String]) -> Self {
+        self.scopes.extend(repositories.iter().map(|name| format!("repository:{name}:pull")));
+        self
+    }
+
+    pub(super) fn url(&self, path: &str) -> Result<Url> {
+        Url::new(&self.origin, &format!("/v2/{}/{path}", self.repository))
+    }
+
+    /// Whether the registry is one and lets this user in; for `login`.
+    pub fn ping(&self) -> Result<()> {
+        let url = Url::new(&self.origin, "/v2/")?;
+        let answer = self.send(&Method::GET, &url, &[])?;
+        match answer.status {
+            200 => Ok(()),
+            404 => Err(Error::new(ErrorKind::Unsupported, format!("{} is no registry", self.origin))),
+            _ => Err(self.refusal(answer, "log in")),
+        }
+    }
+
+    /// The digest of what a tag points to, where the registry tells it without sending it.
+    pub fn manifest_digest(&self, tag: &str) -> Result<Option<Digest>> {
+        let url = self.url(&format!("manifests/{tag}"))?;
+        let answer = self.send(&Method::HEAD, &url, &[("accept", ACCEPTED.join(", "))])?;
+        let digest = answer.header("docker-content-digest").and_then(|text| Digest::parse(text).ok());
+        Ok(digest.filter(|_| answer.status == 200))
+    }
+
+    /// A manifest or index by tag or digest.
+    pub fn manifest(&self, reference: &str) -> Result<Fetched> {
+        let url = self.url(&format!("manifests/{reference}"))?;
+        let answer = self.follow(&url, &[("accept", ACCEPTED.join(", "))])?;
+        if answer.status != 200 {
+            return Err(self.refusal(answer, "get the manifest"));
+        }
+        let media_type = answer.header("content-type").unwrap_or_default().to_owned();
+        let promised = answer.header("docker-content-digest").map(str::to_owned);
+        let bytes = answer.bytes(MANIFEST_MAX)?;
+        let digest = Digest::of(&bytes);
+        let wanted = Digest::parse(reference).ok();
+        let promised = promised.map(|text| Digest::parse(&text)).transpose()?;
+        if wanted.as_ref().or(promised.as_ref()).is_some_and(|wanted| *wanted != digest)
+            || promised.as_ref().is_some_and(|promised| *promised != digest)
+        {
+            let message = format!("the manifest that {} sent is not what its digest says", self.registry);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        Ok(Fetched { bytes, media_type, digest })
+    }
+
+    /// A small blob, checked.
+    pub fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        let answer = self.follow(&self.url(&format!("blobs/{}", descriptor.digest))?, &[])?;
+        if answer.status != 200 {
+            return Err(self.refusal(answer, "get the config"));
+        }
+        let bytes = answer.bytes(usize::try_from(descriptor.size).unwrap_or(usize::MAX - 1))?;
+        if bytes.len() as u64 != descriptor.size || Digest::of(&bytes) != descriptor.digest {
+            let message = format!("blob {} that {} sent is not what its digest says", descriptor.digest, self.registry);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        Ok(bytes)
+    }
+
+    /// A blob from byte `from` on, as far as the registry can; unchecked.
+    pub fn blob(&self, digest: &Digest, from: u64) -> Result<Stream> {
+        let range: Vec<_> = (from > 0).then(|| ("range", format!("bytes={from}-"))).into_iter().collect();
+        let answer = self.follow(&self.url(&format!("blobs/{digest}"))?, &range)?;
+        let from = match answer.status {
+            200 => 0,
+            206 if answer.header("content-range").is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) => {
+                from
+            }
+            206 => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("{} sent another part than asked for", self.registry),
+                ));
+            }
+            _ => return Err(self.refusal(answer, "get a layer")),
+        };
+        Ok(Stream { reader: answer.into_reader(), from })
+    }
+
+    /// Every tag of the repository, in the registry's order.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            tags: Option<Vec<String>>,
+        }
+        self.pages(&self.url("tags/list")?, "list the tags", |bytes| {
+            serde_json::from_slice(bytes).map(|page: Page| page.tags.unwrap_or_default())
+        })
+    }
+
+    /// Every repository of the registry, where it tells.
+    pub fn catalog(&self) -> Result<Vec<String>> {
+        #[derive(serde::Deserialize)]
+        struct Page {
+            repositories: Option<Vec<String>>,
+        }
+        self.pages(&Url::new(&self.origin, "/v2/_catalog?n=1000")?, "list the repositories", |bytes| {
+            serde_json::from_slice(bytes).map(|page: Page| page.repositories.unwrap_or_default())
+        })
+    }
+
+    fn pages(
+        &self,
+        first: &Url,
+        what: &str,
+        read: impl Fn(&[u8]) -> serde_json::Result<Vec<String>>,
+    ) -> Result<Vec<String>> {
+        let (mut url, mut all) = (first.clone(), Vec::new());
+        for _ in 0..PAGES {
+            let answer = self.send(&Method::GET, &url, &[])?;
+            if answer.status != 200 {
+                return Err(self.refusal(answer, what));
+            }
+            let next = answer.header("link").and_then(link::next).map(|next| url.join(next)).transpose()?;
+            let page = read(&answer.bytes(PAGE_MAX)?);
+            all.extend(page.map_err(|_| Error::new(ErrorKind::Invalid, format!("{what}: the answer cannot be read")))?);
+            match next {
+                Some(next) if next.origin == self.origin => url = next,
+                Some(_) => {
+                    return Err(Error::new(ErrorKind::Invalid, format!("{what}: the list goes on at another server")));
+                }
+                None => return Ok(all),
+            }
+        }
+        Err(Error::new(ErrorKind::Invalid, format!("{what}: the list does not end")))
+    }
+
+    /// GET, along redirects. Another origin is asked without credentials, and never in plain text where the registry
+    /// itself is spoken to over TLS.
+    fn follow(&self, url: &Url, headers: &[(&str, String)]) -> Result<Answer> {
+        let mut url = url.clone();
+        for _ in 0..=REDIRECTS {
+            let answer = self.send(&Method::GET, &url, headers)?;
+            if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            let location = answer.header("location").unwrap_or_default();
+            url = self.checked(url.join(location)?)?;
+        }
+        Err(Error::new(ErrorKind::Invalid, format!("{} redirects without end", self.registry)))
+    }
+
+    /// A URL that an answer names.
+    pub(super) fn checked(&self, url: Url) -> Result<Url> {
+        if url.origin.is_plain() && !self.origin.is_plain() {
+            let message = format!("{} points to {}, which is not reached over TLS", self.origin, url.origin);
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(url)
+    }
+
+    /// One request without a body, tried again where that may help.
+    pub(super) fn send(&self, method: &Method, url: &Url, headers: &[(&str, String)]) -> Result<Answer> {
+        self.send_bytes(method, url, headers, None)
+    }
+
+    /// The same with these bytes as its body.
+    pub(super) fn send_bytes(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, String)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer> {
+        let mut attempt = 1;
+        let mut answered = false;
+        loop {
+            let body = body.map_or(Body::None, Body::Bytes);
+            let outcome = self.authorized(url, headers).and_then(|headers| self.http.send(method, url, &headers, body));
+            let pause = match outcome {
+                Ok(answer) if answer.status == 401 && url.origin == self.origin && !answered => {
+                    answered = true;
+                    if self.answer(&answer)? {
+                        continue;
+                    }
+                    return Ok(answer);
+                }
+                Ok(answer) if is_temporary(answer.status) && attempt < ATTEMPTS => {
+                    delay(attempt, answer.header("retry-after"))
+                }
+                Ok(answer) => return Ok(answer),
+                Err(Failed { temporary: true, .. }) if attempt < ATTEMPTS => delay(attempt, None),
+                Err(Failed { error, .. }) => return Err(error),
+            };
+            tracing::debug!(%url, attempt, "trying again");
+            std::thread::sleep(pause);
+            attempt += 1;
+        }
+    }
+
+    /// One request with a body that cannot be sent twice.
+    pub(super) fn send_stream(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, String)],
+        body: &mut dyn Read,
+    ) -> Result<Answer> {
+        let headers = self.authorized(url, headers).map_err(|failed| failed.error)?;
+        self.http.send(method, url, &headers, Body::Stream(body)).map_err(|failed| failed.error)
+    }
+
+    /// The headers of a request: with authorization where it goes to the registry itself, nowhere else.
+    fn authorized<'h>(
+        &self,
+        url: &Url,
+        headers: &[(&'h str, String)],
+    ) -> std::result::Result<Vec<(&'h str, String)>, Failed> {
+        let mut headers = headers.to_vec();
+        if url.origin != self.origin {
+            return Ok(headers);
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let value = match known {
+            Known::Nothing => None,
+            Known::Basic => self.credentials.as_ref().map(Credentials::basic),
+            Known::Bearer(realm) => Some(format!("Bearer {}", self.token(&realm)?)),
+        };
+        headers.extend(value.map(|value| ("authorization", value)));
+        Ok(headers)
+    }
+
+    fn token(&self, realm: &Realm) -> std::result::Result<String, Failed> {
+        // Held meanwhile: the threads of one pull need one token.
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = tokens.get(&self.scopes).filter(|token| token.is_good()) {
+            return Ok(token.text.clone());
+        }
+        let token = realm.ask(self.http, self.credentials.as_ref(), &self.scopes)?;
+        let text = token.text.clone();
+        tokens.insert(self.scopes.clone(), token);
+        Ok(text)
+    }
+
+    /// Takes up a challenge. `false`: there is nothing new to try.
+    fn answer(&self, answer: &Answer) -> Result<bool> {
+        let mut challenges = Vec::new();
+        for header in answer.headers("www-authenticate") {
+            challenges.extend(challenge::parse(header)?);
+        }
+        let bearer =
+            challenges.iter().find(|challenge| challenge.scheme == "bearer" && challenge.get("realm").is_some());
+        let found = match (bearer, challenges.iter().any(|challenge| challenge.scheme == "basic")) {
+            (Some(bearer), _) => {
+                let realm = bearer.get("realm").unwrap_or_default();
+                Known::Bearer(Realm::new(realm, bearer.get("service"), &self.origin)?)
+            }
+            (None, true) if self.credentials.as_ref().is_some_and(|c| c.identity_token().is_none()) => Known::Basic,
+            (None, _) => return Ok(false),
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // A token that was good a moment ago may have been taken back.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let asked_already = matches!((&*known, &found), (Known::Basic, Known::Basic));
+        *known = found;
+        Ok(!asked_already)
+    }
+
+    /// The error for an answer that is none.
+    pub(super) fn refusal(&self, answer: Answer, what: &str) -> Error {
+        let status = answer.status;
+        let elsewhere = answer.url.origin != self.origin;
+        let from = answer.url.origin.to_string();
+        let words = answer.complaint();
+        let error = |kind, message: String| Error::new(kind, message);
+        match status {
+            401 | 403 if elsewhere => error(ErrorKind::Permission, format!("{what}: {from}: {words}")),
+            401 | 403 if self.repository.is_empty() => error(ErrorKind::Permission, format!("{from}: {words}")),
+            401 | 403 => {
+                let message = format!("access to {}/{} denied: {words}", self.registry, self.repository);
+                error(ErrorKind::Permission, message)
+                    .hint(format!("does it exist? is `lrun login {}` missing, or for another user?", self.registry))
+            }
+            404 => error(ErrorKind::NotFound, format!("{what}: {words}")),
+            429 => error(ErrorKind::Io, format!("{what}: {}: too many requests: {words}", self.registry))
+                .hint(format!("later, or after `lrun login {}`", self.registry)),
+            _ => error(ErrorKind::Io, format!("{what}: {from} answered {status}: {words}")),
+        }
+    }
+}

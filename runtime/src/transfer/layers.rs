@@ -1,0 +1,268 @@
+//! The layers of a pull: fetched, verified, decompressed and unpacked side by side, each streamed once.
+//!
+//! Runs in the CLI. First the helpers are started, each in a directory of its own; then a thread for each feeds it. A
+//! layer is in the store when its compressed bytes had the manifest's digest and size and its tar had the config's diff
+//! ID; anything else stays in `staging/` and is deleted.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::feed::{Feeder, unpack_all};
+use super::{Event, Events, Layer};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::file::{self, RemoveTree, Staging};
+use crate::idmap::IdMap;
+use crate::idmap::helper::{self, Helper};
+use crate::image::import::meta_of;
+use crate::image::store::Store;
+use crate::image::unpack::Unpacked;
+use crate::registry::client::Client;
+use crate::registry::http::{is_temporary, read_error};
+use crate::registry::manifest::Descriptor;
+use crate::registry::retry::{ATTEMPTS, delay};
+
+/// Layers that are fetched at once; more would only take each other's share of the line.
+const MOST: usize = 4;
+const BUFFER: usize = 128 << 10;
+const PIPE: usize = 1 << 20;
+
+/// A layer that the store lacks.
+pub(super) struct Job {
+    /// Its compressed form.
+    pub(super) descriptor: Descriptor,
+    /// What its tar must be.
+    pub(super) diff_id: Digest,
+}
+
+/// What the threads share.
+struct Fetch<'a> {
+    store: &'a Store,
+    client: &'a Client<'a>,
+    events: &'a Events<'a>,
+    queue: Mutex<VecDeque<(u32, Job)>>,
+    warnings: Mutex<Vec<String>>,
+    stop: AtomicBool,
+}
+
+/// A helper and the way to it.
+struct Worker {
+    helper: Helper<()>,
+    feeder: Feeder,
+    directory: PathBuf,
+}
+
+/// Brings layers into the store. The caller has one thread, and holds [`Store::lock_shared`]. Returns what the user
+/// should know.
+pub(super) fn fetch(
+    (store, map): (&Store, &IdMap),
+    client: &Client<'_>,
+    jobs: Vec<Job>,
+    events: &Events<'_>,
+    remove: &mut RemoveTree<'_>,
+) -> Result<Vec<String>> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let staging = Staging::new(store.root())?;
+    let count = jobs.len().min(MOST);
+    let queue = (0..).zip(jobs).collect();
+    let fetch = Fetch {
+        store,
+        client,
+        events,
+        queue: Mutex::new(queue),
+        warnings: Mutex::default(),
+        stop: AtomicBool::new(false),
+    };
+    let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers));
+    // What cannot be deleted now is swept later; it must not hide the outcome.
+    let _ = staging.remove(remove);
+    outcome.map_err(file::with_way_out)?;
+    Ok(fetch.warnings.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn start(map: &IdMap, staging: &Path, count: usize) -> Result<Vec<Worker>> {
+    let mut workers = Vec::with_capacity(count);
+    for number in 0..count {
+        let directory = staging.join(format!("helper-{number}"));
+        file::make_dir(&directory)?;
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+        // A user with many pipes gets smaller ones.
+        let _ = fcntl_setpipe_size(&into, PIPE);
+        let opened = file::open_dir(&directory)?;
+        let helper = helper::start_in(map, opened.as_fd(), &[out.as_fd()], |work| {
+            unpack_all(work, File::from(out.try_clone()?), map)
+        })?;
+        workers.push(Worker { helper, feeder: Feeder(File::from(into)), directory });
+    }
+    Ok(workers)
+}
+
+impl Fetch<'_> {
+    fn run(&self, workers: Vec<Worker>) -> Result<()> {
+        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| self.serve(worker))).collect();
+            let failed = |_| Err(Error::new(ErrorKind::Io, "a thread failed"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(failed)).collect()
+        });
+        let mut errors = outcomes.into_iter().filter_map(Result::err);
+        errors.next().map_or(Ok(()), Err)
+    }
+
+    /// A thread's life: layer after layer, until there is none, or something failed anywhere.
+    fn serve(&self, mut worker: Worker) -> Result<()> {
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !self.stop.load(Ordering::Relaxed) {
+            let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some((number, job)) = next else { break };
+            outcome = self
+                .one(&mut worker, number, &job)
+                .map_err(|error| error.context(format!("layer {}", job.descriptor.digest)));
+        }
+        if outcome.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        let Worker { helper, feeder, .. } = worker;
+        drop(feeder);
+        let ended = helper.finish(&mut |_| {});
+        // One that was given up ends with an error, which is not the cause.
+        outcome.and(ended)
+    }
+
+    fn one(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
+        let short = job.descriptor.digest.short();
+        let tell = |what| (self.events)(Event::Layer(short, what));
+        tell(Layer::Waiting);
+        let turn = Staging::named(self.store.root(), &format!("fetch-{}", job.diff_id.hex()))?;
+        let fetched = match self.store.layer_exists(&job.diff_id)? {
+            // Another process had it, too.
+            true => Ok(Layer::Here),
+            false => self.fetch(worker, number, job).map(|()| Layer::Pulled),
+        };
+        let _ = turn.remove(&mut |path| file::remove_tree(path));
+        tell(fetched?);
+        Ok(())
+    }
+
+    fn fetch(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
+        let wrapper = worker.directory.join(number.to_string());
+        file::make_dir(&wrapper)?;
+        let unpacked: Unpacked = match worker.feeder.begin(number).map_err(|_| Stopped::Helper) {
+            Ok(()) => match self.download(&mut worker.feeder, job) {
+                Ok(()) => worker.helper.answer()?,
+                Err(Stopped::Download(error)) => return Err(error),
+                // It says why in its answer.
+                Err(Stopped::Helper) => worker.helper.answer()?,
+            },
+            Err(_) => worker.helper.answer()?,
+        };
+        if unpacked.diff_id != job.diff_id {
+            let message = format!("its content is {}, and not {} as the image says", unpacked.diff_id, job.diff_id);
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        let mut meta = meta_of(&unpacked, "pull");
+        if job.descriptor.digest != job.diff_id {
+            meta.compressed.push(job.descriptor.digest.clone());
+        }
+        self.store.publish_layer(&wrapper, &meta)?;
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(unpacked.warnings);
+        Ok(())
+    }
+
+    /// Feeds a layer's bytes to the helper; the last mark goes out when they are what the manifest says. A connection that
+    /// breaks is made anew, from where it broke.
+    fn download(&self, feeder: &mut Feeder, job: &Job) -> std::result::Result<(), Stopped> {
+        let mut state = Download { hasher: Hasher::new(), done: 0 };
+        let mut attempt = 0;
+        loop {
+            let before = state.done;
+            match self.stream(feeder, job, &mut state) {
+                Ok(()) => break,
+                Err(Broken::Line(error)) => {
+                    attempt = if state.done > before { 1 } else { attempt + 1 };
+                    if attempt >= ATTEMPTS {
+                        return Err(Stopped::Download(error));
+                    }
+                    tracing::debug!(layer = %job.descriptor.digest, at = state.done, %error, "going on");
+                    std::thread::sleep(delay(attempt, None));
+                }
+                Err(Broken::Stopped(stopped)) => return Err(stopped),
+            }
+        }
+        let digest = state.hasher.finish();
+        if digest != job.descriptor.digest {
+            let message = format!("what came is {digest}: the download is damaged, or was exchanged");
+            return Err(Stopped::Download(Error::new(ErrorKind::Corrupt, message)));
+        }
+        feeder.end().map_err(|_| Stopped::Helper)
+    }
+
+    fn stream(&self, feeder: &mut Feeder, job: &Job, state: &mut Download) -> std::result::Result<(), Broken> {
+        let size = job.descriptor.size;
+        let fatal = |error| Broken::Stopped(Stopped::Download(error));
+        let stream = self.client.blob(&job.descriptor.digest, state.done).map_err(fatal)?;
+        let mut skip = state.done.saturating_sub(stream.from);
+        let mut reader = stream.reader;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(fatal(Error::new(ErrorKind::Io, "given up, since another layer failed")));
+            }
+            let got = match reader.read(&mut buffer) {
+                Ok(got) => got,
+                Err(error) if is_temporary(&error) => return Err(Broken::Line(read_error(error))),
+                Err(error) => return Err(fatal(read_error(error))),
+            };
+            if got == 0 && state.done < size {
+                return Err(Broken::Line(Error::new(ErrorKind::Io, "the connection ended before the layer did")));
+            }
+            if got == 0 {
+                return Ok(());
+            }
+            // What was used already comes again from a server that knows no ranges.
+            let known = skip.min(got as u64) as usize;
+            skip -= known as u64;
+            let bytes = &buffer[known..got];
+            if state.done + bytes.len() as u64 > size {
+                let message = format!("it is larger than the {size} bytes that the manifest says");
+                return Err(fatal(Error::new(ErrorKind::Corrupt, message)));
+            }
+            if !bytes.is_empty() {
+                state.hasher.update(bytes);
+                feeder.data(bytes).map_err(|_| Broken::Stopped(Stopped::Helper))?;
+                state.done += bytes.len() as u64;
+                (self.events)(Event::Layer(job.descriptor.digest.short(), Layer::Downloading(state.done, size)));
+            }
+        }
+    }
+}
+
+/// How far a layer is.
+struct Download {
+    hasher: Hasher,
+    done: u64,
+}
+
+/// Why a layer is not whole.
+enum Stopped {
+    /// Because of the download.
+    Download(Error),
+    /// The helper ended.
+    Helper,
+}
+
+/// Why a stream ended.
+enum Broken {
+    /// The line broke: worth another try.
+    Line(Error),
+    /// For good.
+    Stopped(Stopped),
+}

@@ -1,0 +1,257 @@
+//! Lines that break, and processes that want the same thing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use lrun_tests::Lrun;
+
+use crate::fake::{Content, INDEX, architecture, digest, gzip, insecure, layer, settings};
+use crate::server::{Response, Server};
+
+/// A connection that breaks in the middle of a layer, twice, goes on from there; the rest is not asked for again.
+#[test]
+fn a_download_that_breaks_goes_on_where_it_broke() {
+    let tar = layer("big", 3 << 20);
+    let mut content = Content::default();
+    content.image("latest", architecture(), std::slice::from_ref(&tar));
+    let blob = digest(&gzip(&tar));
+    let size = content.blobs[&blob].len();
+    let breaks = AtomicUsize::new(0);
+    let server = Server::start("127.0.0.1", move |request| {
+        let mut response = content.answer(request);
+        if request.path.contains(&blob) && breaks.fetch_add(1, Ordering::Relaxed) < 2 {
+            response.cut = Some(response.body.len() / 2);
+        }
+        response
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let output = lrun.run(&["pull", &format!("{}/x", server.name())]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let ranges: Vec<Option<String>> = server
+        .requests()
+        .iter()
+        .filter(|request| request.path.contains("/blobs/") && request.path.contains(&digest(&gzip(&tar))))
+        .map(|request| request.header("range").map(str::to_owned))
+        .collect();
+    let (half, most) = (size / 2, size - size / 2);
+    assert_eq!(ranges, [None, Some(format!("bytes={half}-")), Some(format!("bytes={}-", half + most / 2))]);
+}
+
+/// A server that knows no ranges sends all of it again: what came already is passed over.
+#[test]
+fn a_server_without_ranges_is_read_from_the_start() {
+    let mut content = Content::default();
+    content.image("latest", architecture(), &[layer("big", 1 << 20)]);
+    let broken = AtomicUsize::new(0);
+    let server = Server::start("127.0.0.1", move |request| {
+        let mut plain = request.clone();
+        plain.headers.retain(|(name, _)| name != "range");
+        let mut response = content.answer(&plain);
+        if response.body.len() > 1 << 19 && broken.fetch_add(1, Ordering::Relaxed) == 0 {
+            response.cut = Some(600_000);
+        }
+        response
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let output = lrun.run(&["pull", "-q", &format!("{}/x", server.name())]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    assert_eq!(output.stdout, format!("{}/x:latest\n", server.name()));
+}
+
+/// A server that is busy is asked again, one that answers otherwise is not.
+#[test]
+fn a_busy_server_is_asked_again() {
+    let mut content = Content::default();
+    content.image("latest", architecture(), &[layer("a", 100)]);
+    let asked = AtomicUsize::new(0);
+    let server = Server::start("127.0.0.1", move |request| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Response::new(503, ""),
+        1 => Response::new(429, "").header("Retry-After", "0"),
+        _ => content.answer(request),
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    assert_eq!(lrun.run(&["pull", &format!("{}/x", server.name())]).code, 0);
+    let before = server.requests().len();
+    let complaint = lrun.fails(1, &["pull", &format!("{}/x:gone", server.name())]);
+    assert!(complaint.contains("manifest unknown"), "{complaint}");
+    assert_eq!(server.requests().len(), before + 1);
+}
+
+/// Four processes that want one image at once fetch each layer once.
+#[test]
+fn processes_fetch_a_layer_once() {
+    let mut content = Content::default();
+    content.image("latest", architecture(), &[layer("a", 400_000), layer("b", 500_000), layer("c", 600_000)]);
+    let layers: Vec<String> = content.blobs.iter().filter(|(_, b)| b.len() > 10_000).map(|(d, _)| d.clone()).collect();
+    let counts = Arc::new(Mutex::new(Vec::new()));
+    let ours = Arc::clone(&counts);
+    let server = Server::start("127.0.0.1", move |request| {
+        if let Some((_, blob)) = request.path.split_once("/blobs/") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            ours.lock().expect("the count").push(blob.to_owned());
+        }
+        content.answer(request)
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    lrun.ok(&["images"]);
+    let name = format!("{}/x", server.name());
+    let running: Vec<_> = (0..4).map(|_| lrun.spawn(&["pull", "-q", &name])).collect();
+    for pull in running {
+        let output = pull.wait();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    let counts = counts.lock().expect("the count");
+    for layer in layers {
+        assert_eq!(counts.iter().filter(|blob| **blob == layer).count(), 1, "{layer}");
+    }
+    assert_eq!(std::fs::read_dir(lrun.store().join("staging")).expect("staging").count(), 0);
+}
+
+/// What is printed, what is already here, and what is up to date.
+#[test]
+fn pull_says_what_docker_says() {
+    let shared = layer("a", 1000);
+    let mut content = Content::default();
+    content.image("latest", architecture(), std::slice::from_ref(&shared));
+    content.image("two", architecture(), &[shared.clone(), layer("b", 1000)]);
+    let (first, second) = (digest(&gzip(&shared)), digest(&gzip(&layer("b", 1000))));
+    let (latest, two) = (digest(&content.manifests["latest"].1), digest(&content.manifests["two"].1));
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let name = format!("{}/x", server.name());
+    let short = |digest: &str| digest[7..19].to_owned();
+    let output = lrun.run(&["pull", &name]);
+    assert_eq!(output.stdout, format!("{name}:latest\n"));
+    let said = format!(
+        "Using default tag: latest\nlatest: Pulling from x\n{}: Pull complete\nDigest: {latest}\n\
+         Status: Downloaded newer image for {name}:latest\n",
+        short(&first)
+    );
+    assert_eq!(output.stderr, said);
+    let output = lrun.run(&["image", "pull", &format!("{name}:latest")]);
+    let said = format!("latest: Pulling from x\nDigest: {latest}\nStatus: Image is up to date for {name}:latest\n");
+    assert_eq!((output.stderr, output.stdout), (said, format!("{name}:latest\n")));
+    let output = lrun.run(&["pull", &format!("{name}:two")]);
+    let said = format!(
+        "two: Pulling from x\n{}: Already exists\n{}: Pull complete\nDigest: {two}\n\
+         Status: Downloaded newer image for {name}:two\n",
+        short(&first),
+        short(&second)
+    );
+    assert_eq!(output.stderr, said);
+    assert_eq!(lrun.inspect(&format!("{name}:two"), "{{index .RepoDigests 0}}"), format!("{name}@{two}"));
+    // By digest: no tag is made, and the image is found by it.
+    lrun.ok(&["rmi", &format!("{name}:two")]);
+    let pinned = format!("{name}@{two}");
+    assert_eq!(lrun.run(&["pull", "-q", &pinned]).stdout, format!("{pinned}\n"));
+    assert_eq!(lrun.ok(&["images", "-q", "--filter", "dangling=true"]).lines().count(), 1);
+    lrun.inspect(&pinned, "{{.Id}}");
+}
+
+/// `run` and `create` pull what is missing, and what `--pull` says.
+#[test]
+fn run_pulls_as_it_is_told() {
+    let mut content = Content::default();
+    let busybox = std::fs::read(lrun_tests::images("busybox.tar")).expect("busybox.tar");
+    content.image("latest", architecture(), &[busybox]);
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let name = format!("{}/x", server.name());
+    let run =
+        |flags: &[&str]| lrun.run(&[&["run", "--rm", "--network", "none"][..], flags, &[&name, "echo", "hi"]].concat());
+    let output = run(&["--pull", "never"]);
+    assert_eq!((output.code, server.requests().len()), (125, 0), "{}", output.stderr);
+    let output = run(&[]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "hi\n"), "{}", output.stderr);
+    let first = format!("Unable to find image '{name}:latest' locally\nlatest: Pulling from x\n");
+    assert!(
+        output.stderr.starts_with(&first) && output.stderr.contains("Status: Downloaded newer"),
+        "{}",
+        output.stderr
+    );
+    let asked = server.requests().len();
+    assert_eq!((run(&[]).stderr.as_str(), server.requests().len()), ("", asked), "it is here");
+    let output = run(&["--pull", "always"]);
+    assert!(output.stderr.contains("Status: Image is up to date"), "{}", output.stderr);
+    assert_eq!((run(&["--pull", "newer", "-q"]).stderr.as_str(), server.requests().len()), ("", asked + 2));
+    assert_eq!(run(&["--pull", "sometimes"]).code, 125);
+    // A registry that is gone: newer is content with what is here, always is not.
+    let gone = "127.0.0.1:1/x";
+    lrun.ok(&["tag", &name, gone]);
+    let run = |when: &str| lrun.run(&["run", "--rm", "--network", "none", "--pull", when, gone, "true"]);
+    assert_eq!((run("newer").code, run("always").code, run("missing").code), (0, 125, 0));
+}
+
+/// The image for this machine, or for the one that is asked for, is chosen from an index.
+#[test]
+fn an_index_gives_the_image_for_the_platform() {
+    let mut content = Content::default();
+    let other = if architecture() == "arm64" { "amd64" } else { "arm64" };
+    let mut manifests = Vec::new();
+    for name in [other, architecture()] {
+        let document = content.image(name, name, &[layer(name, 100)]);
+        let mut entry = content.manifest(name, crate::fake::MANIFEST, &document);
+        entry["platform"] = serde_json::json!({"os": "linux", "architecture": name});
+        manifests.push(entry);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let inner = content.manifest("inner", INDEX, &index);
+    content.manifest(
+        "latest",
+        INDEX,
+        &serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}),
+    );
+    let top = digest(&content.manifests["latest"].1);
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let name = format!("{}/x", server.name());
+    lrun.run(&["pull", "-q", &name]);
+    assert_eq!(
+        lrun.inspect(&name, "{{.Architecture}} {{index .RepoDigests 0}}"),
+        format!("{} {name}@{top}", architecture())
+    );
+    assert_eq!(lrun.run(&["pull", "-q", "--platform", &format!("linux/{other}"), &name]).code, 0);
+    assert_eq!(lrun.inspect(&name, "{{.Architecture}}"), other);
+    let complaint = lrun.fails(1, &["pull", "--platform", "linux/s390x", &name]);
+    assert!(complaint.contains("no matching manifest for linux/s390x in the manifest list entries"), "{complaint}");
+    let complaint = lrun.fails(1, &["pull", "--platform", "linux/s390x", &format!("{name}:{other}")]);
+    assert!(complaint.contains("does not provide the specified platform (linux/s390x)"), "{complaint}");
+    let output = lrun.run(&["pull", "-q", &format!("{name}:{other}")]);
+    assert!(output.stderr.starts_with("WARNING: The requested image's platform"), "{}", output.stderr);
+}
+
+/// A mirror is asked first; what it does not have comes from the registry itself. Names without a registry are searched
+/// where `config.toml` says.
+#[test]
+fn mirrors_and_short_names_follow_the_settings() {
+    let mut content = Content::default();
+    content.image("latest", architecture(), &[layer("a", 100)]);
+    let own = content.clone();
+    let mirror = Server::start("127.0.0.1", move |request| match request.path.contains("/both/") {
+        true => content.answer(request),
+        false => Response::new(404, ""),
+    });
+    let server = Server::start("127.0.0.1", move |request| own.answer(request));
+    let lrun = Lrun::new();
+    let (mirror_name, name) = (mirror.name(), server.name());
+    let text = format!(
+        "[registries]\nunqualified-search = {name:?}\ninsecure = [{mirror_name:?}, {name:?}]\n\
+         [registries.mirrors]\n{name:?} = [{mirror_name:?}]\n"
+    );
+    settings(&lrun, &text);
+    assert_eq!(lrun.run(&["pull", "-q", "both"]).stdout, format!("{name}/both:latest\n"));
+    assert_eq!(server.requests().len(), 0, "the mirror has it");
+    let output = lrun.run(&["pull", "-q", "own"]);
+    assert_eq!((output.code, output.stdout), (0, format!("{name}/own:latest\n")));
+    assert!(output.stderr.starts_with(&format!("WARNING: {mirror_name}: ")), "{}", output.stderr);
+    settings(&lrun, "[registries]\n\nsecure = []\n");
+    let complaint = lrun.fails(1, &["pull", "x"]);
+    assert!(complaint.contains("config.toml: line 3: unknown field `secure`"), "{complaint}");
+}

@@ -1,0 +1,8 @@
+//! Registries: `pull`, `push`, `login`, `logout`, against Debian's docker-registry with TLS and a password, and against
+//! servers that lie.
+
+mod distribution;
+mod fake;
+mod hostile;
+mod lines;
+mod server;
