@@ -83,7 +83,12 @@ fn names_that_nothing_has_and_names_that_nothing_can_have() {
         ] {
             refused(&lrun, &before, 1, args);
         }
-        for args in [&["rmi", name][..], &["history", name], &["tag", name, "other"], &["create", name, "true"]] {
+        for args in [
+            &["rmi", name][..],
+            &["history", name],
+            &["tag", name, "other"],
+            &["create", "--pull", "never", name, "true"],
+        ] {
             refused(
                 &lrun,
                 &before,
@@ -91,7 +96,7 @@ fn names_that_nothing_has_and_names_that_nothing_can_have() {
                 args,
             );
         }
-        refused(&lrun, &before, 125, &["run", "--network", "none", name, "true"]);
+        refused(&lrun, &before, 125, &["run", "--pull", "never", "--network", "none", name, "true"]);
         if name != "missing" && name != digits {
             refused(&lrun, &before, 1, &["tag", "busybox", name]);
             refused(&lrun, &before, 1, &["commit", "web", name]);
@@ -107,7 +112,7 @@ fn names_that_nothing_has_and_names_that_nothing_can_have() {
         }
         refused(&lrun, &before, 1, &["rename", "web", name]);
     }
-    let line = refused(&lrun, &before, 125, &["run", "--network", "none", "nothing:v1", "true"]);
+    let line = refused(&lrun, &before, 125, &["run", "--pull", "never", "--network", "none", "nothing:v1", "true"]);
     assert_eq!(line, "lrun: Unable to find image 'nothing:v1' locally");
 }
 
@@ -250,7 +255,7 @@ fn wrong_values_of_flags() {
         &["-p", "80"],
         &["--restart", "always"],
         &["--platform", "plan9/mips"],
-        &["--pull", "always"],
+        &["--pull", "sometimes"],
         &["--detach-keys", "ctrl-ctrl"],
         &["-a", "stdwhat"],
         &["-t=perhaps"],

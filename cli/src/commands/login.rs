@@ -90,8 +90,8 @@ fn ask_silently(prompt: &str) -> Result<String> {
     silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
     silent.local_modes.insert(LocalModes::ECHONL);
     silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
-    output::complain_lines(prompt);
     tcsetattr(&stdin, OptionalActions::Flush, &silent).context(|| "silence the terminal")?;
+    output::complain_lines(prompt);
     let mut line = [0; 4096];
     let got = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut line));
     tcsetattr(&stdin, OptionalActions::Now, &before).context(|| "restore the terminal")?;

@@ -188,6 +188,16 @@ fn run_pulls_as_it_is_told() {
     assert_eq!((run("newer").code, run("always").code, run("missing").code), (0, 125, 0));
 }
 
+/// A name without a registry is docker.io's. What cannot be reached is said in docker's words and lrun's, and nothing is made.
+#[test]
+fn what_cannot_be_pulled_is_said() {
+    let lrun = Lrun::new();
+    let output = lrun.run(&["run", "--network", "none", "nothing:v1", "true"]);
+    let said = "Unable to find image 'nothing:v1' locally\nlrun: pull nothing:v1: https://registry-1.docker.io: ";
+    assert!(output.code == 125 && output.stderr.starts_with(said), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
 /// The image for this machine, or for the one that is asked for, is chosen from an index.
 #[test]
 fn an_index_gives_the_image_for_the_platform() {
