@@ -8,6 +8,7 @@
 //!   blobs/sha256/<hex>               image configs and manifests, immutable
 //!   images/<hex>.json                image records
 //!   layers/<hex>/{diff/,index,meta.json}
+//!   layers/stack-<hex>/diff/         directories that a stack of layers needs besides: crate::image::stack
 //!   refs/<registry>/<repository…>/:<tag>
 //!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
@@ -111,6 +112,16 @@ impl Root {
     /// The facts of a layer.
     pub fn layer_meta(&self, diff_id: &Digest) -> PathBuf {
         self.layer(diff_id).join(Self::LAYER_META)
+    }
+
+    /// Folder in [`Root::layers`] of what completes the stack of layers with this chain id.
+    pub fn completion(chain: &Digest) -> String {
+        format!("stack-{}", chain.hex())
+    }
+
+    /// The chain id of a folder that [`Root::completion`] names.
+    pub fn completed_chain(name: &str) -> Option<Digest> {
+        Digest::from_hex(name.strip_prefix("stack-")?).ok()
     }
 
     /// All references.

@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 
 use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
-    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoginArgs, LogoutArgs,
-    LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SearchArgs, StartArgs, StopArgs,
-    SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
+    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
+    LogoutArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs,
+    StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image` or `System`: their commands come out as the short
@@ -76,6 +76,10 @@ pub enum Command {
         override_usage = "lrun cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       lrun cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"
     )]
     Cp(CpArgs),
+    /// Load images from an archive or a directory
+    Load(LoadArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
     /// Show what lrun found on this machine
     Info(SystemArgs),
     /// Show the version of lrun and of what it uses
@@ -211,6 +215,10 @@ enum ImageCommand {
     Rm(RmiArgs),
     /// Make an image of a tar archive
     Import(ImportArgs),
+    /// Load images from an archive or a directory
+    Load(LoadArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
     /// Remove images that are not used
     Prune(ImagePruneArgs),
     /// Get an image from a registry
@@ -267,6 +275,8 @@ impl ImageCommand {
             Self::Tag(args) => Command::Tag(args),
             Self::Rm(args) => Command::Rmi(args),
             Self::Import(args) => Command::Import(args),
+            Self::Load(args) => Command::Load(args),
+            Self::Save(args) => Command::Save(args),
             Self::Pull(args) => Command::Pull(args),
             Self::Push(args) => Command::Push(args),
             Self::Prune(args) => Command::ImagePrune(args),

@@ -3,6 +3,7 @@
 //! Docker's grammar: a boolean flag takes `=false`, a repeated flag's last value counts, a flag's value may begin with a
 //! hyphen, and `run`, `create`, `exec` and `top` stop reading flags at their first argument.
 
+mod archive;
 mod commands;
 mod container;
 mod cp;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+pub use archive::{LoadArgs, SaveArgs, SaveFormat};
 pub use commands::Command;
 pub use container::{ContainerFlags, check_platform};
 pub use cp::{CpArgs, End};

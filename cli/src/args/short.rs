@@ -9,13 +9,13 @@ use clap::{ArgMatches, Args, Command};
 
 use super::{
     AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, Global, HistoryArgs, ImagesArgs,
-    ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs,
-    RunArgs, StartArgs, StopArgs, TagArgs, TopArgs, WaitArgs, docker_grammar, unserved,
+    ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LoadArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs,
+    RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs, TopArgs, WaitArgs, docker_grammar, unserved,
 };
 
 type Augment = fn(Command) -> Command;
 
-const COMMANDS: [(&str, Augment); 26] = [
+const COMMANDS: [(&str, Augment); 28] = [
     ("run", RunArgs::augment_args),
     ("create", CreateArgs::augment_args),
     ("start", StartArgs::augment_args),
@@ -40,6 +40,8 @@ const COMMANDS: [(&str, Augment); 26] = [
     ("export", ExportArgs::augment_args),
     ("import", ImportArgs::augment_args),
     ("cp", CpArgs::augment_args),
+    ("load", LoadArgs::augment_args),
+    ("save", SaveArgs::augment_args),
     ("pull", PullArgs::augment_args),
     ("push", PushArgs::augment_args),
 ];

@@ -31,7 +31,7 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
         clock: context::source_date_epoch()?,
     };
     let engine = context::settled_engine(global)?;
-    let mut progress = Progress::new(std::io::stderr(), style(), "Importing", total);
+    let mut progress = Progress::new(std::io::stderr(), Style::of_stderr(), "Importing", total);
     let mut done = 0;
     let mut report = |bytes| {
         done = bytes;
@@ -64,12 +64,4 @@ fn open(source: &str) -> Result<(OwnedFd, Option<u64>)> {
     }
     let total = metadata.is_file().then_some(metadata.len());
     Ok((file.into(), total))
-}
-
-fn style() -> Style {
-    if !std::io::stderr().is_terminal() {
-        return Style::Plain;
-    }
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
-    Style::Terminal { columns: usize::from(columns.max(20)) }
 }

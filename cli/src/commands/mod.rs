@@ -16,6 +16,7 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod load;
 mod login;
 mod logout;
 mod logs;
@@ -28,11 +29,13 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod search;
 mod session;
 mod start;
 mod stop;
 mod tag;
+mod target;
 mod top;
 mod version;
 mod wait;
@@ -93,6 +96,8 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Export(args) => export::run(global, &args),
         Command::Import(args) => import::run(global, &args),
         Command::Cp(args) => cp::run(global, &args),
+        Command::Load(args) => load::run(global, &args),
+        Command::Save(args) => save::run(global, &args),
         Command::Info(args) => info::run(global, &args),
         Command::Version(args) => version::run(global, &args),
         Command::Check(args) => check::run(global, &args),

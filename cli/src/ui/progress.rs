@@ -3,7 +3,7 @@
 //! Short work stays silent. Standard output is never touched, and a standard error that cannot be written to never
 //! fails the work.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::{escape, units, width};
@@ -29,6 +29,17 @@ pub enum Style {
     Plain,
     /// Nowhere (`--quiet`).
     Quiet,
+}
+
+impl Style {
+    /// As standard error is.
+    pub fn of_stderr() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::Plain;
+        }
+        let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col);
+        Self::Terminal { columns: usize::from(columns.max(20)) }
+    }
 }
 
 /// The progress of one piece of work.

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::{IdMap, Mode, helper};
+use crate::image::stack;
 use crate::image::store::Store;
 use crate::image::usage::disk_usage;
 use crate::paths::Root;
@@ -60,14 +61,19 @@ impl Engine {
 
     /// The read-only layers of a container as paths relative to the store, topmost first, the engine's own included.
     pub fn lowers(&self, stack: &[Digest]) -> Result<Vec<String>> {
-        let layer = |digest: &Digest| format!("layers/{}/diff", digest.hex());
-        let mut lowers: Vec<String> = stack.iter().rev().map(layer).collect();
+        let mut lowers: Vec<String> =
+            self.folders(stack)?.iter().map(|folder| format!("layers/{folder}/diff")).collect();
         self.base_layer()?;
         if self.map.mode == Mode::Single && stack.iter().any(|digest| self.has_apt(digest)) {
             lowers.push("engine/single-1".to_owned());
         }
         lowers.push("engine/base-1".to_owned());
         Ok(lowers)
+    }
+
+    /// The folders in `layers/` that give a stack its files, topmost first.
+    pub fn folders(&self, stack: &[Digest]) -> Result<Vec<String>> {
+        stack::folders(&self.store, &self.map, stack, &mut |path| self.remove_tree(path))
     }
 
     fn has_apt(&self, digest: &Digest) -> bool {

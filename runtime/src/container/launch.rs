@@ -263,10 +263,10 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
     let relative = format!("containers/{}", record.id);
     // A layer that a commit left fresh has been given its attributes by the commit.
     let first = !record.has_layer();
-    let top = record.layers.last().filter(|_| first);
-    let seed = top.map(|digest| format!("layers/{}/diff", digest.hex()));
+    let lowers = engine.lowers(&record.layers)?;
+    let seed = lowers.first().filter(|_| first && !record.layers.is_empty()).cloned();
     let rootfs = Rootfs::Overlay {
-        lowers: engine.lowers(&record.layers)?,
+        lowers,
         upper: format!("{relative}/layer/diff"),
         work: format!("{relative}/work"),
         volatile: options.rm,

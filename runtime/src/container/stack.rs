@@ -12,7 +12,6 @@ use super::engine::Engine;
 use super::lifecycle::{containers, settle};
 use super::names::ContainerId;
 use super::record::{Record, no_such_container};
-use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::helper::Work;
@@ -22,6 +21,9 @@ use crate::paths::ContainerPaths;
 #[derive(Debug)]
 pub(super) struct Stack {
     pub(super) record: Record,
+    /// Folders of the layers that commits made, and of the image's, topmost first.
+    committed: Vec<String>,
+    image: Vec<String>,
     /// The directory that holds `diff/`.
     layer: OwnedFd,
 }
@@ -43,7 +45,11 @@ impl Stack {
             let now = read()?;
             let settled = now.pending_commit.is_none() && now.layers == record.layers;
             match layer {
-                Ok(layer) if settled => return Ok(Self { record: now, layer }),
+                Ok(layer) if settled => {
+                    let (image, committed) = now.layers.split_at(now.image_depth.min(now.layers.len()));
+                    let (image, committed) = (engine.folders(image)?, engine.folders(committed)?);
+                    return Ok(Self { record: now, committed, image, layer });
+                }
                 Err(error) if settled => return Err(error),
                 _ => record = now,
             }
@@ -62,13 +68,13 @@ impl Stack {
     /// storage helper, pivoted into the folder of all layers.
     pub(super) fn own(&self, work: &Work) -> Result<Vec<OwnedFd>> {
         let mut own = vec![diff_in(self.layer.as_fd(), "diff").context(|| "open the read-write layer")?];
-        own.extend(open_layers(work, self.record.layers.iter().skip(self.record.image_depth))?);
+        own.extend(open_layers(work, &self.committed)?);
         Ok(own)
     }
 
     /// The layers of the image, likewise.
     pub(super) fn image(&self, work: &Work) -> Result<Vec<OwnedFd>> {
-        open_layers(work, self.record.layers.iter().take(self.record.image_depth))
+        open_layers(work, &self.image)
     }
 }
 
@@ -77,15 +83,12 @@ pub(super) fn borrowed(owned: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     owned.iter().map(AsFd::as_fd).collect()
 }
 
-/// The layers' `diff/`, the last one first.
-pub(super) fn open_layers<'a>(
-    work: &Work,
-    layers: impl DoubleEndedIterator<Item = &'a Digest>,
-) -> Result<Vec<OwnedFd>> {
-    let open = |digest: &Digest| {
-        diff_in(work.root.as_fd(), &format!("{}/diff", digest.hex())).context(|| format!("open layer {digest}"))
+/// The `diff/` of these folders of layers.
+pub(super) fn open_layers(work: &Work, folders: &[String]) -> Result<Vec<OwnedFd>> {
+    let open = |folder: &String| {
+        diff_in(work.root.as_fd(), &format!("{folder}/diff")).context(|| format!("open layer {folder}"))
     };
-    layers.rev().map(open).collect()
+    folders.iter().map(open).collect()
 }
 
 fn diff_in(directory: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {

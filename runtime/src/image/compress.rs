@@ -87,39 +87,64 @@ const OTHERS: [(&[u8], &str); 6] = [
 const MAGIC: usize = 10;
 /// Large enough that reads of the input are few, small enough to stay in cache.
 const BUFFER: usize = 128 << 10;
-/// The largest window of a zstd frame, as a power of two: 32 MiB. What `zstd` makes by itself has 8 MiB at most, and
-/// 128 MiB with `--ultra -22` or `--long`.
-const ZSTD_WINDOW: u32 = 25;
-/// For `xz -9`, whose dictionary of 64 MiB is the largest that a preset makes.
-const XZ_MEMORY_KIB: u32 = (64 << 10) + 256;
+
+/// How much of what they have read decoders may have to remember.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// MiB of zstd: what `zstd` makes by itself has 8 at most, and 128 with `--ultra -22` or `--long`.
+    zstd: u32,
+    /// MiB of xz: 8 at its default level, 32 with `-8`, 64 with `-9`.
+    xz: u32,
+    /// The command that takes uncompressed data instead, if there is one.
+    instead: &'static str,
+}
+
+impl Windows {
+    /// For an archive that is one layer.
+    pub const IMPORT: Self = Self { zstd: 32, xz: 64, instead: "lrun import - NAME" };
+    /// For an archive of images.
+    pub const OUTER: Self = Self { zstd: 32, xz: 32, instead: "lrun load" };
+    /// For a layer in an archive that is not compressed itself.
+    pub const LAYER: Self = Self { zstd: 32, xz: 32, instead: "" };
+    /// For a layer in a compressed archive: both decoders are at work at once.
+    pub const INNER: Self = Self { zstd: 8, xz: 8, instead: "" };
+}
+
+/// [`decompress_within`] the limits of `import`.
+pub fn decompress<'a>(reader: Box<dyn Read + Send + 'a>) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
+    decompress_within(reader, Windows::IMPORT)
+}
 
 /// The uncompressed bytes of `reader`, whatever it is compressed with. Damaged and truncated data end in an `Invalid`
-/// error (inside the `io::Error`) that names the format, and so does data that needs more memory than the limits above.
-/// Unknown content is passed on as it is.
-pub fn decompress(mut reader: Box<dyn Read + Send>) -> Result<(Box<dyn Read + Send>, Compression)> {
+/// error (inside the `io::Error`) that names the format, and so does data that needs larger windows. Unknown content is
+/// passed on as it is.
+pub fn decompress_within<'a>(
+    mut reader: Box<dyn Read + Send + 'a>,
+    windows: Windows,
+) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
     let mut start = Vec::with_capacity(2 * MAGIC);
     reader.by_ref().take(MAGIC as u64).read_to_end(&mut start).context(|| "read the archive")?;
     let compression = Compression::of(&start);
     if let Some((_, program)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
         let error = Error::new(ErrorKind::Invalid, "the archive is compressed in a way that lrun does not read");
-        return Err(error.hint(format!("uncompress it on the way: {program} < FILE | lrun import - NAME")));
+        return Err(windows.way_out(error, program));
     }
     let whole = io::Cursor::new(start).chain(reader);
     if compression == Compression::None {
         return Ok((Box::new(whole), compression));
     }
     let source = BufReader::with_capacity(BUFFER, Source(whole));
-    let decoder: Box<dyn Read + Send> = match compression {
+    let decoder: Box<dyn Read + Send + 'a> = match compression {
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(source).context(|| "zstd")?;
-            decoder.window_log_max(ZSTD_WINDOW).context(|| "zstd")?;
+            decoder.window_log_max(20 + windows.zstd.ilog2()).context(|| "zstd")?;
             Box::new(decoder)
         }
-        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, (windows.xz << 10) + 256)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
         Compression::Gzip | Compression::None => Box::new(gzip(source)),
     };
-    Ok((Box::new(Named { decoder, compression }), compression))
+    Ok((Box::new(Named { decoder, compression, windows }), compression))
 }
 
 fn gzip(source: impl BufRead) -> impl Read {
@@ -141,18 +166,19 @@ impl<R: Read> Read for Source<R> {
 }
 
 /// A decoder whose complaints name the format.
-struct Named {
-    decoder: Box<dyn Read + Send>,
+struct Named<'a> {
+    decoder: Box<dyn Read + Send + 'a>,
     compression: Compression,
+    windows: Windows,
 }
 
-impl Read for Named {
+impl Read for Named<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.decoder.read(into).map_err(|error| self.named(error))
     }
 }
 
-impl Named {
+impl Named<'_> {
     fn named(&self, error: io::Error) -> io::Error {
         let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
         if ours || error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
@@ -161,7 +187,7 @@ impl Named {
         let name = self.compression.name();
         let text = error.to_string();
         if error.kind() == io::ErrorKind::OutOfMemory || text.contains("too much memory") {
-            return too_large(self.compression).into();
+            return self.windows.too_large(self.compression).into();
         }
         let message = match error.kind() {
             io::ErrorKind::UnexpectedEof => format!("the {name} data ends early: the archive is truncated"),
@@ -171,14 +197,22 @@ impl Named {
     }
 }
 
-fn too_large(compression: Compression) -> Error {
-    let (most, program) = match compression {
-        Compression::Xz => (64, "xz -d --memlimit=max"),
-        _ => (1 << (ZSTD_WINDOW - 20), "zstd -d --long=31"),
-    };
-    let message = format!("the {} data needs a window of more than {most} MiB, the limit", compression.name());
-    Error::new(ErrorKind::Invalid, message)
-        .hint(format!("uncompress it on the way: {program} < FILE | lrun import - NAME"))
+impl Windows {
+    fn too_large(self, compression: Compression) -> Error {
+        let (most, program) = match compression {
+            Compression::Xz => (self.xz, "xz -d --memlimit=max"),
+            _ => (self.zstd, "zstd -d --long=31"),
+        };
+        let message = format!("the {} data needs a window of more than {most} MiB, the limit", compression.name());
+        self.way_out(Error::new(ErrorKind::Invalid, message), program)
+    }
+
+    fn way_out(self, error: Error, program: &str) -> Error {
+        match self.instead {
+            "" => error,
+            instead => error.hint(format!("uncompress it on the way: {program} < FILE | {instead}")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -272,8 +306,8 @@ mod tests {
             out.write_all(&content()).unwrap();
             out.finish().unwrap()
         };
-        assert!(expand(zstd(ZSTD_WINDOW)).unwrap().0 == content());
-        let error = expand(zstd(ZSTD_WINDOW + 1)).unwrap_err();
+        assert!(expand(zstd(25)).unwrap().0 == content());
+        let error = expand(zstd(26)).unwrap_err();
         assert_eq!(error.to_string(), "the zstd data needs a window of more than 32 MiB, the limit");
         assert!(error.hint_text().unwrap().contains("zstd -d --long=31 < FILE | lrun import -"));
         // The size of a dictionary in an xz block's header: 28 is 64 MiB, 29 is 96 MiB.

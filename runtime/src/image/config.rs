@@ -24,7 +24,7 @@ pub type Extra = BTreeMap<String, Value>;
 pub type Set = BTreeMap<String, Value>;
 
 /// Go writes empty lists and maps as `null`.
-fn null_is_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,

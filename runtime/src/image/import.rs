@@ -120,6 +120,8 @@ pub(crate) fn meta_of(unpacked: &Unpacked, source: &str) -> LayerMeta {
         compressed: Vec::new(),
         squashed: false,
         implicit: unpacked.implicit > 0,
+        implicit_root: !unpacked.root_entry,
+        opaque_root: unpacked.opaque_root,
         extra: Default::default(),
     }
 }

@@ -15,6 +15,8 @@ use crate::image::tree::{self, open};
 /// The directories of all layers that contribute, topmost first.
 pub(super) struct Merged {
     layers: Vec<OwnedFd>,
+    /// Which layer of the stack each belongs to; the topmost is 0.
+    numbers: Vec<usize>,
     /// Whether the lowest of them hides everything below.
     pub(super) opaque: bool,
 }
@@ -35,17 +37,23 @@ impl Merged {
     /// The roots of a stack.
     pub(super) fn new(roots: &[BorrowedFd<'_>]) -> Result<Self> {
         let layers = roots.iter().map(|root| open(*root, c".", OFlags::DIRECTORY));
-        Ok(Self { layers: layers.collect::<rustix::io::Result<_>>()?, opaque: false })
+        let layers = layers.collect::<rustix::io::Result<Vec<_>>>()?;
+        Ok(Self { numbers: (0..layers.len()).collect(), layers, opaque: false })
     }
 
     /// A directory that no layer has.
     pub(super) fn nothing() -> Self {
-        Self { layers: Vec::new(), opaque: false }
+        Self { layers: Vec::new(), numbers: Vec::new(), opaque: false }
     }
 
     /// The directory whose attributes count.
     pub(super) fn top(&self) -> Option<BorrowedFd<'_>> {
         self.layers.first().map(AsFd::as_fd)
+    }
+
+    /// The directories that are merged, topmost first, each with the number of its layer in the stack.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        self.numbers.iter().copied().zip(self.layers.iter().map(AsFd::as_fd))
     }
 
     /// The directory in layer number `layer`.
@@ -67,10 +75,10 @@ impl Merged {
 
     /// Looks a name up from top to bottom.
     pub(super) fn find(&self, name: &CStr) -> Result<Found> {
-        let mut directories = Vec::new();
+        let (mut directories, mut numbers) = (Vec::new(), Vec::new());
         let mut opaque = false;
-        for (layer, directory) in self.layers.iter().enumerate() {
-            let found = match look(directory.as_fd(), name)? {
+        for (layer, (number, directory)) in self.parts().enumerate() {
+            let found = match look(directory, name)? {
                 Here::Nothing => continue,
                 Here::Directory(found) => found,
                 Here::Other(stat) if directories.is_empty() => {
@@ -86,13 +94,14 @@ impl Merged {
             };
             opaque = attributes::Reader::new().read(found.as_fd())?.opaque;
             directories.push(found);
+            numbers.push(number);
             if opaque {
                 break;
             }
         }
         match directories.is_empty() {
             true => Ok(Found::Nothing),
-            false => Ok(Found::Directory(Self { layers: directories, opaque })),
+            false => Ok(Found::Directory(Self { layers: directories, numbers, opaque })),
         }
     }
 }

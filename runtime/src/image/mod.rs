@@ -1,5 +1,6 @@
 //! Images: layers, their archives and indexes, configs, and the store that holds them.
 
+pub mod archive;
 mod attributes;
 pub mod changes;
 pub mod check;
@@ -13,6 +14,7 @@ mod merged;
 pub mod owners;
 pub mod pack;
 pub mod remove;
+pub mod stack;
 pub mod store;
 pub mod tar;
 mod tree;

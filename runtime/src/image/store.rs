@@ -79,6 +79,28 @@ pub struct ImageRecord {
     pub extra: std::collections::BTreeMap<String, Value>,
 }
 
+/// An image to be published.
+#[derive(Clone, Copy, Debug)]
+pub struct NewImage<'a> {
+    /// The config's exact bytes.
+    pub config: &'a [u8],
+    /// The image that it was made from, if that is here.
+    pub parent: Option<&'a Digest>,
+    /// The exact bytes of the manifest that it came with.
+    pub manifest: Option<&'a [u8]>,
+    /// Its names.
+    pub references: &'a [Reference],
+}
+
+/// An image that was published.
+#[derive(Clone, Debug)]
+pub struct PublishedImage {
+    /// Its id.
+    pub id: Digest,
+    /// For each name the other image that had it before.
+    pub before: Vec<Option<Digest>>,
+}
+
 /// A whole image.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -145,10 +167,17 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Publishes an image whose layers are in the store, then points `refs` to it. Returns its id.
-    ///
-    /// The caller holds [`Store::lock_shared`]. An image that exists already keeps its record and gets the references.
+    /// [`Store::publish`] of an image without a manifest; its id.
     pub fn publish_image(&self, config: &[u8], parent: Option<&Digest>, refs: &[Reference]) -> Result<Digest> {
+        Ok(self.publish(&NewImage { config, parent, manifest: None, references: refs })?.id)
+    }
+
+    /// Publishes an image whose layers are in the store, then points its names to it.
+    ///
+    /// The caller holds [`Store::lock_shared`]. An image that exists already keeps its record, and gets the manifest and
+    /// the names.
+    pub fn publish(&self, image: &NewImage<'_>) -> Result<PublishedImage> {
+        let NewImage { config, references, .. } = *image;
         let parsed = ImageConfig::from_bytes(config)?;
         let mut size = 0;
         for layer in &parsed.rootfs.diff_ids {
@@ -156,13 +185,14 @@ impl Store {
             size += meta.content;
         }
         let id = self.publish_blob(config)?;
+        let manifest = image.manifest.map(|bytes| self.publish_blob(bytes)).transpose()?;
         let _refs_lock = self.lock_refs()?;
         let mut record = match self.image_record(&id) {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::NotFound => ImageRecord {
                 version: RECORD_VERSION,
                 id: id.clone(),
-                parent: parent.cloned(),
+                parent: image.parent.cloned(),
                 created: parsed.created_at(),
                 layers: parsed.rootfs.diff_ids,
                 size,
@@ -173,12 +203,16 @@ impl Store {
             },
             Err(error) => return Err(error),
         };
-        add_names(&mut record, refs);
+        add_names(&mut record, references);
+        record.manifests.extend(manifest.filter(|digest| !record.manifests.contains(digest)));
         self.write_record(&record)?;
-        for reference in refs {
+        let mut before = Vec::with_capacity(references.len());
+        for reference in references {
+            let target = self.ref_target(reference)?.map(|target| target.image);
+            before.push(target.filter(|other| *other != id));
             self.write_ref(reference, &id, None)?;
         }
-        Ok(id)
+        Ok(PublishedImage { id, before })
     }
 
     /// Points a name at an image, durably; takes the name from another image if need be.

@@ -66,12 +66,13 @@ fn pack(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp
     let recorded = Recorded::open(engine, stack)?;
     let clock = clock.map(Timestamp::as_second);
     let marks = if depth == 0 { Marks::None } else { Marks::Whiteouts };
+    let folders = engine.folders(stack.get(depth..).unwrap_or_default())?;
     helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
         // Nothing new is made of what is not as it was.
         for layer in stack.iter().skip(depth) {
             verify_layer(work.root.as_fd(), layer).context(|| format!("layer {}", layer.short()))?;
         }
-        let own = open_layers(work, stack.iter().skip(depth))?;
+        let own = open_layers(work, &folders)?;
         pack_merged(&borrowed(&own), marks, &|path| recorded.find(path), clock, &mut File::from(out))
     })
     .map(drop)

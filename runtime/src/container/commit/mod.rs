@@ -113,6 +113,8 @@ fn meta_of(packed: &Packed, clock: Option<Timestamp>) -> Result<LayerMeta> {
         compressed: Vec::new(),
         squashed: false,
         implicit: false,
+        implicit_root: false,
+        opaque_root: false,
         extra: Default::default(),
     };
     meta.set(ROOT_ATTRIBUTES, &packed.root)?;

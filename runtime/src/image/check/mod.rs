@@ -246,6 +246,8 @@ impl<'a> Job<'a> {
                 compressed: Vec::new(),
                 squashed: false,
                 implicit: model.implicit,
+                implicit_root: !model.root_entry,
+                opaque_root: model.opaque_root,
                 extra: Default::default(),
             }
             .with_digests(self.layer)

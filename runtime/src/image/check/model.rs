@@ -72,6 +72,8 @@ pub(super) struct Model<'a> {
     pub(super) places: BTreeMap<Vec<u8>, Place>,
     /// Whether the archive has an entry for the root.
     pub(super) root_entry: bool,
+    /// Whether it hides all layers below.
+    pub(super) opaque_root: bool,
     /// Entries of the archive, and bytes of its files.
     pub(super) entries: u64,
     pub(super) content: u64,
@@ -94,6 +96,7 @@ impl<'a> Model<'a> {
             nodes: Vec::new(),
             places: BTreeMap::new(),
             root_entry: false,
+            opaque_root: false,
             entries: 0,
             content: 0,
             implicit: false,
@@ -253,7 +256,7 @@ impl<'a> Model<'a> {
         };
         match self.node_mut(&hidden) {
             // Overlayfs knows no opaque root.
-            _ if hidden.is_empty() => {}
+            _ if hidden.is_empty() => self.opaque_root = true,
             Some(Node { what: What::Directory { opaque }, .. }) => *opaque = true,
             Some(_) => {}
             None => {

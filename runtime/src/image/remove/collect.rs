@@ -7,7 +7,9 @@ use super::ContainerUses;
 use crate::digest::Digest;
 use crate::error::{Context as _, ErrorKind, Result};
 use crate::file::{self, Lock, RemoveTree, Staging};
+use crate::image::config::chain_ids;
 use crate::image::store::Store;
+use crate::paths::Root;
 
 /// What a collection took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,12 +30,16 @@ pub fn collect(store: &Store, uses: &ContainerUses<'_>, remove: &mut RemoveTree<
     };
     // `tag` and `rmi` need no store lock; they wait meanwhile.
     let refs_lock = Lock::exclusive(&store.root().refs_lock())?;
-    let (layers_kept, blobs_kept) = roots(store, uses)?;
+    let kept = roots(store, uses)?;
+    let folders = file::list_dir(&store.root().layers())?;
+    let is_left = |name: &&String| Root::completed_chain(name).is_some_and(|chain| !kept.chains.contains(&chain));
+    let mut victims: Vec<String> = folders.iter().filter(is_left).cloned().collect();
     let collected = Collected {
-        layers: unneeded(file::list_dir(&store.root().layers())?, &layers_kept),
-        blobs: unneeded(file::list_dir(&store.root().blobs())?, &blobs_kept),
+        layers: unneeded(folders, &kept.layers),
+        blobs: unneeded(file::list_dir(&store.root().blobs())?, &kept.blobs),
     };
-    if !collected.layers.is_empty() || !collected.blobs.is_empty() {
+    victims.extend(collected.layers.iter().map(|layer| layer.hex().to_owned()));
+    if !victims.is_empty() || !collected.blobs.is_empty() {
         // The records' absence first: no record may come back after a power cut and miss its layers.
         file::fsync_dir(&store.root().images())?;
         file::fsync_dir(&store.root().containers())?;
@@ -42,11 +48,11 @@ pub fn collect(store: &Store, uses: &ContainerUses<'_>, remove: &mut RemoveTree<
     for blob in &collected.blobs {
         rustix::fs::unlink(store.root().blob(blob)).context(|| format!("delete blob {blob}"))?;
     }
-    if collected.layers.is_empty() {
+    if victims.is_empty() {
         return Ok(Some(collected));
     }
     let staging = make_staging(store)?;
-    let victims = move_out(store, staging.as_ref(), &collected.layers)?;
+    let victims = move_out(store, staging.as_ref(), &victims)?;
     drop((refs_lock, lock));
     match staging {
         Some(staging) => staging.remove(remove)?,
@@ -55,20 +61,36 @@ pub fn collect(store: &Store, uses: &ContainerUses<'_>, remove: &mut RemoveTree<
     Ok(Some(collected))
 }
 
-fn roots(store: &Store, uses: &ContainerUses<'_>) -> Result<(HashSet<Digest>, HashSet<Digest>)> {
-    let (mut layers, mut blobs) = (HashSet::new(), HashSet::new());
+/// What is needed.
+#[derive(Default)]
+struct Kept {
+    layers: HashSet<Digest>,
+    blobs: HashSet<Digest>,
+    /// Chain ids of stacks of layers.
+    chains: HashSet<Digest>,
+}
+
+impl Kept {
+    fn stack(&mut self, layers: Vec<Digest>) {
+        self.chains.extend(chain_ids(&layers));
+        self.layers.extend(layers);
+    }
+}
+
+fn roots(store: &Store, uses: &ContainerUses<'_>) -> Result<Kept> {
+    let mut kept = Kept::default();
     for id in store.image_ids()? {
         let record = store.image_record(&id)?;
-        layers.extend(record.layers);
-        blobs.extend(record.manifests);
-        blobs.insert(id);
+        kept.stack(record.layers);
+        kept.blobs.extend(record.manifests);
+        kept.blobs.insert(id);
     }
     for container in uses()? {
-        layers.extend(container.layers);
+        kept.stack(container.layers);
         // A commit of the container builds on its image's config, also after `rmi -f`.
-        blobs.insert(container.image);
+        kept.blobs.insert(container.image);
     }
-    Ok((layers, blobs))
+    Ok(kept)
 }
 
 /// Those of these names that are digests and not kept; other names are not ours to judge.
@@ -98,14 +120,15 @@ fn make_staging(store: &Store) -> Result<Option<Staging>> {
     }
 }
 
-fn move_out(store: &Store, staging: Option<&Staging>, layers: &[Digest]) -> Result<Vec<PathBuf>> {
-    let mut moved = Vec::with_capacity(layers.len());
-    for layer in layers {
+fn move_out(store: &Store, staging: Option<&Staging>, folders: &[String]) -> Result<Vec<PathBuf>> {
+    let mut moved = Vec::with_capacity(folders.len());
+    for folder in folders {
         let target = match staging {
-            Some(staging) => staging.path().join(layer.hex()),
+            Some(staging) => staging.path().join(folder),
             None => Staging::unused_path(store.root())?,
         };
-        rustix::fs::rename(store.layer_path(layer), &target).context(|| format!("take out layer {layer}"))?;
+        rustix::fs::rename(store.root().layers().join(folder), &target)
+            .context(|| format!("take out layer {folder}"))?;
         moved.push(target);
     }
     Ok(moved)

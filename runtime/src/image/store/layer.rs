@@ -41,6 +41,12 @@ pub struct LayerMeta {
     /// Some of its directories have no entry of their own, so their metadata is a lower layer's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implicit: bool,
+    /// Its root directory has no entry either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implicit_root: bool,
+    /// It hides everything of the layers below it, which are left out of a stack.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opaque_root: bool,
     /// Fields of later versions.
     #[serde(flatten)]
     pub extra: Extra,

@@ -45,6 +45,8 @@ pub(crate) fn add_layer(store: &Store, content: &str) -> Digest {
         compressed: Vec::new(),
         squashed: false,
         implicit: false,
+        implicit_root: false,
+        opaque_root: false,
         extra: Extra::new(),
     };
     store.publish_layer(&wrapper, &meta).unwrap();

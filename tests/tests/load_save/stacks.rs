@@ -1,0 +1,81 @@
+//! Layers that do not say what their directories are like, or that hide all below them.
+
+use lrun_tests::{Entry, Lrun, Mode, Tar, images, mode};
+
+use crate::made::{config, contents, docker};
+
+/// Makes an image of busybox and these layers.
+fn image(lrun: &Lrun, name: &str, layers: &[Vec<u8>]) {
+    let busybox = std::fs::read(images("busybox.tar")).expect("busybox.tar");
+    let all: Vec<&[u8]> = std::iter::once(&busybox[..]).chain(layers.iter().map(Vec::as_slice)).collect();
+    let output = lrun.run_with(&docker(name, &config(&all, name), &all).tar(), &["load"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+}
+
+fn directory(name: &str, mode: u32, uid: u32) -> Tar {
+    Tar::new().entry(Entry { name: name.as_bytes(), kind: b'5', mode, uid, gid: uid, ..Entry::default() })
+}
+
+/// A layer with only `tmp/x` leaves /tmp as it is below, in containers, in what they commit and export, and takes that
+/// away with the image.
+#[test]
+fn directories_without_an_entry_are_as_below() {
+    let lrun = Lrun::new();
+    let layers = [
+        directory("./", 0o750, 0).entry(Entry { name: b"t/", kind: b'5', mode: 0o1777, ..Entry::default() }).finish(),
+        directory("t/deep/", 0o2711, 50).file("t/deep/f", b"").finish(),
+        Tar::new().file("t/x", b"x").file("t/deep/y", b"y").finish(),
+    ];
+    image(&lrun, "x:1", &layers);
+    let owner = if mode() == Mode::Single { "0" } else { "50" };
+    // One id: what belongs to others is root's, without its setgid bit.
+    let deep = if mode() == Mode::Single { "711" } else { "2711" };
+    let wanted = format!("/ 750 0\n/t 1777 0\n/t/deep {deep} {owner}\n/t/x 644 0");
+    let shown = ["stat", "-c", "%n %a %u", "/", "/t", "/t/deep", "/t/x"];
+    let run = |image: &str| lrun.ok(&[&["run", "--rm", "--network", "none", image][..], &shown].concat());
+    assert_eq!(run("x:1"), wanted);
+    assert_eq!(run("x:1"), wanted, "again");
+    // The same below a commit, beside which the directories are found again.
+    lrun.ok(&["run", "--name", "box", "--network", "none", "x:1", "touch", "/t/new"]);
+    assert_eq!(lrun.ok(&["diff", "box"]), "C /t\nA /t/new");
+    lrun.ok(&["commit", "box", "y:1"]);
+    assert_eq!(run("y:1"), wanted);
+    lrun.ok(&["commit", "--squash", "box", "z:1"]);
+    assert_eq!(run("z:1"), wanted);
+    let exported = lrun.run(&["export", "box"]);
+    let listing = crate::made::filtered(&["tar", "-tv"], &exported.bytes);
+    let listing = String::from_utf8_lossy(&listing).into_owned();
+    let line = |end: &str| listing.lines().find(|line| line.ends_with(end)).unwrap_or_default().to_owned();
+    assert!(line(" t/").starts_with("drwxrwxrwt") && line(" ./").starts_with("drwxr-x---"), "{listing}");
+    // What was made goes with the last image of these layers.
+    let stacks = || {
+        let names = std::fs::read_dir(lrun.store().join("layers"))
+            .expect("the layers")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("stack-")).count()
+    };
+    assert_eq!(stacks(), 1);
+    lrun.ok(&["rm", "box"]);
+    lrun.ok(&["rmi", "z:1"]);
+    lrun.ok(&["rmi", "x:1"]);
+    assert_eq!(stacks(), 1, "y needs it");
+    lrun.ok(&["rmi", "y:1"]);
+    assert_eq!(stacks(), 0);
+    assert_eq!(contents(&lrun)["layers"], 0);
+}
+
+/// An opaque root hides all layers below it.
+#[test]
+fn an_opaque_root_hides_everything() {
+    let lrun = Lrun::new();
+    let busybox = std::fs::read(images("busybox.tar")).expect("busybox.tar");
+    let below = Tar::new().file("below", b"").finish();
+    let layer = Tar::on(&busybox).file(".wh..wh..opq", b"").finish();
+    let all: [&[u8]; 2] = [&below, &layer];
+    let output = lrun.run_with(&docker("o:1", &config(&all, ""), &all).tar(), &["load"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(
+        lrun.ok(&["run", "--rm", "--network", "none", "o:1", "sh", "-c", "ls -d /below /bin 2>/dev/null || true"]),
+        "/bin"
+    );
+}
