@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::environment::{Mode, binary, images, mode, natural_mode};
+use crate::environment::{Mode, binary, images, long, mode, natural_mode};
 use crate::pty::Pty;
 use crate::watch::{DEADLINE, wait_until};
 
@@ -323,15 +323,18 @@ impl Lrun {
 
     /// Removes all containers and images; what remains of the store are empty folders and files of the user's own.
     fn empty_store(&self) {
+        // A layer of a million files takes its time.
+        let deadline = if long() { 10 * DEADLINE } else { DEADLINE };
+        let remove = |args: &[String]| drop(self.run_for(deadline, args));
         let list =
             |args: &[&str]| -> Vec<String> { self.run(args).stdout.split_whitespace().map(str::to_owned).collect() };
         let containers = list(&["ps", "-aq", "--no-trunc"]);
         if !containers.is_empty() {
-            self.run(&[&["rm".to_owned(), "-f".to_owned(), "-v".to_owned()][..], &containers].concat());
+            remove(&[&["rm".to_owned(), "-f".to_owned(), "-v".to_owned()][..], &containers].concat());
         }
         let images = list(&["images", "-aq", "--no-trunc"]);
         if !images.is_empty() {
-            self.run(&[&["rmi".to_owned(), "-f".to_owned()][..], &images].concat());
+            remove(&[&["rmi".to_owned(), "-f".to_owned()][..], &images].concat());
         }
     }
 }

@@ -707,3 +707,15 @@ fn more_layers_than_the_kernel_stacks() {
     lrun.ok(&["commit", "--squash", "web", "flat"]);
     assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "flat", "sh", "-c", count]), "498");
 }
+
+/// Killed while it tried whether the file system can hold a store.
+#[test]
+fn a_store_that_was_begun() {
+    let lrun = Lrun::new();
+    for folder in ["lower", "upper/made", "work/work"] {
+        fs::create_dir_all(lrun.store().join(".probe").join(folder)).expect("a folder");
+    }
+    fs::set_permissions(lrun.store().join(".probe/work/work"), PermissionsExt::from_mode(0)).expect("chmod");
+    assert_eq!(lrun.ok(&["images", "-q"]), "");
+    assert!(!lrun.store().join(".probe").exists());
+}

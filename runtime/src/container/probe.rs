@@ -23,19 +23,25 @@ pub fn probe(map: &IdMap, path: &Path) -> Result<Features> {
         Verdict::Refused { name, reason } => return Err(unsuitable(path, name, reason)),
     };
     let scratch = path.join(".probe");
+    // One that was killed left something.
+    clear(&scratch);
     for name in ["", "lower", "upper", "work"] {
         file::ensure_dir(&scratch.join(name))?;
     }
     let tried = try_overlay(map, &scratch);
-    // Overlay leaves a directory there that not even its owner may list.
-    let open = rustix::fs::Mode::from_raw_mode(0o700);
-    let _ = rustix::fs::chmod(scratch.join("work/work"), open);
-    let _ = std::fs::remove_dir_all(&scratch);
+    clear(&scratch);
     if let Err(error) = tried? {
         let reason = if must_try { format!("an overlay there failed: {error}") } else { error.to_string() };
         return Err(unsuitable(path, file_system, &reason));
     }
     Ok(Features { file_system: file_system.to_owned(), ..Features::default() })
+}
+
+/// Best effort: what stays shows when it is in the way.
+fn clear(scratch: &Path) {
+    // Overlay leaves a directory there that not even its owner may list.
+    let _ = rustix::fs::chmod(scratch.join("work/work"), rustix::fs::Mode::from_raw_mode(0o700));
+    let _ = std::fs::remove_dir_all(scratch);
 }
 
 fn unsuitable(path: &Path, name: &str, reason: &str) -> Error {
