@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::http::{HeaderMap, Method};
-use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Proxy, SendBody};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
+use ureq::{Agent, Proxy, ProxyProtocol, SendBody};
 
+use super::tls::Tls;
 use super::url::{Origin, Scheme, Url};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file;
@@ -229,7 +233,7 @@ fn plain(error: ureq::Error) -> Error {
 /// Connections to servers.
 pub struct Http {
     access: Access,
-    system: OnceLock<Arc<Vec<Certificate<'static>>>>,
+    system: OnceLock<Arc<Vec<CertificateDer<'static>>>>,
     agents: Mutex<HashMap<Origin, Agent>>,
 }
 
@@ -283,7 +287,11 @@ impl Http {
                 .hint("look at the variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
         };
         let proxy = self.access.proxies.of(origin);
-        let proxy = proxy.map(|proxy| Proxy::new(proxy).map_err(|_| wrong(proxy))).transpose()?;
+        let parse = |proxy: &str| match Proxy::new(proxy) {
+            Ok(parsed) if matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => Ok(parsed),
+            _ => Err(wrong(proxy)),
+        };
+        let proxy = proxy.map(parse).transpose()?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -296,33 +304,28 @@ impl Http {
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(SILENCE))
             .timeout_per_write(Some(SILENCE))
-            .tls_config(self.tls(origin)?)
             .build();
-        let agent = Agent::new_with_config(config);
+        // ureq's own chain, but for the TLS.
+        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+        let agent = Agent::with_parts(config, connector.chain(self.tls(origin)?), DefaultResolver::default());
         agents.insert(origin.clone(), agent.clone());
         Ok(agent)
     }
 
-    fn tls(&self, origin: &Origin) -> Result<TlsConfig> {
-        let mut roots = Vec::new();
-        let mut client = None;
-        if origin.scheme == Scheme::Https {
-            roots.extend(self.system()?.iter().cloned());
-            for directory in &self.access.certs {
-                let own = own_certificates(&directory.join(origin.authority()))?;
-                roots.extend(own.trusted);
-                client = client.or(own.client);
-            }
+    fn tls(&self, origin: &Origin) -> Result<Tls> {
+        let mut own = OwnCertificates::default();
+        if origin.is_plain() {
+            return Tls::new(&[], own);
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Ok(TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .client_cert(client)
-            .unversioned_rustls_crypto_provider(provider)
-            .build())
+        for directory in &self.access.certs {
+            let found = own_certificates(&directory.join(origin.authority()))?;
+            own.trusted.extend(found.trusted);
+            own.client = own.client.or(found.client);
+        }
+        Tls::new(&self.system()?, own)
     }
 
-    fn system(&self) -> Result<Arc<Vec<Certificate<'static>>>> {
+    fn system(&self) -> Result<Arc<Vec<CertificateDer<'static>>>> {
         if let Some(known) = self.system.get() {
             return Ok(Arc::clone(known));
         }
@@ -352,10 +355,6 @@ fn hint(origin: &Origin, error: &io::Error) -> Option<String> {
     };
     let name = origin.authority();
     match inner? {
-        rustls::Error::InvalidCertificate(error) if format!("{error:?}").contains("CaUsedAsEndEntity") => Some(
-            "the server shows an authority's certificate as its own: make it one with basicConstraints=CA:FALSE"
-                .to_owned(),
-        ),
         rustls::Error::InvalidCertificate(_) => Some(format!(
             "put the certificate of the authority that signed the server's into ~/.config/lrun/certs.d/{name}/ca.crt"
         )),
@@ -368,9 +367,11 @@ fn hint(origin: &Origin, error: &io::Error) -> Option<String> {
 
 /// What a directory of `certs.d` holds.
 #[derive(Default)]
-struct OwnCertificates {
-    trusted: Vec<Certificate<'static>>,
-    client: Option<ClientCert>,
+pub(super) struct OwnCertificates {
+    /// Trusted for the host.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+    /// Shown to it.
+    pub(super) client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
 fn own_certificates(directory: &Path) -> Result<OwnCertificates> {
@@ -392,8 +393,8 @@ fn own_certificates(directory: &Path) -> Result<OwnCertificates> {
         } else if let (Some(stem), None) = (name.strip_suffix(".cert"), &own.client) {
             let key_path = directory.join(format!("{stem}.key"));
             let without = || Error::new(ErrorKind::Invalid, format!("{} has no private key", key_path.display()));
-            let key = private_key(&read_pem(&key_path)?).ok_or_else(without)?;
-            own.client = Some(ClientCert::new_with_certs(&certificates(&read_pem(&path)?), key));
+            let key = PrivateKeyDer::from_pem_slice(&read_pem(&key_path)?).map_err(|_| without())?;
+            own.client = Some((certificates(&read_pem(&path)?), key));
         }
     }
     Ok(own)
@@ -407,20 +408,9 @@ fn read_pem(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
-    parse_pem(pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect()
-}
-
-fn private_key(pem: &[u8]) -> Option<PrivateKey<'static>> {
-    parse_pem(pem).find_map(|item| match item {
-        Ok(PemItem::PrivateKey(key)) => Some(key),
-        _ => None,
-    })
+/// What is no certificate in a file of several is passed over.
+fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).filter_map(|found| found.ok()).collect()
 }
 
 #[cfg(test)]

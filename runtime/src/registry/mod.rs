@@ -12,6 +12,7 @@ pub mod link;
 pub mod manifest;
 pub mod platform;
 pub(crate) mod retry;
+mod tls;
 mod token;
 pub mod upload;
 pub mod url;

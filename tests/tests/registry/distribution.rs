@@ -46,8 +46,8 @@ fn run(command: &mut Command) -> Vec<u8> {
 }
 
 impl Registry {
-    /// With TLS, and the users that `auth`, a part of its configuration, lets in.
-    fn start(auth: impl FnOnce(&Path) -> String) -> Self {
+    /// With TLS by a certificate that nobody signed, an authority's (`CA:TRUE`) or not, and the users that `auth`, a part of its configuration, lets in.
+    fn start(certificate: &str, auth: impl FnOnce(&Path) -> String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
@@ -57,7 +57,7 @@ impl Registry {
             "-addext",
             "subjectAltName=IP:127.0.0.1",
             "-addext",
-            "basicConstraints=critical,CA:FALSE",
+            &format!("basicConstraints=critical,{certificate}"),
             "-keyout",
             &path("key.pem"),
             "-out",
@@ -89,7 +89,7 @@ impl Registry {
 
     /// For the user ada with the password secret.
     fn with_password() -> Self {
-        Self::start(|folder| {
+        Self::start("CA:TRUE", |folder| {
             let users = folder.join("users");
             let line = run(Command::new("htpasswd").args(["-Bbn", "-C", "4", "ada", "secret"]));
             fs::write(&users, line).expect("the users");
@@ -257,6 +257,13 @@ fn an_unknown_certificate_ends_it() {
     let output = lrun.run_with(b"secret", &["login", "-u", "ada", "--password-stdin", &registry.name]);
     assert_eq!(output.code, 1);
     assert!(!lrun.folder().join("home/.docker").exists());
+    // One that is known is known by its name.
+    registry.trusted_by(&lrun);
+    let other = registry.name.replace("127.0.0.1", "localhost");
+    let certs = lrun.folder().join("home/.config/lrun/certs.d");
+    fs::rename(certs.join(&registry.name), certs.join(&other)).expect("rename");
+    let complaint = lrun.fails(1, &["pull", &format!("{other}/x")]);
+    assert!(complaint.contains("certificate not valid for name \"localhost\""), "{complaint}");
 }
 
 /// 43: a registry over TLS that sends its users to a token server in plain text: that gets nothing, not even on the same
@@ -267,7 +274,7 @@ fn a_plain_realm_of_a_registry_over_tls_gets_nothing() {
         skip!("{package} is not installed");
     }
     let thief = Server::start("127.0.0.1", |_| Response::new(200, r#"{"token": "tok"}"#));
-    let registry = Registry::start(|folder| {
+    let registry = Registry::start("CA:FALSE", |folder| {
         let (realm, bundle) = (thief.name(), folder.join("cert.pem"));
         format!(
             "auth: {{token: {{realm: 'http://{realm}/token', service: s, issuer: i, rootcertbundle: {}}}}}\n",
