@@ -107,6 +107,20 @@ fn names_in(archive: &[u8]) -> String {
     names
 }
 
+/// Row 27: a name that an import would take for a deletion is in the archive, and lrun says what that means.
+#[test]
+fn export_says_which_names_an_import_loses() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "--name", "box", "busybox", "sh", "-c", "mkdir /opt/.wh.d; echo x > /opt/.wh.passwd"]);
+    let exported = lrun.run(&["export", "box"]);
+    assert_eq!(exported.code, 0);
+    assert_eq!(
+        exported.stderr,
+        "WARNING: 2 names begin with .wh.: an import takes them for deletions, and they are lost\n"
+    );
+    assert!(names_in(&exported.bytes).contains("opt/.wh.passwd\n"));
+}
+
 #[test]
 fn export_of_a_running_container_and_to_places_that_do_not_take_it() {
     let lrun = Lrun::with_busybox();

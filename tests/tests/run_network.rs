@@ -226,3 +226,21 @@ fn without_pasta_there_is_no_network_and_a_word_about_it() {
     assert_eq!(asked.stderr, expected);
     assert_eq!(without(&words(&["--network", "none"], "true")).stderr, "", "nothing is said of what is not wanted");
 }
+
+/// As root, with a pasta that kills the container's first process before anything is executed in it.
+#[test]
+fn an_init_that_dies_early_is_named() {
+    if mode() != Mode::Root || !pasta() {
+        skip!("only root can replace a program of the host's, and pasta");
+    }
+    let lrun = Lrun::with_busybox();
+    let pasta = lrun.file("pasta", "#!/bin/sh\nsleep 0.5; kill -9 2; sleep 0.3; echo 1; exec sleep 100\n");
+    fs::set_permissions(&pasta, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let replace = format!(
+        "for p in /usr/bin /usr/local/bin; do [ ! -e $p/pasta ] || mount --bind {} $p/pasta; done; exec \"$@\"",
+        pasta.display()
+    );
+    let output = lrun.spawn_in(&["unshare", "--mount", "sh", "-c", &replace, "sh"], &words(&[], "true")).wait();
+    assert_eq!((output.code, output.stdout.as_str()), (125, ""));
+    assert!(output.stderr.contains("init died before the entrypoint was started: signal 9"), "{}", output.stderr);
+}

@@ -270,6 +270,21 @@ fn the_log_is_bounded_when_it_shall_be_and_says_so() {
     lrun.ok(&["wait", "box"]);
     let log = lrun.run(&["logs", "box"]);
     assert!(log.stderr.contains(" bytes of older output are gone: the log is limited"), "{}", log.stderr);
+    let first = log.stdout.lines().next();
+    assert_eq!(first, Some("a line of output"), "what is left begins with a whole line");
+}
+
+/// As docker's documents have it: the id, once the container has ended, and nothing else.
+#[test]
+fn attached_to_standard_input_alone_it_waits_and_prints_the_id() {
+    let lrun = Lrun::with_busybox();
+    let args = ["run", "-i", "-a", "stdin", "--name", "box", "busybox", "sh", "-c", "cat; echo to err >&2; exit 3"];
+    let output = lrun.run_with(b"piped\n", &args);
+    assert_eq!((output.code, output.stderr.as_str()), (3, ""));
+    assert_eq!(output.stdout, format!("{}\n", lrun.inspect("box", "{{.Id}}")));
+    assert_eq!(lrun.inspect("box", "{{.State.Status}}"), "exited");
+    let log = lrun.run(&["logs", "box"]);
+    assert_eq!((log.stdout.as_str(), log.stderr.as_str()), ("piped\n", "to err\n"));
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub const BUILD: &str = env!("LRUN_BUILD");
 /// As docker words it: `lrun version 0.1.0, build 068a01ea94`.
 const LONG_VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build ", env!("LRUN_BUILD"));
 
-/// Run and build containers without root and without a daemon.
+/// Run containers and make images of them, without root and without a daemon.
 #[derive(Debug, Parser)]
 #[command(name = "lrun", bin_name = "lrun", version = LONG_VERSION, disable_version_flag = true)]
 #[command(subcommand_required = true, arg_required_else_help = true, subcommand_value_name = "COMMAND")]

@@ -43,5 +43,11 @@ pub fn run(global: &Global, args: &ExportArgs) -> Result<u8> {
             exported.torn
         ));
     }
+    if exported.marks > 0 {
+        output::complain(&format!(
+            "WARNING: {} names begin with .wh.: an import takes them for deletions, and they are lost",
+            exported.marks
+        ));
+    }
     Ok(0)
 }

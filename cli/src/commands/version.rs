@@ -24,7 +24,10 @@ pub fn run(_: &Global, args: &SystemArgs) -> Result<u8> {
     };
     match format {
         Format::Indented => output::text(&version.to_text()),
-        format => output::text(&format.render_one(&Object::whole(version.to_json()), std::io::stdout().is_terminal())?),
+        format => {
+            let (fields, json) = version.to_json();
+            output::text(&format.render_one(&Object::named(fields, json), std::io::stdout().is_terminal())?);
+        }
     }
     Ok(0)
 }

@@ -114,7 +114,7 @@ pub fn host_facts(want: Option<Mode>) -> Result<HostFacts> {
     let user_namespaces = UsernsSettings::read();
     missing.extend(user_namespaces.obstacle(host.uid == 0));
     let cgroup = cgroup_facts(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-    missing.extend(cgroup_note(&cgroup, &host.name()));
+    missing.push(limits_note());
     let network = network_facts(&mut missing);
     let operating_system = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| os_name(&read(path)));
     let operating_system = operating_system.unwrap_or_default();
@@ -223,25 +223,10 @@ fn own_group(root: &str, point: &Path, own: &str) -> Option<PathBuf> {
     Some(if below.as_os_str().is_empty() { point.to_owned() } else { point.join(below) })
 }
 
-fn cgroup_note(cgroup: &CgroupFacts, user: &str) -> Option<Note> {
-    let (why, how) = match cgroup.version {
-        CgroupVersion::None => {
-            ("no control groups are mounted".to_owned(), "use a system with cgroup version 2".to_owned())
-        }
-        CgroupVersion::V1 | CgroupVersion::Hybrid => (
-            "the controllers are those of cgroup version 1, which a user cannot be given safely".to_owned(),
-            "boot with systemd.unified_cgroup_hierarchy=1 for cgroup version 2".to_owned(),
-        ),
-        CgroupVersion::V2 if cgroup.delegated => return None,
-        CgroupVersion::V2 => (
-            "this session's control group does not belong to the user".to_owned(),
-            format!(
-                "log in through systemd, or start lrun with: systemd-run --user --scope -p Delegate=yes lrun … \
-                     (as root, once: loginctl enable-linger {user})"
-            ),
-        ),
-    };
-    Some(note("resource limits (-m, --cpus, --pids-limit)", why, how))
+/// Whatever the machine could do.
+fn limits_note() -> Note {
+    let how = "systemd limits lrun with all that it starts: systemd-run --user --scope -p MemoryMax=1G lrun run …";
+    note("resource limits (-m, --cpus, --pids-limit)", "this version of lrun sets none", how)
 }
 
 fn network_facts(missing: &mut Vec<Note>) -> NetworkFacts {

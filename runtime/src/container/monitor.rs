@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{WaitId, WaitIdOptions};
 
 use super::alive;
 use super::lifecycle::is_restarting;
@@ -90,7 +90,6 @@ fn receive_orders() -> Result<Option<Orders>> {
 
 /// The container's first process as the monitor has it.
 struct Init {
-    pid: Pid,
     pidfd: OwnedFd,
     channel: Supervisor,
 }
@@ -141,7 +140,7 @@ impl Monitor {
                 drop(supervisor);
                 become_init(plan.as_fd(), &supervised, self.store.as_fd(), &streams.container)
             }
-            Fork::Parent { pid, pidfd } => Ok(Init { pid, pidfd, channel: supervisor }),
+            Fork::Parent { pidfd, .. } => Ok(Init { pidfd, channel: supervisor }),
         }
     }
 
@@ -166,7 +165,10 @@ impl Monitor {
         if !self.config.auto_remove {
             self.record_start(host_pid)?;
         }
-        init.channel.go()?;
+        init.channel.go().map_err(|error| match error.errno() {
+            Some(libc::EPIPE | libc::ECONNRESET) => died(init),
+            _ => error,
+        })?;
         match init.channel.hear()? {
             Heard::Closed => {}
             Heard::Failed(error) => return Err(error),
@@ -343,9 +345,10 @@ fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
 /// Init ended without a word.
 fn died(init: &Init) -> Error {
     let status = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED).ok().flatten();
-    let how = match status.and_then(|status| status.terminating_signal()) {
-        Some(signal) => format!("signal {signal}"),
-        None => "no report".to_owned(),
+    let how = match status.as_ref().map(|status| (status.terminating_signal(), status.exit_status())) {
+        Some((Some(signal), _)) => format!("signal {signal}"),
+        Some((None, Some(code))) => format!("exit code {code}, without a report"),
+        _ => "nobody knows how".to_owned(),
     };
-    Error::new(ErrorKind::Io, format!("the container's init (process {:?}) died: {how}", init.pid))
+    Error::new(ErrorKind::Io, format!("the container's init died before the entrypoint was started: {how}"))
 }

@@ -55,9 +55,11 @@ fn the_version_in_every_form() {
     assert_eq!(lrun.ok(&["--version"]), short);
     assert_eq!(lrun.ok(&["version", "--format", "{{.Server.Version}}"]), version);
     assert_eq!(lrun.ok(&["version", "-f", "{{.Client.Version}} {{.Client.GitCommit}}"]), format!("{version} {build}"));
+    assert_eq!(lrun.ok(&["version", "-f", "{{.Server.APIVersion}} {{.Client.APIVersion}}"]), "1.56 1.56");
     let text = lrun.ok(&["version"]);
     assert!(
-        text.starts_with(&format!("Client:\n Version:           {version}\n")) && text.contains("\n\nServer:\n"),
+        text.starts_with(&format!("Client:\n Version:           {version}\n API version:       1.56\n"))
+            && text.contains("\n\nServer:\n"),
         "{text}"
     );
     let json: Value = serde_json::from_str(&lrun.ok(&["version", "-f", "json"])).expect("JSON");

@@ -94,6 +94,11 @@ impl Object {
         Self { shown: full.clone(), full }
     }
 
+    /// An object whose fields templates know by other names than the JSON has.
+    pub fn named(full: Json, shown: Json) -> Self {
+        Self { full, shown }
+    }
+
     /// The object as it prints in JSON.
     pub fn json(&self) -> &Json {
         &self.shown

@@ -4,6 +4,12 @@ use serde_json::{Value as Json, json};
 
 use crate::ui::escape;
 
+/// The version of docker's interface whose words and shapes lrun's are: that of docker 29.8. Tools ask for it before they
+/// use what came with it; there is no socket behind it.
+pub const API_VERSION: &str = "1.56";
+/// The oldest that docker 29.8 still serves.
+const OLDEST_API: &str = "1.40";
+
 /// What runs here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -27,12 +33,14 @@ impl Version {
         let lines = [
             "Client:".to_owned(),
             format!(" Version:           {version}"),
+            format!(" API version:       {API_VERSION}"),
             format!(" Git commit:        {build}"),
             format!(" OS/Arch:           linux/{architecture}"),
             String::new(),
             "Server:".to_owned(),
             " Engine:".to_owned(),
             format!("  Version:          {version}"),
+            format!("  API version:      {API_VERSION} (minimum version {OLDEST_API})"),
             format!("  Git commit:       {build}"),
             format!("  OS/Arch:          linux/{architecture}"),
             format!("  Kernel Version:   {kernel}"),
@@ -42,21 +50,42 @@ impl Version {
         lines.iter().map(|line| format!("{}\n", escape::line(line))).collect()
     }
 
-    /// The object for `--format`.
-    pub fn to_json(&self) -> Json {
+    /// The object for `--format`: as templates name its fields, and as it is in JSON.
+    pub fn to_json(&self) -> (Json, Json) {
+        (self.object("APIVersion"), self.object("ApiVersion"))
+    }
+
+    fn object(&self, api: &str) -> Json {
         let Self { version, build, architecture, kernel, pasta } = self;
-        let details = json!({"GitCommit": build, "Os": "linux", "Arch": architecture, "KernelVersion": kernel});
+        let details = json!({
+            "ApiVersion": API_VERSION,
+            "Arch": architecture,
+            "GitCommit": build,
+            "KernelVersion": kernel,
+            "MinAPIVersion": OLDEST_API,
+            "Os": "linux",
+        });
         let mut components = vec![json!({"Name": "Engine", "Version": version, "Details": details})];
-        components.extend(pasta.iter().map(|pasta| json!({"Name": "pasta", "Version": pasta})));
+        components.extend(pasta.iter().map(|pasta| json!({"Name": "pasta", "Version": pasta, "Details": {}})));
         json!({
-            "Client": {"Version": version, "GitCommit": build, "Os": "linux", "Arch": architecture},
-            "Server": {
-                "Platform": {"Name": "lrun"},
-                "Components": components,
+            "Client": {
                 "Version": version,
+                api: API_VERSION,
+                "DefaultAPIVersion": API_VERSION,
                 "GitCommit": build,
                 "Os": "linux",
                 "Arch": architecture,
+                "Context": "default",
+            },
+            "Server": {
+                "Platform": {"Name": "lrun"},
+                "Version": version,
+                api: API_VERSION,
+                "MinAPIVersion": OLDEST_API,
+                "Os": "linux",
+                "Arch": architecture,
+                "Components": components,
+                "GitCommit": build,
                 "KernelVersion": kernel,
             },
         })
@@ -82,12 +111,14 @@ mod tests {
         insta::assert_snapshot!(version().to_text(), @r"
         Client:
          Version:           0.1.0
+         API version:       1.56
          Git commit:        0123456789
          OS/Arch:           linux/amd64
 
         Server:
          Engine:
           Version:          0.1.0
+          API version:      1.56 (minimum version 1.40)
           Git commit:       0123456789
           OS/Arch:          linux/amd64
           Kernel Version:   6.18.1
@@ -100,7 +131,11 @@ mod tests {
 
     #[test]
     fn json_has_dockers_names() {
-        let json = version().to_json();
+        let (fields, json) = version().to_json();
+        for side in ["Client", "Server"] {
+            assert_eq!((&fields[side]["APIVersion"], &json[side]["ApiVersion"]), (&json!("1.56"), &json!("1.56")));
+            assert_eq!((fields[side].get("ApiVersion"), json[side].get("APIVersion")), (None, None));
+        }
         assert_eq!((&json["Client"]["Version"], &json["Server"]["Version"]), (&json!("0.1.0"), &json!("0.1.0")));
         assert_eq!(json["Server"]["Components"].as_array().map(Vec::len), Some(2));
     }

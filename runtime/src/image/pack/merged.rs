@@ -31,6 +31,8 @@ pub struct Merged {
     pub entries: u64,
     /// How many files became shorter while they were read; their rest is zeros.
     pub torn: u64,
+    /// How many names begin with `.wh.`: whoever imports the tar takes them for deletions.
+    pub marks: u64,
 }
 
 /// Packs what the layers `roots` (their `diff/` directories, topmost first) give together. The layers may be in use: what
@@ -43,14 +45,14 @@ pub fn pack_merged(
     out: &mut dyn Write,
 ) -> Result<Merged> {
     let root = merged::Merged::new(roots)?;
-    let (mut entries, mut torn) = (0, 0);
+    let (mut entries, mut torn, mut names) = (0, 0, 0);
     let size = stream::without_digest(out, |stream| {
         let mut packer = Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock });
         packer.merged(b"", &root)?;
-        (entries, torn) = (packer.entries, packer.stream.torn);
+        (entries, torn, names) = (packer.entries, packer.stream.torn, packer.marks);
         Ok(())
     })?;
-    Ok(Merged { size, entries, torn })
+    Ok(Merged { size, entries, torn, marks: names })
 }
 
 impl Packer<'_, '_> {

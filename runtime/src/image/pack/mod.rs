@@ -128,6 +128,8 @@ struct Packer<'a, 's> {
     blocks: Vec<u8>,
     entries: u64,
     content: u64,
+    /// Names that read as deletions where the tar is taken for a layer.
+    marks: u64,
 }
 
 impl<'a, 's> Packer<'a, 's> {
@@ -135,7 +137,7 @@ impl<'a, 's> Packer<'a, 's> {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let attributes = attributes::Reader::new();
         let (links, limits, blocks) = (HashMap::new(), Limits::default(), Vec::new());
-        Self { stream, rules, own, attributes, links, limits, blocks, entries: 0, content: 0 }
+        Self { stream, rules, own, attributes, links, limits, blocks, entries: 0, content: 0, marks: 0 }
     }
 
     fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
@@ -244,8 +246,9 @@ impl<'a, 's> Packer<'a, 's> {
     }
 
     /// In a layer, a name like a whiteout's would delete a file of the layers below wherever the image is unpacked.
-    fn check_name(&self, path: &[u8]) -> Result<()> {
+    fn check_name(&mut self, path: &[u8]) -> Result<()> {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        self.marks += u64::from(name.starts_with(WHITEOUT));
         if self.rules.layer && name.starts_with(WHITEOUT) {
             let text = format!("a file name that starts with .wh. cannot be in an image layer: /{}", shown(path));
             return Err(Error::new(ErrorKind::Unsupported, text).hint("rename or remove that file"));

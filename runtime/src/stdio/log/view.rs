@@ -14,6 +14,9 @@ use crate::error::Result;
 /// How long `follow` waits before it asks again whether the container lives.
 const LIVENESS_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
+/// How much of a line whose beginning was rotated away is left out at most.
+const MOST_TORN: usize = 64 << 10;
+
 /// Which part of a log to show, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -73,20 +76,28 @@ pub fn show(
         while let Some(item) = reader.next(written)? {
             match item {
                 Item::Output(frame) => {
+                    let data = printer.whole_lines(frame.stream, frame.data);
+                    if data.is_empty() {
+                        continue;
+                    }
+                    let position = frame.position + (frame.data.len() - data.len()) as u64;
                     // What was older than the first line that is left need not have been asked for.
                     if let Some(bytes) = rotated.take().filter(|_| view.since.is_none_or(|since| since < frame.time)) {
-                        notice(Notice::Rotated(bytes));
+                        notice(Notice::Rotated(bytes + std::mem::take(&mut printer.torn)));
                     }
                     if std::mem::replace(&mut last, frame.stream) != frame.stream {
                         out.flush()?;
                         err.flush()?;
                     }
                     let out: &mut dyn Write = if frame.stream == Stream::Stdout { &mut *out } else { &mut *err };
-                    printer.print(frame.stream, frame.time, frame.position, frame.data, out)?;
+                    printer.print(frame.stream, frame.time, position, data, out)?;
                 }
                 Item::Dropped(time, dropped) if printer.in_time(time) => notice(Notice::DiskFull(time, dropped)),
                 Item::Missing { bytes, damaged: true } => notice(Notice::Damaged(bytes)),
-                Item::Missing { bytes, damaged: false } => rotated = Some(rotated.unwrap_or(0) + bytes),
+                Item::Missing { bytes, damaged: false } => {
+                    rotated = Some(rotated.unwrap_or(0) + bytes);
+                    printer.line = [Line::Torn(0); 2];
+                }
                 Item::Dropped(..) => {}
             }
             if printer.done {
@@ -131,6 +142,8 @@ fn unix_now() -> u64 {
 enum Line {
     /// The next byte begins a line.
     Start,
+    /// The line may have begun in what was rotated away: so many bytes of it have not been shown.
+    Torn(usize),
     Shown,
     Hidden,
 }
@@ -141,17 +154,35 @@ struct Printer {
     /// A stream's output before this position is not shown.
     from: [u64; 2],
     line: [Line; 2],
+    /// Bytes that were not shown because the beginning of their line is lost.
+    torn: u64,
     /// Everything before `until` has been shown.
     done: bool,
 }
 
 impl Printer {
     fn new(view: View) -> Self {
-        Self { view, from: [0; 2], line: [Line::Start; 2], done: false }
+        Self { view, from: [0; 2], line: [Line::Start; 2], torn: 0, done: false }
     }
 
     fn in_time(&self, time: u64) -> bool {
         self.view.since.is_none_or(|since| time >= since) && self.view.until.is_none_or(|until| time <= until)
+    }
+
+    /// What is left of a stream's output when the end of a line is taken away whose beginning is lost.
+    fn whole_lines<'d>(&mut self, stream: Stream, data: &'d [u8]) -> &'d [u8] {
+        let line = &mut self.line[stream.index()];
+        let Line::Torn(hidden) = *line else { return data };
+        let end = data.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+        let hide = match end {
+            Some(end) => end,
+            None if hidden + data.len() < MOST_TORN => data.len(),
+            // Whoever writes no lines is read without them.
+            None => 0,
+        };
+        *line = if end.is_none() && hide > 0 { Line::Torn(hidden + hide) } else { Line::Start };
+        self.torn += hide as u64;
+        &data[hide..]
     }
 
     fn print(&mut self, stream: Stream, time: u64, position: u64, data: &[u8], out: &mut dyn Write) -> Result<()> {
@@ -299,4 +330,24 @@ fn scan_block(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_whose_beginning_is_lost_is_left_out() {
+        let mut printer = Printer::new(View::default());
+        assert_eq!(printer.whole_lines(Stream::Stdout, b"whole"), b"whole");
+        printer.line = [Line::Torn(0); 2];
+        assert_eq!(printer.whole_lines(Stream::Stdout, b"torn"), b"");
+        assert_eq!(printer.whole_lines(Stream::Stdout, b" still\nnext\nline"), b"next\nline");
+        assert_eq!(printer.whole_lines(Stream::Stdout, b" goes on"), b" goes on");
+        assert_eq!(printer.torn, 11);
+        // The other stream has lines of its own; and one without any is shown after a while.
+        let dots = vec![b'.'; MOST_TORN - 1];
+        assert_eq!(printer.whole_lines(Stream::Stderr, &dots), b"");
+        assert_eq!(printer.whole_lines(Stream::Stderr, b".."), b"..");
+    }
 }
