@@ -141,7 +141,7 @@ impl<'a> Client<'a> {
     /// A manifest or index by tag or digest.
     pub fn manifest(&self, reference: &str) -> Result<Fetched> {
         let url = self.url(&format!("manifests/{reference}"))?;
-        let answer = self.follow(&url, &[("accept", ACCEPTED.join(", "))])?;
+        let answer = self.follow(&Method::GET, &url, &[("accept", ACCEPTED.join(", "))])?;
         if answer.status != 200 {
             return Err(self.refusal(answer, "get the manifest"));
         }
@@ -162,7 +162,7 @@ impl<'a> Client<'a> {
 
     /// A small blob, checked.
     pub fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let answer = self.follow(&self.url(&format!("blobs/{}", descriptor.digest))?, &[])?;
+        let answer = self.follow(&Method::GET, &self.url(&format!("blobs/{}", descriptor.digest))?, &[])?;
         if answer.status != 200 {
             return Err(self.refusal(answer, "get the config"));
         }
@@ -177,7 +177,7 @@ impl<'a> Client<'a> {
     /// A blob from byte `from` on, as far as the registry can; unchecked.
     pub fn blob(&self, digest: &Digest, from: u64) -> Result<Stream> {
         let range: Vec<_> = (from > 0).then(|| ("range", format!("bytes={from}-"))).into_iter().collect();
-        let answer = self.follow(&self.url(&format!("blobs/{digest}"))?, &range)?;
+        let answer = self.follow(&Method::GET, &self.url(&format!("blobs/{digest}"))?, &range)?;
         let from = match answer.status {
             200 => 0,
             206 if answer.header("content-range").is_some_and(|range| range.starts_with(&format!("bytes {from}-"))) => {
@@ -242,12 +242,12 @@ impl<'a> Client<'a> {
         Err(Error::new(ErrorKind::Invalid, format!("{what}: the list does not end")))
     }
 
-    /// GET, along redirects. Another origin is asked without credentials, and never in plain text where the registry
+    /// GET or HEAD, along redirects. Another origin is asked without credentials, and never in plain text where the registry
     /// itself is spoken to over TLS.
-    fn follow(&self, url: &Url, headers: &[(&str, String)]) -> Result<Answer> {
+    pub(super) fn follow(&self, method: &Method, url: &Url, headers: &[(&str, String)]) -> Result<Answer> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.send(&Method::GET, &url, headers)?;
+            let answer = self.send(method, &url, headers)?;
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }

@@ -24,11 +24,9 @@ pub enum Mount {
 impl Client<'_> {
     /// The size of a blob that the repository has.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let answer = self.send(&Method::HEAD, &self.url(&format!("blobs/{digest}"))?, &[])?;
+        let answer = self.follow(&Method::HEAD, &self.url(&format!("blobs/{digest}"))?, &[])?;
         match answer.status {
             200 => Ok(answer.header("content-length").and_then(|text| text.parse().ok())),
-            // A registry that keeps its blobs elsewhere.
-            301..=308 => Ok(None),
             404 => Ok(None),
             _ => Err(self.refusal(answer, "look for a layer")),
         }
