@@ -715,7 +715,7 @@ fn a_store_that_was_begun() {
     for folder in ["lower", "upper/made", "work/work"] {
         fs::create_dir_all(lrun.store().join(".probe").join(folder)).expect("a folder");
     }
-    fs::set_permissions(lrun.store().join(".probe/work/work"), PermissionsExt::from_mode(0)).expect("chmod");
+    fs::set_permissions(lrun.store().join(".probe/work/work"), PermissionsExt::from_mode(0o000)).expect("chmod");
     assert_eq!(lrun.ok(&["images", "-q"]), "");
     assert!(!lrun.store().join(".probe").exists());
 }
