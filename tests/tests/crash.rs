@@ -1,4 +1,4 @@
-//! `kill -9` at system calls of `run`, `start`, `commit` and `import`, and calls that fail: whatever process makes the
+//! `kill -9` at system calls of `run`, `start`, `commit`, `import` and `load`, and calls that fail: whatever process makes the
 //! call, what was acknowledged before is there afterwards, the container's files are never lost, and the next commands
 //! clean up.
 //!
@@ -269,6 +269,32 @@ fn import_of_an_archive() -> Scenario {
     }
 }
 
+fn load_of_two_layers() -> Scenario {
+    Scenario {
+        name: "load",
+        args: words(&["load", "-i", "saved.tar"]),
+        prepare: |lrun| {
+            with_a_box(lrun);
+            lrun.ok(&["commit", "box", "loaded:1"]);
+            lrun.ok(&["save", "-o", "saved.tar", "loaded:1"]);
+            lrun.ok(&["rm", "box"]);
+            lrun.ok(&["rmi", "loaded:1", "busybox"]);
+        },
+        check: |lrun, output| {
+            assert_eq!(output.code == 0, output.stdout == "Loaded image: loaded:1\n", "{output:?}");
+            let run = || lrun.ok(&["run", "--rm", "--network", "none", "loaded:1", "cat", "/opt/kept"]);
+            if output.code == 0 {
+                assert_eq!(run(), "data");
+            }
+            for name in lrun.ok(&["images", "-q"]).lines() {
+                assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", name, "cat", "/opt/kept"]), "data");
+            }
+            assert_eq!(lrun.run(&["load", "-q", "-i", "saved.tar"]).stdout, "Loaded image: loaded:1\n");
+            assert_eq!(run(), "data");
+        },
+    }
+}
+
 #[test]
 fn run() {
     kill_at_every_call(&run_of_a_container());
@@ -294,6 +320,11 @@ fn import() {
     kill_at_every_call(&import_of_an_archive());
 }
 
+#[test]
+fn load() {
+    kill_at_every_call(&load_of_two_layers());
+}
+
 /// Calls by which files are made, moved and flushed. Those that the container's own program makes are not among them.
 const CHANGES: [&str; 8] = ["fchmodat", "fsync", "linkat", "mkdirat", "mknodat", "renameat", "symlinkat", "syncfs"];
 
@@ -315,4 +346,9 @@ fn commit_on_a_failing_disk() {
 #[test]
 fn import_on_a_failing_disk() {
     fail_every_call(&import_of_an_archive(), &[&CHANGES[..], &["openat", "write", "pwrite64"]].concat());
+}
+
+#[test]
+fn load_on_a_failing_disk() {
+    fail_every_call(&load_of_two_layers(), &[&CHANGES[..], &["openat", "write", "pwrite64"]].concat());
 }
