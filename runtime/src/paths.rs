@@ -13,6 +13,7 @@
 //!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
 //!   staging/<random>/                work in progress
+//!   trash/<time>-<bytes>-<id>/       containers that were removed a short time ago
 //!   engine/                          the engine's own layers
 //! ```
 //!
@@ -163,6 +164,11 @@ impl Root {
     /// Work in progress.
     pub fn staging(&self) -> PathBuf {
         self.0.join("staging")
+    }
+
+    /// Containers that were removed a short time ago.
+    pub fn trash(&self) -> PathBuf {
+        self.0.join("trash")
     }
 
     /// The engine's own layers.

@@ -407,3 +407,95 @@ fn the_disk_is_full_and_room_is_made() {
     let listed = format!("{}/layers:", lrun.store().display());
     assert!(lines[9..].iter().all(|line| *line == "2" || line.starts_with(&listed)), "{output:?}");
 }
+
+fn in_trash(lrun: &Lrun) -> Vec<String> {
+    lrun.ok(&["undelete", "--list", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_removed_container_comes_back_with_its_files_its_name_and_its_commits() {
+    let lrun = small_store();
+    assert_eq!(lrun.fails(1, &["undelete"]).lines().next(), Some("lrun: the trash is empty"));
+    let id = lrun.inspect("box", "{{.Id}}");
+    lrun.ok(&["rm", "box"]);
+    lrun.ok(&["rm", "other"]);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+    assert_eq!(in_trash(&lrun), ["other", "box"]);
+    let table = lrun.ok(&["undelete", "--list"]);
+    let header: Vec<&str> = table.lines().next().expect("headers").split_whitespace().collect();
+    assert_eq!(header, ["CONTAINER", "ID", "IMAGE", "COMMAND", "REMOVED", "SIZE", "NAMES"]);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+
+    assert_eq!(lrun.ok(&["undelete", "box"]), id);
+    assert_eq!(lrun.inspect("box", "{{.State.Status}}"), "exited");
+    assert!(lrun.ok(&["diff", "box"]).contains("A /opt/kept"), "its commit is a layer of its own");
+    lrun.ok(&["rm", "box"]);
+    // The last one; its name is another's meanwhile.
+    lrun.ok(&["create", "--name", "box", "busybox", "true"]);
+    let back = lrun.run(&["undelete"]);
+    assert_eq!((back.code, back.stdout.trim_end()), (0, id.as_str()));
+    assert!(back.stderr.starts_with("WARNING: another container is called box now: this one is "), "{back:?}");
+    let name = lrun.inspect(&id, "{{.Name}}");
+    assert_ne!(name, "/box");
+    assert!(lrun.run(&["start", "-a", &id]).stderr.contains("File exists"), "its files are those that it made");
+    assert_eq!(lrun.ok(&["undelete", "other"]).len(), 64);
+    assert_eq!(lrun.ok(&["start", "-a", "other"]), "");
+    assert_eq!(in_trash(&lrun), [""; 0]);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+}
+
+#[test]
+fn the_trash_is_bounded_and_follows_images_and_prunes() {
+    let lrun = Lrun::with_busybox();
+    for name in ["a1", "a2", "a3"] {
+        lrun.ok(&["run", "--name", name, "--network", "none", "busybox", "sh", "-c", "echo x > /opt/x"]);
+    }
+    lrun.ok(&["rm", "--no-trash", "a1"]);
+    lrun.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    assert_eq!(in_trash(&lrun), [""; 0]);
+    lrun.ok(&["rm", "a2", "a3"]);
+    assert_eq!(in_trash(&lrun).len(), 2);
+    // A filter chooses among the containers that there are.
+    lrun.ok(&["container", "prune", "-f", "--filter", "label=none"]);
+    assert_eq!(in_trash(&lrun).len(), 2);
+    let reclaimed = lrun.ok(&["container", "prune", "-f"]);
+    assert!(reclaimed.starts_with("Total reclaimed space: ") && !reclaimed.ends_with(" 0B"), "{reclaimed}");
+    assert_eq!(in_trash(&lrun), [""; 0]);
+    // Without its image it would be of no use, and nothing is kept for it.
+    lrun.ok(&["run", "--name", "b1", "--network", "none", "busybox", "true"]);
+    lrun.ok(&["rm", "b1"]);
+    lrun.ok(&["rmi", "busybox"]);
+    assert_eq!(fs::read_dir(lrun.store().join("layers")).expect("layers").count(), 0);
+    assert_eq!(in_trash(&lrun), [""; 0]);
+    lrun.import("busybox.tar", "busybox");
+    let ids: Vec<String> = (0..23).map(|_| lrun.ok(&["create", "busybox", "true"])).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    lrun.ok(&[&["rm"][..], &ids].concat());
+    let left = lrun.ok(&["undelete", "--list", "--no-trunc", "--format", "{{.ID}}"]);
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    let mut last = ids[3..].to_vec();
+    last.sort_unstable();
+    assert_eq!(left, last, "the last 20");
+    assert_eq!(fs::read_dir(lrun.store().join("staging")).expect("staging").count(), 0);
+}
+
+#[test]
+fn undelete_beside_removals_brings_each_back_once() {
+    let lrun = &Lrun::with_busybox();
+    let names: Vec<String> = (0..6).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        lrun.ok(&["create", "--name", name, "busybox", "true"]);
+        lrun.ok(&["rm", name]);
+    }
+    let back = thread::scope(|scope| {
+        let workers: Vec<_> = (0..12).map(|_| scope.spawn(|| lrun.run(&["undelete"]))).collect();
+        let outputs = workers.into_iter().map(|worker| worker.join().expect("a worker"));
+        outputs.filter(|output| output.code == 0).map(|output| output.stdout).collect::<Vec<_>>()
+    });
+    let unique: std::collections::BTreeSet<&String> = back.iter().collect();
+    assert_eq!(unique.len(), back.len(), "{back:?}");
+    let listed = lrun.ok(&["ps", "-aq", "--no-trunc"]);
+    assert_eq!(listed.lines().count(), back.len());
+    assert_eq!(back.len() + in_trash(lrun).len(), names.len(), "none is lost");
+}

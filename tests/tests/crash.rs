@@ -1,6 +1,6 @@
-//! `kill -9` at system calls of `run`, `start`, `commit`, `import` and `load`, and calls that fail: whatever process makes the
-//! call, what was acknowledged before is there afterwards, the container's files are never lost, and the next commands
-//! clean up.
+//! `kill -9` at system calls of `run`, `start`, `commit`, `import`, `load`, `rm`, `rmi` and `prune`, and calls that fail:
+//! whatever process makes the call, what was acknowledged before is there afterwards, the container's files are never lost,
+//! and the next commands clean up.
 //!
 //! A first traced run counts the calls of each kind; then, for each call, the command is run again on a store in the
 //! same state with strace(1) killing whoever makes it. A sample of fixed seed by default, every call with
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use lrun_tests::{Lrun, Mode, Output, eventually, images, long, mode, record_skip, victim};
 
 /// Calls that change something, start something, or tell somebody.
-const CALLS: [&str; 25] = [
+const CALLS: [&str; 29] = [
     "clone3",
     "execve",
     "exit_group",
@@ -26,13 +26,17 @@ const CALLS: [&str; 25] = [
     "move_mount",
     "openat",
     "pivot_root",
+    "rename",
     "renameat",
+    "renameat2",
     "sendmsg",
     "setns",
     "setxattr",
+    "symlink",
     "symlinkat",
     "syncfs",
     "umount2",
+    "unlink",
     "unlinkat",
     "utimensat",
     "waitid",
@@ -351,4 +355,83 @@ fn import_on_a_failing_disk() {
 #[test]
 fn load_on_a_failing_disk() {
     fail_every_call(&load_of_two_layers(), &[&CHANGES[..], &["openat", "write", "pwrite64"]].concat());
+}
+
+/// What a removal that was told of must have done, and one that was not may have.
+fn removed_or_whole(lrun: &Lrun, told: bool) {
+    let listed = lrun.ok(&["ps", "-a", "--format", "{{.Names}}"]);
+    let back = lrun.run(&["undelete", "box"]);
+    match (told, listed.is_empty()) {
+        (true, false) => panic!("it was removed, and is there: {listed:?}"),
+        // Either it never went, or it comes back.
+        (_, false) => assert_eq!(back.code, 1, "{back:?}"),
+        (_, true) => assert_eq!((back.code, back.stderr.as_str()), (0, ""), "{back:?}"),
+    }
+    the_box_has_its_data(lrun, 1);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+}
+
+#[test]
+fn rm() {
+    kill_at_every_call(&Scenario {
+        name: "rm",
+        args: words(&["rm", "box"]),
+        prepare: with_a_box,
+        check: |lrun, output| removed_or_whole(lrun, output.stdout == "box\n"),
+    });
+}
+
+/// No name, no layer and no blob that nothing needs is left once another removal has ended.
+fn nothing_unused(lrun: &Lrun) {
+    assert_eq!(lrun.ok(&["system", "check"]), "", "nothing is damaged or left over");
+}
+
+#[test]
+fn rmi() {
+    kill_at_every_call(&Scenario {
+        name: "rmi",
+        args: words(&["rmi", "two"]),
+        prepare: |lrun| {
+            with_a_box(lrun);
+            lrun.ok(&["commit", "box", "two"]);
+            lrun.ok(&["rm", "--no-trash", "box"]);
+        },
+        check: |lrun, output| {
+            let there = lrun.run(&["inspect", "--type", "image", "two"]).code == 0;
+            assert!(!(there && output.code == 0), "{output:?}");
+            if there {
+                let run = ["run", "--rm", "--network", "none", "two", "cat", "/opt/kept"];
+                assert_eq!(lrun.ok(&run), "data");
+                lrun.ok(&["rmi", "two"]);
+            }
+            lrun.ok(&["system", "prune", "-f"]);
+            assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "busybox", "echo", "there"]), "there");
+            nothing_unused(lrun);
+        },
+    });
+}
+
+#[test]
+fn prune() {
+    kill_at_every_call(&Scenario {
+        name: "system prune",
+        args: words(&["system", "prune", "-f"]),
+        prepare: |lrun| {
+            with_a_box(lrun);
+            lrun.ok(&["commit", "box"]);
+            lrun.ok(&["create", "--name", "removed", "busybox", "true"]);
+            lrun.ok(&["rm", "removed"]);
+        },
+        check: |lrun, output| {
+            let boxes = lrun.ok(&["ps", "-a", "--format", "{{.Names}}"]);
+            assert!(boxes.is_empty() || (boxes == "box" && output.code != 0), "{boxes:?} after {output:?}");
+            if !boxes.is_empty() {
+                the_box_has_its_data(lrun, 1);
+            }
+            lrun.ok(&["system", "prune", "-f"]);
+            assert_eq!(lrun.ok(&["images", "--format", "{{.Repository}}"]), "busybox");
+            assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "busybox", "echo", "there"]), "there");
+            nothing_unused(lrun);
+        },
+    });
 }

@@ -6,7 +6,7 @@ use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
     HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
     LogoutArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs,
-    StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, WaitArgs,
+    StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, UndeleteArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image` or `System`: their commands come out as the short
@@ -27,6 +27,8 @@ pub enum Command {
     Kill(KillArgs),
     /// Remove containers
     Rm(RmArgs),
+    /// Bring removed containers back
+    Undelete(UndeleteArgs),
     /// Wait until containers end, then print their exit codes
     Wait(WaitArgs),
     /// Connect the terminal to a running container
@@ -164,6 +166,8 @@ enum ContainerCommand {
     /// Remove containers
     #[command(alias = "remove")]
     Rm(RmArgs),
+    /// Bring removed containers back
+    Undelete(UndeleteArgs),
     /// Wait until containers end, then print their exit codes
     Wait(WaitArgs),
     /// Connect the terminal to a running container
@@ -249,6 +253,7 @@ impl ContainerCommand {
             Self::Restart(args) => Command::Restart(args),
             Self::Kill(args) => Command::Kill(args),
             Self::Rm(args) => Command::Rm(args),
+            Self::Undelete(args) => Command::Undelete(args),
             Self::Wait(args) => Command::Wait(args),
             Self::Attach(args) => Command::Attach(args),
             Self::Exec(args) => Command::Exec(args),

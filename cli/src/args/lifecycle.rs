@@ -72,6 +72,26 @@ pub struct RmArgs {
     /// Remove their anonymous volumes too
     #[arg(short, long)]
     pub volumes: bool,
+    /// Delete at once: do not keep what `lrun undelete` could bring back
+    #[arg(long)]
+    pub no_trash: bool,
+}
+
+/// `lrun undelete`.
+#[derive(Clone, Debug, Args)]
+pub struct UndeleteArgs {
+    /// Names or ids; none: the container that was removed last
+    #[arg(value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+    /// List what can be brought back
+    #[arg(short, long, conflicts_with = "containers")]
+    pub list: bool,
+    /// With --list: table, json or a Go template
+    #[arg(long, value_name = "FORMAT", requires = "list")]
+    pub format: Option<String>,
+    /// With --list: do not shorten anything
+    #[arg(long, requires = "list")]
+    pub no_trunc: bool,
 }
 
 /// `lrun wait`.

@@ -32,7 +32,7 @@ pub use container::{ContainerFlags, check_platform};
 pub use cp::{CpArgs, End};
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs};
-pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, WaitArgs};
+pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs};
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
 pub use registry::{LoginArgs, LogoutArgs, PullArgs, Pulling, PushArgs, SearchArgs, When};
 pub use run::{CreateArgs, RunArgs};

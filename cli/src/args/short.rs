@@ -10,12 +10,13 @@ use clap::{ArgMatches, Args, Command};
 use super::{
     AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, Global, HistoryArgs, ImagesArgs,
     ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LoadArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs,
-    RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs, TopArgs, WaitArgs, docker_grammar, unserved,
+    RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs, TopArgs, UndeleteArgs, WaitArgs, docker_grammar,
+    unserved,
 };
 
 type Augment = fn(Command) -> Command;
 
-const COMMANDS: [(&str, Augment); 28] = [
+const COMMANDS: [(&str, Augment); 29] = [
     ("run", RunArgs::augment_args),
     ("create", CreateArgs::augment_args),
     ("start", StartArgs::augment_args),
@@ -23,6 +24,7 @@ const COMMANDS: [(&str, Augment); 28] = [
     ("restart", StopArgs::augment_args),
     ("kill", KillArgs::augment_args),
     ("rm", RmArgs::augment_args),
+    ("undelete", UndeleteArgs::augment_args),
     ("wait", WaitArgs::augment_args),
     ("attach", AttachArgs::augment_args),
     ("exec", ExecArgs::augment_args),

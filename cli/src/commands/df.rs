@@ -27,6 +27,7 @@ pub fn run(global: &Global, args: &DfArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// What is in the trash counts as containers' bytes: that is what a prune gives back.
 fn summary(usage: &DiskUsage) -> [Entry; 4] {
     let active = |container: &&ContainerUsage| container.summary.state.status.is_active();
     let bytes = |containers: &mut dyn Iterator<Item = &ContainerUsage>| containers.map(|c| c.bytes).sum::<u64>();
@@ -43,8 +44,8 @@ fn summary(usage: &DiskUsage) -> [Entry; 4] {
             kind: "Containers",
             total: usage.containers.len(),
             active: usage.containers.iter().filter(active).count(),
-            size: bytes(&mut usage.containers.iter()),
-            reclaimable: bytes(&mut usage.containers.iter().filter(|container| !active(container))),
+            size: usage.trash + bytes(&mut usage.containers.iter()),
+            reclaimable: usage.trash + bytes(&mut usage.containers.iter().filter(|container| !active(container))),
         },
         none("Local Volumes"),
         none("Build Cache"),

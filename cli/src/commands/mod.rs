@@ -37,6 +37,7 @@ mod stop;
 mod tag;
 mod target;
 mod top;
+mod undelete;
 mod version;
 mod wait;
 
@@ -74,6 +75,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Restart(args) => restart::run(global, &args),
         Command::Kill(args) => kill::run(global, &args),
         Command::Rm(args) => rm::run(global, &args),
+        Command::Undelete(args) => undelete::run(global, &args),
         Command::Wait(args) => wait::run(global, &args),
         Command::Attach(args) => attach::run(global, &args),
         Command::Exec(args) => exec::run(global, args),

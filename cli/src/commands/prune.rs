@@ -1,4 +1,5 @@
-//! `container prune`, `image prune`, `system prune`: remove what is not used.
+//! `container prune`, `image prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
+//! is in the trash.
 
 use std::io::{BufRead, Write};
 
@@ -65,6 +66,9 @@ fn warning(all: bool, filters: &[String]) -> String {
         false => "all dangling images",
     };
     let mut text = format!("WARNING! This will remove:\n  - all stopped containers\n  - {images}\n");
+    if filters.is_empty() {
+        text.push_str("  - removed containers that `lrun undelete` could bring back\n");
+    }
     if !filters.is_empty() {
         text.push_str("\n  Items to be pruned will be filtered with:\n");
         filters.iter().for_each(|filter| text.push_str(&format!("  - {filter}\n")));
@@ -100,7 +104,7 @@ impl Sum {
             let lrun_runtime::container::record::Summary { created, labels, .. } = summary;
             query.takes(Some(*created), labels)
         };
-        let pruned = prune_containers(engine, &wanted)?;
+        let pruned = prune_containers(engine, query.given().is_empty(), &wanted)?;
         self.report("Deleted Containers:", pruned, ToString::to_string);
         Ok(())
     }
@@ -147,6 +151,7 @@ mod tests {
         WARNING! This will remove:
           - all stopped containers
           - all dangling images
+          - removed containers that `lrun undelete` could bring back
 
         Are you sure you want to continue?
         ");

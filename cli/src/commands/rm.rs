@@ -1,6 +1,6 @@
-//! `rm`: removes containers. There are no anonymous volumes yet that `-v` would find.
+//! `rm`: removes containers; for a while they can be brought back. There are no anonymous volumes yet that `-v` would find.
 
-use lrun_runtime::container::lifecycle;
+use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::error::{ErrorKind, Result};
 
 use super::for_each;
@@ -16,7 +16,7 @@ pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
         match found {
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if args.force && error.kind() == ErrorKind::Corrupt => lifecycle::remove_damaged(&engine, name)?,
-            other => lifecycle::remove(&engine, &other?, args.force)?,
+            other => lifecycle::remove(&engine, &other?, Removal { force: args.force, trash: !args.no_trash })?,
         }
         output::line(name);
         Ok(())

@@ -2,6 +2,7 @@
 
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle::containers;
+use lrun_runtime::container::trash;
 use lrun_runtime::error::{ErrorKind, Result};
 use lrun_runtime::image::remove::{Options, collect, remove_image};
 
@@ -24,7 +25,8 @@ pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
     }
     // What somebody's work in progress keeps from being collected, the next collection takes.
     let collected = collect(&engine.store, &|| containers(&engine).uses(), &mut |path| engine.remove_tree(path));
-    match collected {
+    // Removed containers that stood on what is gone cannot come back.
+    match collected.and_then(|_| trash::follow(&engine)) {
         // What was in the way has been told already.
         Err(_) if code != 0 => Ok(code),
         other => other.map(|_| code),

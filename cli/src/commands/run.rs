@@ -3,7 +3,7 @@
 use lrun_runtime::container::create::{Created, create};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host, Waiting};
-use lrun_runtime::container::lifecycle;
+use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::options::{Network, RunOptions};
 use lrun_runtime::container::record::State;
 use lrun_runtime::error::Result;
@@ -38,7 +38,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let client = started.inspect_err(|_| {
         // What removes itself does not stay when it could not be started.
         if record.auto_remove {
-            let _ = lifecycle::remove(&engine, &record, true);
+            let _ = lifecycle::remove(&engine, &record, Removal { force: true, trash: false });
         }
     })?;
     if !options.detach {

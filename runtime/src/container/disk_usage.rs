@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::engine::Engine;
 use super::lifecycle::{containers, list};
 use super::record::Summary;
+use super::trash;
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::image::store::Listed;
@@ -23,6 +24,8 @@ pub struct DiskUsage {
     pub image_bytes: u64,
     /// Bytes of those that no container and no image with a container needs.
     pub image_reclaimable: u64,
+    /// Bytes of removed containers that can still be brought back.
+    pub trash: u64,
 }
 
 /// One image.
@@ -58,7 +61,7 @@ pub fn disk_usage(engine: &Engine) -> Result<DiskUsage> {
             users.entry(layer).or_default().insert(&image.record.id);
         }
     }
-    let mut usage = DiskUsage::default();
+    let mut usage = DiskUsage { trash: trash::bytes(engine)?, ..DiskUsage::default() };
     let mut needed: HashSet<Digest> = HashSet::new();
     let mut counted: HashSet<Digest> = HashSet::new();
     for summary in &summaries {

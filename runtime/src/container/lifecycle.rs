@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use super::engine::Engine;
 use super::names::ContainerId;
 use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
-use super::{alive, commit};
+use super::{alive, commit, trash};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, Lock, LockState, RemoveTree};
 use crate::paths::ContainerPaths;
@@ -218,8 +218,17 @@ pub fn remove_damaged(engine: &Engine, text: &str) -> Result<()> {
         .context(|| format!("remove container {}", id.short()))
 }
 
-/// Removes a container; a running one only with `force`, which kills it.
-pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
+/// How a container is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// A running one, too: it is killed.
+    pub force: bool,
+    /// It goes into the trash, from where it can be brought back for a while.
+    pub trash: bool,
+}
+
+/// Removes a container.
+pub fn remove(engine: &Engine, record: &Record, Removal { force, trash }: Removal) -> Result<()> {
     if is_running(record) {
         if !force {
             let message = format!(
@@ -238,9 +247,25 @@ pub fn remove(engine: &Engine, record: &Record, force: bool) -> Result<()> {
     };
     let started = || Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", id.short()));
     let container = container.ok_or_else(started)?;
+    if trash && discard(engine, &container)? {
+        trash::trim(engine);
+        return Ok(());
+    }
     containers(engine)
         .remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
         .context(|| format!("remove container {}", id.short()))
+}
+
+/// Moves a container to the trash, if it can be brought back from there as it is.
+fn discard(engine: &Engine, container: &Container) -> Result<bool> {
+    let record = containers(engine).read(&container.id);
+    match record.and_then(|record| commit::recover(engine, container, record)) {
+        Ok(record) if !record.auto_remove => {
+            trash::discard(engine, container).context(|| format!("remove container {}", container.id.short()))
+        }
+        // With an interrupted commit that cannot be ended, or a damaged record, it would not come back whole.
+        _ => Ok(false),
+    }
 }
 
 /// Removes a container that nobody runs, starts, restarts or works on; whether it was removed.

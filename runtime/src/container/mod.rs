@@ -28,3 +28,4 @@ pub mod size;
 mod sources;
 pub mod spec;
 mod stack;
+pub mod trash;

@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::lifecycle::{containers, list, remove_idle};
 use super::names::ContainerId;
 use super::record::Summary;
+use super::trash;
 use crate::error::{Error, Result};
 use crate::image::remove::{Removed, collect, unused_images};
 use crate::image::store::Listed;
@@ -42,15 +43,24 @@ impl<T> Pruned<T> {
     fn collect(&mut self, engine: &Engine) {
         let bytes = &mut self.bytes;
         let mut delete = |path: &Path| Self::delete(engine, bytes, path);
-        if let Err(error) = collect(&engine.store, &|| containers(engine).uses(), &mut delete) {
-            self.failures.push(error);
+        let collected = collect(&engine.store, &|| containers(engine).uses(), &mut delete);
+        match collected.and_then(|_| trash::follow(engine)) {
+            Ok(more) => self.bytes += more,
+            Err(error) => self.failures.push(error),
         }
     }
 }
 
-/// Removes the containers that do not run and that are wanted.
-pub fn prune_containers(engine: &Engine, wanted: &dyn Fn(&Summary) -> bool) -> Result<Pruned<ContainerId>> {
+/// Removes the containers that do not run and that are wanted, for good; with `trash`, also those that were removed before.
+pub fn prune_containers(
+    engine: &Engine,
+    trash: bool,
+    wanted: &dyn Fn(&Summary) -> bool,
+) -> Result<Pruned<ContainerId>> {
     let mut pruned = Pruned::new();
+    if trash {
+        pruned.bytes = trash::empty(engine)?;
+    }
     for summary in list(engine)?.summaries {
         if summary.state.status.is_active() || !wanted(&summary) {
             continue;
@@ -63,6 +73,7 @@ pub fn prune_containers(engine: &Engine, wanted: &dyn Fn(&Summary) -> bool) -> R
             Err(error) => pruned.failures.push(error),
         }
     }
+    containers(engine).drop_stale_names()?;
     // Layers that only their commits made.
     pruned.collect(engine);
     Ok(pruned)

@@ -11,6 +11,7 @@ pub mod info;
 pub mod ports;
 pub mod ps;
 pub mod top;
+pub mod trash;
 pub mod version;
 
 use std::borrow::Cow;

@@ -162,7 +162,7 @@ pub const MODEL: Model<Entry> = Model {
 };
 
 /// The image as it was named; without a digest and without docker.io unless all is wanted.
-fn image(c: &Entry, view: &View) -> String {
+pub(super) fn image(c: &Entry, view: &View) -> String {
     match c.image.as_str() {
         "" => "<no image>".to_owned(),
         image if !view.trunc => image.to_owned(),
@@ -176,7 +176,7 @@ fn image(c: &Entry, view: &View) -> String {
 }
 
 /// The command line in quotes; an argument with spaces is shown in single quotes, as docker does.
-fn command(c: &Entry, view: &View) -> String {
+pub(super) fn command(c: &Entry, view: &View) -> String {
     let words = c.argv.iter().enumerate().map(|(i, arg)| match i > 0 && arg.contains(' ') {
         true => format!("'{arg}'"),
         false => arg.clone(),

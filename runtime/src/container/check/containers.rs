@@ -7,6 +7,7 @@ use crate::container::names::{ContainerId, ContainerName};
 use crate::container::record::Record;
 use crate::error::Result;
 use crate::file::{self, Lock, LockState};
+use crate::paths::ContainerPaths;
 
 impl Check<'_> {
     pub(super) fn containers(&mut self) -> Result<()> {
@@ -17,7 +18,20 @@ impl Check<'_> {
                 Err(_) => self.leftover(format!("containers/{name}: is no container")),
             }
         }
-        self.names(&named)
+        self.names(&named)?;
+        self.trash()
+    }
+
+    /// What `undelete` needs of removed containers.
+    fn trash(&mut self) -> Result<()> {
+        for name in file::list_dir(&self.root().trash())? {
+            let paths = ContainerPaths::at(self.root().trash().join(&name));
+            let place = format!("trash {}", name.rsplit('-').next().and_then(|id| id.get(..12)).unwrap_or(&name));
+            let hint = "lrun container prune empties the trash";
+            self.sealed::<Record>(&paths.record(), &format!("{place}: record"), hint)?;
+            self.sealed::<Spec>(&paths.spec(), &format!("{place}: spec"), hint)?;
+        }
+        Ok(())
     }
 
     fn container(&mut self, id: &ContainerId) -> Result<Option<Record>> {
@@ -72,6 +86,9 @@ impl Check<'_> {
                 let hint = "lrun system check --repair points it there; by its id the container can be used".to_owned();
                 self.tell(line, mended, Some(hint));
             }
+        }
+        if self.options.repair {
+            all.drop_stale_names()?;
         }
         for name in file::list_dir(&self.root().names())? {
             if !named.iter().any(|(own, _)| own.as_str() == name) {

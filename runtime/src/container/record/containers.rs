@@ -280,6 +280,20 @@ impl Containers {
         file::fsync_dir(&self.root.names())
     }
 
+    /// Removes names of containers that are gone, which a removal that was cut short leaves.
+    pub fn drop_stale_names(&self) -> Result<()> {
+        let _names_lock = Lock::exclusive(&self.root.names_lock())?;
+        for name in file::list_dir(&self.root.names())? {
+            let Ok(name) = ContainerName::parse(&name) else { continue };
+            if let Some(id) = self.name_target(&name)?
+                && !file::exists(self.paths(&id).path())?
+            {
+                self.drop_name(&name, &id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a name's symlink if it is this container's; the caller holds `names.lock`.
     fn drop_name(&self, name: &ContainerName, id: &ContainerId) -> Result<()> {
         if self.name_target(name)?.as_ref() == Some(id) {
@@ -294,20 +308,60 @@ impl Containers {
     pub fn remove(&self, container: Container, durability: Durability, remove: &mut RemoveTree<'_>) -> Result<()> {
         // Named by the id: needs no new directory, so it works on a full disk.
         let grave = self.root.staging().join(container.id.as_str());
-        {
-            let _names_lock = Lock::exclusive(&self.root.names_lock())?;
-            let names = self.names_of(&container.id)?;
-            rustix::fs::rename(container.paths.path(), &grave)
-                .context(|| format!("remove container {}", container.id.short()))?;
-            for name in names {
-                self.drop_name(&name, &container.id)?;
-            }
-        }
+        self.take_out(&container, &grave)?;
         if durability == Durability::Flushed {
-            file::fsync_dir(&self.root.containers())?;
-            file::fsync_dir(&self.root.names())?;
+            self.flush()?;
         }
         remove(&grave)
+    }
+
+    /// Moves a locked container to a path in the store, durably.
+    pub fn move_out(&self, container: &Container, target: &Path) -> Result<()> {
+        self.take_out(container, target)?;
+        self.flush()
+    }
+
+    fn take_out(&self, container: &Container, target: &Path) -> Result<()> {
+        let _names_lock = Lock::exclusive(&self.root.names_lock())?;
+        let names = self.names_of(&container.id)?;
+        rustix::fs::rename(container.paths.path(), target)
+            .context(|| format!("remove container {}", container.id.short()))?;
+        names.iter().try_for_each(|name| self.drop_name(name, &container.id))
+    }
+
+    fn flush(&self) -> Result<()> {
+        file::fsync_dir(&self.root.containers())?;
+        file::fsync_dir(&self.root.names())
+    }
+
+    /// Moves the container of this record back from where [`Containers::move_out`] put it, durably; its name, a new one if
+    /// its own is taken.
+    pub fn move_in(&self, from: &Path, mut record: Record) -> Result<ContainerName> {
+        let _names_lock = Lock::exclusive(&self.root.names_lock())?;
+        let own = record.name.clone();
+        let mut names = vec![own.clone()];
+        names.extend(candidates(&record.id)?);
+        let last = names.len();
+        for (attempt, name) in names.into_iter().enumerate() {
+            match self.take_name(&name, &record.id) {
+                Err(error) if error.kind() == ErrorKind::Conflict && attempt + 1 < last => continue,
+                other => other?,
+            }
+            record.name = name;
+            break;
+        }
+        let draft = ContainerPaths::at(from);
+        let renamed = match record.name == own {
+            true => Ok(()),
+            false => file::write_atomic(&draft.record(), &file::to_json(&record)?, Durability::Flushed),
+        };
+        let moved = renamed.and_then(|()| Ok(rustix::fs::rename(from, self.paths(&record.id).path())?));
+        if moved.is_err() {
+            self.drop_name(&record.name, &record.id)?;
+        }
+        moved?;
+        self.flush()?;
+        Ok(record.name)
     }
 
     /// The name in the record; with a damaged record, every name that points there.

@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 const FORMAT_MAX: usize = 64 << 10;
 const OTHER_ROOT: &str = "choose another store with --root or LRUN_ROOT";
 /// What a directory may hold and still become a store: our own, half made, or a fresh file system's.
-const EXPECTED: [&str; 14] = [
+const EXPECTED: [&str; 15] = [
     "format",
     "lock",
     "refs.lock",
@@ -32,6 +32,7 @@ const EXPECTED: [&str; 14] = [
     "containers",
     "names",
     "staging",
+    "trash",
     "lost+found",
 ];
 

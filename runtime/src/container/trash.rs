@@ -1,0 +1,275 @@
+//! The trash: containers that were removed, for a while, so that `lrun undelete` can bring them back.
+//!
+//! ```text
+//! trash/<milliseconds since 1970>-<bytes>-<id>/      the container's directory as it was
+//! ```
+//!
+//! Runs in the CLI. A removal is a rename either way; what is deleted is what the trash has too much of: [`overdue`] says
+//! which, by number, size and age, and when the disk fills. The name says all that it has to know, so nothing is written.
+//! A container in the trash keeps no image and no layer: it goes when a layer that it stands on goes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::engine::Engine;
+use super::lifecycle::containers;
+use super::names::{ContainerId, ContainerName};
+use super::record::{Container, Record};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{self, Staging};
+use crate::paths::ContainerPaths;
+
+/// What the trash may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Containers.
+    pub count: usize,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Time since the removal.
+    pub age: Duration,
+}
+
+/// The limits: the last 20 containers, 1 GiB, three days.
+pub const LIMITS: Limits = Limits { count: 20, bytes: 1 << 30, age: Duration::from_secs(3 * 24 * 3600) };
+/// The trash is never more than this part of what is free beside it…
+const SHARE: u64 = 4;
+/// …and empty where less than this part of the disk is free.
+const RESERVE: u64 = 20;
+
+/// A container in the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was removed, in milliseconds since 1970.
+    pub removed: i64,
+    /// Bytes of its own files on disk.
+    pub bytes: u64,
+    /// Its id.
+    pub id: ContainerId,
+}
+
+impl Entry {
+    fn name(&self) -> String {
+        format!("{}-{}-{}", self.removed, self.bytes, self.id)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(3, '-');
+        let (removed, bytes) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { removed, bytes, id: ContainerId::parse(parts.next()?).ok()? })
+    }
+
+    fn path(&self, engine: &Engine) -> PathBuf {
+        engine.root().trash().join(self.name())
+    }
+
+    /// When it was removed.
+    pub fn removed_at(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.removed).unwrap_or_default()
+    }
+}
+
+/// Room on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    free: u64,
+    all: u64,
+}
+
+/// Those of these entries (the last removed first) that have to go.
+fn overdue(entries: &[Entry], now: Timestamp, room: Room, limits: Limits) -> Vec<Entry> {
+    let most = if room.free < room.all / RESERVE { 0 } else { limits.bytes.min(room.free / SHARE) };
+    let oldest = now.as_millisecond().saturating_sub(i64::try_from(limits.age.as_millis()).unwrap_or(i64::MAX));
+    let (mut count, mut bytes) = (0, 0u64);
+    let goes = |entry: &&Entry| {
+        let sum = bytes.saturating_add(entry.bytes);
+        let stays = most > 0 && count < limits.count && sum <= most && entry.removed >= oldest;
+        if stays {
+            (count, bytes) = (count + 1, sum);
+        }
+        !stays
+    };
+    entries.iter().filter(goes).cloned().collect()
+}
+
+/// The entries, the last removed first.
+fn entries(engine: &Engine) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> =
+        file::list_dir(&engine.root().trash())?.iter().filter_map(|name| Entry::parse(name)).collect();
+    entries.sort_by(|a, b| (b.removed, &b.id).cmp(&(a.removed, &a.id)));
+    Ok(entries)
+}
+
+/// Moves a locked container to the trash; `false`: it cannot be kept, and is where it was.
+pub(super) fn discard(engine: &Engine, container: &Container) -> Result<bool> {
+    match file::ensure_dir(&engine.root().trash()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::Exhausted => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // One whose size cannot be told could be of any.
+    let Ok(bytes) = engine.disk_usage(&container.paths.layer()) else { return Ok(false) };
+    let entry = Entry { removed: Timestamp::now().as_millisecond(), bytes, id: container.id.clone() };
+    containers(engine).move_out(container, &entry.path(engine))?;
+    Ok(true)
+}
+
+/// Deletes what the trash has too much of. Best effort: the next command tries again.
+pub fn trim(engine: &Engine) {
+    let Ok(entries) = entries(engine) else { return };
+    if entries.is_empty() {
+        return;
+    }
+    let Ok(disk) = rustix::fs::statvfs(engine.root().path()) else { return };
+    let room =
+        Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), all: disk.f_blocks.saturating_mul(disk.f_frsize) };
+    for entry in overdue(&entries, Timestamp::now(), room, LIMITS) {
+        let _ = delete(engine, &entry);
+    }
+}
+
+/// Deletes an entry; one that is gone counts as deleted.
+fn delete(engine: &Engine, entry: &Entry) -> Result<()> {
+    // Out of sight first: nobody brings half a container back.
+    let grave = Staging::unused_path(engine.root())?;
+    match rustix::fs::rename(entry.path(engine), &grave) {
+        Ok(()) => engine.remove_tree(&grave),
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).context(|| format!("take container {} from the trash", entry.id.short())),
+    }
+}
+
+/// Deletes everything; the bytes that it took.
+pub fn empty(engine: &Engine) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in entries(engine)? {
+        bytes += engine.disk_usage(&entry.path(engine)).unwrap_or(entry.bytes);
+        delete(engine, &entry)?;
+    }
+    Ok(bytes)
+}
+
+/// Deletes containers that miss a layer that they stood on; the bytes that they took. For whoever collected layers.
+pub fn follow(engine: &Engine) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in entries(engine)? {
+        if record(engine, &entry).is_ok_and(|record| missing_layer(engine, &record)) {
+            bytes += engine.disk_usage(&entry.path(engine)).unwrap_or(entry.bytes);
+            delete(engine, &entry)?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Bytes of all containers in the trash.
+pub fn bytes(engine: &Engine) -> Result<u64> {
+    Ok(entries(engine)?.iter().map(|entry| entry.bytes).sum())
+}
+
+fn record(engine: &Engine, entry: &Entry) -> Result<Record> {
+    file::read_json(&ContainerPaths::at(entry.path(engine)).record(), 16 << 20)
+}
+
+fn missing_layer(engine: &Engine, record: &Record) -> bool {
+    // If in doubt, it is there.
+    !record.layers.iter().all(|layer| engine.store.layer_exists(layer).unwrap_or(true))
+}
+
+/// The containers in the trash, the last removed first. One whose record is damaged is left out.
+pub fn list(engine: &Engine) -> Result<Vec<(Entry, Record)>> {
+    let all = entries(engine)?.into_iter();
+    Ok(all.filter_map(|entry| record(engine, &entry).ok().map(|record| (entry, record))).collect())
+}
+
+/// A container that is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// The name that it had, which another container has now.
+    pub former: Option<ContainerName>,
+}
+
+/// Brings a container back, on disk when this returns: the one that was removed last, or the last of that name, id or
+/// beginning of an id.
+pub fn restore(engine: &Engine, text: Option<&str>) -> Result<Restored> {
+    // Its layers stay from now on.
+    let _using = engine.store.lock_shared()?;
+    let found = list(engine)?.into_iter().find(|(entry, record)| match text {
+        None => true,
+        Some(text) => {
+            record.name.as_str() == text.strip_prefix('/').unwrap_or(text) || entry.id.as_str().starts_with(text)
+        }
+    });
+    let Some((entry, record)) = found else {
+        let message = match text {
+            Some(text) => format!("No such container in the trash: {text}"),
+            None => "the trash is empty".to_owned(),
+        };
+        return Err(
+            Error::new(ErrorKind::NotFound, message).hint("`lrun undelete --list` shows what can be brought back")
+        );
+    };
+    if missing_layer(engine, &record) {
+        let message = format!("container {} cannot come back: its image is gone", record.name);
+        return Err(Error::new(ErrorKind::NotFound, message).hint("import or pull the image again, then undelete"));
+    }
+    let former = record.name.clone();
+    let name = containers(engine)
+        .move_in(&entry.path(engine), record)
+        .context(|| format!("bring container {} back", entry.id.short()))?;
+    Ok(Restored { id: entry.id, former: (former != name).then_some(former), name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const PLENTY: Room = Room { free: 1 << 40, all: 1 << 41 };
+
+    fn entry(minutes: i64, bytes: u64) -> Entry {
+        Entry { removed: minutes * MINUTE, bytes, id: ContainerId::parse(&format!("{minutes:064x}")).unwrap() }
+    }
+
+    #[test]
+    fn a_name_says_when_how_much_and_whose() {
+        let one = entry(7, 123);
+        assert_eq!(Entry::parse(&one.name()), Some(one.clone()));
+        for name in ["", "1-2", "1-2-x", &format!("x-2-{}", one.id), &format!("1--2-{}", one.id)] {
+            assert_eq!(Entry::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_many_too_large_or_too_old_goes_and_all_when_the_disk_fills() {
+        let now = Timestamp::from_millisecond(100 * MINUTE).unwrap();
+        let limits = Limits { count: 2, bytes: 100, age: Duration::from_secs(3600) };
+        type Case = (&'static [(i64, u64)], Room, &'static [i64]);
+        const fn tight(free: u64) -> Room {
+            Room { free, all: 1000 }
+        }
+        const CASES: &[Case] = &[
+            (&[(99, 1), (98, 1)], PLENTY, &[]),
+            (&[(99, 1), (98, 1), (97, 1)], PLENTY, &[97]),
+            // A large one does not push out those behind it that fit.
+            (&[(99, 101), (98, 60), (97, 60), (96, 40)], PLENTY, &[99, 97]),
+            (&[(99, 1), (40, 1), (39, 1)], PLENTY, &[39]),
+            // From the future: a clock that was set back.
+            (&[(200, 1)], PLENTY, &[]),
+            (&[(99, 30), (98, 30)], tight(200), &[98]),
+            (&[(99, 0)], tight(49), &[99]),
+            (&[(99, 0)], tight(50), &[]),
+        ];
+        for (entries, room, gone) in CASES {
+            let entries: Vec<Entry> = entries.iter().map(|(minutes, bytes)| entry(*minutes, *bytes)).collect();
+            let found: Vec<i64> =
+                overdue(&entries, now, *room, limits).iter().map(|entry| entry.removed / MINUTE).collect();
+            assert_eq!(found, *gone, "{entries:?}");
+        }
+    }
+}
