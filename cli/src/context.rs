@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::Host;
-use lrun_runtime::container::{lifecycle, probe};
+use lrun_runtime::container::{lifecycle, probe, trash};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::file;
 use lrun_runtime::idmap::detect::{HostIds, decide};
 use lrun_runtime::idmap::{IdMap, Mode};
 use lrun_runtime::image::store::Store;
 use lrun_runtime::network;
+use lrun_runtime::settings::Settings;
 
 use crate::args::{Global, IdMapChoice};
 use crate::ui::output;
+
+const SETTINGS_MAX: usize = 1 << 20;
 
 /// A variable of the environment, if it is set, not empty, and UTF-8.
 pub fn env(name: &str) -> Option<String> {
@@ -124,7 +128,40 @@ pub fn engine(global: &Global) -> Result<Engine> {
     };
     let engine = Engine { store, map };
     engine.sweep();
+    trim_trash(&engine);
     Ok(engine)
+}
+
+/// Deletes what the trash has more of than `config.toml` allows. A file that cannot be read is told of by the commands that
+/// need it.
+pub fn trim_trash(engine: &Engine) {
+    trash::trim(engine, || settings().unwrap_or_default().trash);
+}
+
+/// `config.toml`, where there is one.
+pub fn settings() -> Result<Settings> {
+    let Some(folder) = config_folder() else { return Ok(Settings::default()) };
+    let path = folder.join("lrun/config.toml");
+    let attempt = || path.display().to_string();
+    let bytes = match file::read_small(&path, SETTINGS_MAX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Settings::default()),
+        // Many keep it elsewhere and link it here.
+        Err(error) if error.errno() == Some(libc_eloop()) => std::fs::read(&path).context(attempt)?,
+        other => other?,
+    };
+    let text = String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8").context(attempt()))?;
+    Settings::parse(&text).context(attempt)
+}
+
+/// What opening a link says where links are not followed.
+fn libc_eloop() -> i32 {
+    rustix::io::Errno::LOOP.raw_os_error()
+}
+
+/// Where the user keeps settings.
+pub fn config_folder() -> Option<PathBuf> {
+    let given = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    given.or_else(|| env("HOME").map(|home| Path::new(&home).join(".config")))
 }
 
 /// As [`engine`], and settles containers whose monitor was killed. For commands that are not in a hurry.

@@ -8,6 +8,11 @@
 //!
 //! [registries.mirrors]
 //! "docker.io" = ["mirror.example:5000"]   # asked first when something is pulled from this registry
+//!
+//! [trash]                                 # what `lrun undelete` can bring back
+//! count = 20                              # containers; 0: none
+//! size-mib = 1024                         # all of them together
+//! age-hours = 72                          # since the removal
 //! ```
 
 use std::collections::BTreeMap;
@@ -24,6 +29,26 @@ use crate::reference::{DEFAULT_REGISTRY, Reference};
 pub struct Settings {
     /// `[registries]`.
     pub registries: Registries,
+    /// `[trash]`.
+    pub trash: Trash,
+}
+
+/// How much of what was removed is kept for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Trash {
+    /// Containers.
+    pub count: usize,
+    /// MiB on disk, of all of them together.
+    pub size_mib: u32,
+    /// Hours since the removal.
+    pub age_hours: u32,
+}
+
+impl Default for Trash {
+    fn default() -> Self {
+        Self { count: 20, size_mib: 1024, age_hours: 72 }
+    }
 }
 
 /// How registries are found and spoken to.
@@ -115,11 +140,16 @@ certs = ["/etc/docker/certs.d"]
 
 [registries.mirrors]
 "docker.io" = ["mirror.example:5000"]
+
+[trash]
+count = 3
+age-hours = 1
 "#;
 
     #[test]
     fn every_key_is_read() {
-        let registries = Settings::parse(ALL).unwrap().registries;
+        let Settings { registries, trash } = Settings::parse(ALL).unwrap();
+        assert_eq!(trash, Trash { count: 3, size_mib: 1024, age_hours: 1 });
         assert!(registries.is_insecure("localhost:5000") && !registries.is_insecure("localhost"));
         assert_eq!(registries.mirrors["docker.io"], ["mirror.example:5000"]);
         assert_eq!(registries.certs, Some(vec![PathBuf::from("/etc/docker/certs.d")]));
@@ -130,6 +160,7 @@ certs = ["/etc/docker/certs.d"]
     fn what_is_unknown_or_means_nothing_is_told_with_its_line() {
         for (text, message) in [
             ("[registries]\n\nsearch = 1\n", "line 3: unknown field `search`"),
+            ("[trash]\ncount = -1\n", "line 2: invalid value"),
             ("x = 1\n", "line 1: unknown field `x`"),
             ("[registries]\ninsecure = \"a\"\n", "line 2: invalid type"),
             ("[registries]\n\ninsecure = [\"https://a\"]\n", "line 3: \"https://a\" is no registry"),

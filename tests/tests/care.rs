@@ -499,3 +499,19 @@ fn undelete_beside_removals_brings_each_back_once() {
     assert_eq!(listed.lines().count(), back.len());
     assert_eq!(back.len() + in_trash(lrun).len(), names.len(), "none is lost");
 }
+
+#[test]
+fn the_limits_of_the_trash_are_in_config_toml() {
+    let mut lrun = Lrun::with_busybox();
+    let folder = lrun.folder().join("config/lrun");
+    fs::create_dir_all(&folder).expect("a folder");
+    lrun.set_env("XDG_CONFIG_HOME", lrun.folder().join("config").to_str().expect("UTF-8"));
+    for name in ["c1", "c2", "c3"] {
+        lrun.ok(&["create", "--name", name, "busybox", "true"]);
+    }
+    fs::write(folder.join("config.toml"), "[trash]\ncount = 2\n").expect("settings");
+    lrun.ok(&["rm", "c1", "c2", "c3"]);
+    assert_eq!(in_trash(&lrun), ["c3", "c2"]);
+    fs::write(folder.join("config.toml"), "[trash]\nage-hours = 0\n").expect("settings");
+    assert_eq!(in_trash(&lrun), [""; 0]);
+}

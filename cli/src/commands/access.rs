@@ -5,8 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
-use lrun_runtime::file;
+use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::import::architecture;
 use lrun_runtime::reference::{DEFAULT_REGISTRY, Reference};
 use lrun_runtime::registry::client::{Client, Purpose};
@@ -17,11 +16,10 @@ use lrun_runtime::registry::platform::Platform;
 use lrun_runtime::settings::Settings;
 
 use crate::args::VERSION;
-use crate::context::env;
+use crate::context::{config_folder, env, settings};
 use crate::ui::progress::Style;
 use crate::ui::transfer::Transfers;
 
-const SETTINGS_MAX: usize = 1 << 20;
 /// What credential helpers get of the environment: where they are, and how they find the user's keyring.
 const HELPER_ENV: [&str; 10] = [
     "PATH",
@@ -80,31 +78,6 @@ impl Registries {
         let names = mirrors.iter().map(String::as_str).chain([reference.registry()]);
         names.map(|registry| self.client((registry, reference.repository()), Purpose::Pull)).collect()
     }
-}
-
-/// `config.toml`, where there is one.
-fn settings() -> Result<Settings> {
-    let Some(folder) = config_folder() else { return Ok(Settings::default()) };
-    let path = folder.join("lrun/config.toml");
-    let attempt = || path.display().to_string();
-    let bytes = match file::read_small(&path, SETTINGS_MAX) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Settings::default()),
-        // Many keep it elsewhere and link it here.
-        Err(error) if error.errno() == Some(libc_eloop()) => std::fs::read(&path).context(attempt)?,
-        other => other?,
-    };
-    let text = String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8").context(attempt()))?;
-    Settings::parse(&text).context(attempt)
-}
-
-/// What opening a link says where links are not followed.
-fn libc_eloop() -> i32 {
-    rustix::io::Errno::LOOP.raw_os_error()
-}
-
-fn config_folder() -> Option<PathBuf> {
-    let given = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    given.or_else(|| env("HOME").map(|home| Path::new(&home).join(".config")))
 }
 
 fn certs() -> Vec<PathBuf> {

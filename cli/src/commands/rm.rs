@@ -11,7 +11,7 @@ use crate::ui::output;
 /// Runs the command. With `--force` a container that does not exist is no failure, as in docker.
 pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
     let engine = context::engine(global)?;
-    for_each(&args.containers, |name| {
+    let code = for_each(&args.containers, |name| {
         let found = lifecycle::find(&engine, name);
         match found {
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -20,5 +20,7 @@ pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
         }
         output::line(name);
         Ok(())
-    })
+    });
+    context::trim_trash(&engine);
+    code
 }

@@ -54,10 +54,9 @@ impl Engine {
         }
     }
 
-    /// Removes what interrupted commands left behind, and what the trash has too much of. Best effort: the next command tries again.
+    /// Removes what interrupted commands left behind. Best effort: the next command tries again.
     pub fn sweep(&self) {
         let _ = file::Staging::sweep(self.root(), &mut |path| self.remove_tree(path));
-        super::trash::trim(self);
     }
 
     /// The read-only layers of a container as paths relative to the store, topmost first, the engine's own included.

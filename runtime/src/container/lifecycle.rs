@@ -223,7 +223,7 @@ pub fn remove_damaged(engine: &Engine, text: &str) -> Result<()> {
 pub struct Removal {
     /// A running one, too: it is killed.
     pub force: bool,
-    /// It goes into the trash, from where it can be brought back for a while.
+    /// It goes into the trash, from where it can be brought back until that is trimmed.
     pub trash: bool,
 }
 
@@ -248,7 +248,6 @@ pub fn remove(engine: &Engine, record: &Record, Removal { force, trash }: Remova
     let started = || Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", id.short()));
     let container = container.ok_or_else(started)?;
     if trash && discard(engine, &container)? {
-        trash::trim(engine);
         return Ok(());
     }
     containers(engine)

@@ -9,7 +9,6 @@
 //! A container in the trash keeps no image and no layer: it goes when a layer that it stands on goes.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -21,23 +20,14 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Staging};
 use crate::paths::ContainerPaths;
 
-/// What the trash may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Containers.
-    pub count: usize,
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Time since the removal.
-    pub age: Duration,
-}
+pub use crate::settings::Trash as Limits;
 
-/// The limits: the last 20 containers, 1 GiB, three days.
-pub const LIMITS: Limits = Limits { count: 20, bytes: 1 << 30, age: Duration::from_secs(3 * 24 * 3600) };
 /// The trash is never more than this part of what is free beside it…
 const SHARE: u64 = 4;
 /// …and empty where less than this part of the disk is free.
 const RESERVE: u64 = 20;
+/// Milliseconds.
+const HOUR: i64 = 3_600_000;
 
 /// A container in the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +70,9 @@ struct Room {
 
 /// Those of these entries (the last removed first) that have to go.
 fn overdue(entries: &[Entry], now: Timestamp, room: Room, limits: Limits) -> Vec<Entry> {
-    let most = if room.free < room.all / RESERVE { 0 } else { limits.bytes.min(room.free / SHARE) };
-    let oldest = now.as_millisecond().saturating_sub(i64::try_from(limits.age.as_millis()).unwrap_or(i64::MAX));
+    let most = u64::from(limits.size_mib) << 20;
+    let most = if room.free < room.all / RESERVE { 0 } else { most.min(room.free / SHARE) };
+    let oldest = now.as_millisecond().saturating_sub(i64::from(limits.age_hours) * HOUR);
     let (mut count, mut bytes) = (0, 0u64);
     let goes = |entry: &&Entry| {
         let sum = bytes.saturating_add(entry.bytes);
@@ -116,8 +107,9 @@ pub(super) fn discard(engine: &Engine, container: &Container) -> Result<bool> {
     Ok(true)
 }
 
-/// Deletes what the trash has too much of. Best effort: the next command tries again.
-pub fn trim(engine: &Engine) {
+/// Deletes what the trash has too much of. Best effort: the next command tries again. The limits are asked for only where
+/// there is something.
+pub fn trim(engine: &Engine, limits: impl FnOnce() -> Limits) {
     let Ok(entries) = entries(engine) else { return };
     if entries.is_empty() {
         return;
@@ -125,7 +117,7 @@ pub fn trim(engine: &Engine) {
     let Ok(disk) = rustix::fs::statvfs(engine.root().path()) else { return };
     let room =
         Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), all: disk.f_blocks.saturating_mul(disk.f_frsize) };
-    for entry in overdue(&entries, Timestamp::now(), room, LIMITS) {
+    for entry in overdue(&entries, Timestamp::now(), room, limits()) {
         let _ = delete(engine, &entry);
     }
 }
@@ -230,6 +222,7 @@ mod tests {
     use super::*;
 
     const MINUTE: i64 = 60_000;
+    const MIB: u64 = 1 << 20;
     const PLENTY: Room = Room { free: 1 << 40, all: 1 << 41 };
 
     fn entry(minutes: i64, bytes: u64) -> Entry {
@@ -248,22 +241,22 @@ mod tests {
     #[test]
     fn what_is_too_many_too_large_or_too_old_goes_and_all_when_the_disk_fills() {
         let now = Timestamp::from_millisecond(100 * MINUTE).unwrap();
-        let limits = Limits { count: 2, bytes: 100, age: Duration::from_secs(3600) };
+        let limits = Limits { count: 2, size_mib: 1, age_hours: 1 };
         type Case = (&'static [(i64, u64)], Room, &'static [i64]);
         const fn tight(free: u64) -> Room {
-            Room { free, all: 1000 }
+            Room { free: free << 20, all: 1000 << 20 }
         }
         const CASES: &[Case] = &[
             (&[(99, 1), (98, 1)], PLENTY, &[]),
             (&[(99, 1), (98, 1), (97, 1)], PLENTY, &[97]),
             // A large one does not push out those behind it that fit.
-            (&[(99, 101), (98, 60), (97, 60), (96, 40)], PLENTY, &[99, 97]),
+            (&[(99, MIB + 1), (98, MIB / 2 + 1), (97, MIB / 2), (96, MIB / 3)], PLENTY, &[99, 97]),
             (&[(99, 1), (40, 1), (39, 1)], PLENTY, &[39]),
             // From the future: a clock that was set back.
             (&[(200, 1)], PLENTY, &[]),
-            (&[(99, 30), (98, 30)], tight(200), &[98]),
             (&[(99, 0)], tight(49), &[99]),
             (&[(99, 0)], tight(50), &[]),
+            (&[(99, 8 << 10), (98, 8 << 10)], Room { free: 48 << 10, all: 48 << 10 }, &[98]),
         ];
         for (entries, room, gone) in CASES {
             let entries: Vec<Entry> = entries.iter().map(|(minutes, bytes)| entry(*minutes, *bytes)).collect();
