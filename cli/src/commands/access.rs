@@ -153,8 +153,10 @@ pub fn transfers(quiet: bool) -> Transfers<std::io::Stderr> {
     let (mut style, mut rows) = (Style::Plain, 24);
     if std::io::stderr().is_terminal() {
         let size = rustix::termios::tcgetwinsize(std::io::stderr()).map_or((80, 24), |size| (size.ws_col, size.ws_row));
-        style = Style::Terminal { columns: usize::from(size.0.max(20)) };
-        rows = usize::from(size.1.max(3));
+        // Some terminals do not know their size.
+        let known = |size: u16, otherwise: u16| usize::from(if size == 0 { otherwise } else { size });
+        style = Style::Terminal { columns: known(size.0, 80).max(20) };
+        rows = known(size.1, 24).max(3);
     }
     Transfers::new(std::io::stderr(), if quiet { Style::Quiet } else { style }, rows)
 }
