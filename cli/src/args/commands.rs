@@ -5,12 +5,12 @@ use clap::{Args, Subcommand};
 use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
     HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
-    LogoutArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs,
-    StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, UndeleteArgs, WaitArgs,
+    LogoutArgs, LogsArgs, ManifestArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs,
+    SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, WaitArgs,
 };
 
-/// Every command. [`super::parse`] never returns `Container`, `Image` or `System`: their commands come out as the short
-/// ones, or as those that have no short form.
+/// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
+/// the short ones, or as those that have no short form.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a container from an image and run a command in it
@@ -90,6 +90,8 @@ pub enum Command {
     Container(ContainerArgs),
     /// Commands about images
     Image(ImageArgs),
+    /// Commands about manifests: what registries know of an image
+    Manifest(ManifestGroupArgs),
     /// Commands about the store: what it takes on disk, and its care
     System(SystemGroupArgs),
     /// `container prune`
@@ -98,6 +100,12 @@ pub enum Command {
     /// `image prune`
     #[command(skip)]
     ImagePrune(ImagePruneArgs),
+    /// `image tree`
+    #[command(skip)]
+    ImageTree(TreeArgs),
+    /// `manifest inspect`
+    #[command(skip)]
+    ManifestInspect(ManifestArgs),
     /// `system check`
     #[command(skip)]
     Check(CheckArgs),
@@ -123,6 +131,21 @@ pub struct ContainerArgs {
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,
+}
+
+/// `lrun manifest …`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct ManifestGroupArgs {
+    #[command(subcommand)]
+    command: ManifestCommand,
+}
+
+/// The commands of `lrun manifest`.
+#[derive(Debug, Subcommand)]
+enum ManifestCommand {
+    /// Print an image's manifest, as JSON
+    Inspect(ManifestArgs),
 }
 
 /// `lrun system …`.
@@ -225,6 +248,8 @@ enum ImageCommand {
     Save(SaveArgs),
     /// Remove images that are not used
     Prune(ImagePruneArgs),
+    /// Show which layers images share
+    Tree(TreeArgs),
     /// Get an image from a registry
     Pull(PullArgs),
     /// Send an image to a registry
@@ -238,6 +263,9 @@ impl Command {
             Self::Container(args) => args.command.short(),
             Self::Image(args) => args.command.short(),
             Self::System(args) => args.command.short(),
+            Self::Manifest(args) => match args.command {
+                ManifestCommand::Inspect(args) => Self::ManifestInspect(args),
+            },
             short => short,
         }
     }
@@ -285,6 +313,7 @@ impl ImageCommand {
             Self::Pull(args) => Command::Pull(args),
             Self::Push(args) => Command::Push(args),
             Self::Prune(args) => Command::ImagePrune(args),
+            Self::Tree(args) => Command::ImageTree(args),
         }
     }
 }

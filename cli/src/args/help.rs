@@ -15,7 +15,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Images", &["images", "history", "tag", "rmi", "import", "load", "save"]),
     ("Registries", &["pull", "push", "login", "logout", "search"]),
     ("This machine", &["info", "version"]),
-    ("The same by what they are about", &["container", "image", "system"]),
+    ("The same by what they are about", &["container", "image", "manifest", "system"]),
 ];
 
 /// Gives the whole command line its grouped help.

@@ -30,6 +30,17 @@ pub struct ImagesArgs {
     pub quiet: bool,
 }
 
+/// `lrun image tree`.
+#[derive(Clone, Debug, Args)]
+pub struct TreeArgs {
+    /// Names or ids; none: all images
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// table or json
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
 /// `lrun history`.
 #[derive(Clone, Debug, Args)]
 pub struct HistoryArgs {

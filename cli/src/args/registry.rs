@@ -34,6 +34,14 @@ pub struct PushArgs {
     pub quiet: bool,
 }
 
+/// `lrun manifest inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct ManifestArgs {
+    /// The image, here or at a registry
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub name: String,
+}
+
 /// `lrun login`.
 #[derive(Clone, Debug, Args)]
 pub struct LoginArgs {

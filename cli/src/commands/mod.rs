@@ -20,6 +20,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod manifest;
 mod prune;
 mod ps;
 mod pull;
@@ -37,6 +38,7 @@ mod stop;
 mod tag;
 mod target;
 mod top;
+mod tree;
 mod undelete;
 mod version;
 mod wait;
@@ -106,9 +108,11 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Df(args) => df::run(global, &args),
         Command::ContainerPrune(args) => prune::containers(global, &args),
         Command::ImagePrune(args) => prune::images(global, &args),
+        Command::ImageTree(args) => tree::run(global, &args),
+        Command::ManifestInspect(args) => manifest::run(global, &args),
         Command::SystemPrune(args) => prune::system(global, &args),
         // `args::parse` turns these into the short forms.
-        Command::Container(_) | Command::Image(_) | Command::System(_) => Ok(1),
+        Command::Container(_) | Command::Image(_) | Command::Manifest(_) | Command::System(_) => Ok(1),
     }
 }
 

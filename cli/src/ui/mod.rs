@@ -13,5 +13,6 @@ pub mod rows;
 pub mod table;
 pub mod template;
 pub mod transfer;
+pub mod tree;
 pub mod units;
 pub mod width;

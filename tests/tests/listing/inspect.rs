@@ -216,6 +216,7 @@ fn an_image_in_dockers_shape() {
         ("/RepoDigests", Value::Array(vec![])),
         ("/Parent", lrun.inspect("busybox", "{{.Id}}").into()),
         ("/Comment", "why".into()),
+        ("/DockerVersion", "".into()),
         ("/Author", "Ada".into()),
         ("/Architecture", architecture.into()),
         ("/Os", "linux".into()),
@@ -228,7 +229,40 @@ fn an_image_in_dockers_shape() {
     }
     assert!(object["Config"]["ExposedPorts"]["80/tcp"].is_object(), "{object}");
     assert!(object["Metadata"]["LastTagTime"].as_str().is_some_and(|time| time.starts_with("20")), "{object}");
+    assert_eq!(object.get("Descriptor"), None, "no registry has it");
     assert!(object["Size"].as_u64().is_some_and(|size| size > 0), "{object}");
+}
+
+#[test]
+fn a_tree_of_layers_and_a_manifest_of_them() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "--name", "c1", "--network", "none", "busybox", "sh", "-c", "echo x > /x"]);
+    lrun.ok(&["commit", "c1", "made:1"]);
+    let layers = |image: &str| -> Vec<String> {
+        let shown = lrun.inspect(image, "{{range .RootFS.Layers}}{{println .}}{{end}}");
+        shown.split_whitespace().map(str::to_owned).collect()
+    };
+    let (base, made) = (layers("busybox"), layers("made:1"));
+    let tree = lrun.ok(&["image", "tree"]);
+    let lines: Vec<&str> = tree.lines().collect();
+    assert!(lines[0].starts_with("LAYER") && lines[0].ends_with("USED BY  IMAGES"), "{tree}");
+    assert!(lines[1].starts_with(&base[0][7..19]) && lines[1].ends_with("2  busybox:latest"), "{tree}");
+    assert!(lines[2].starts_with(&format!("\u{2514}\u{2500} {}", &made[1][7..19])), "{tree}");
+    assert!(lines[2].ends_with("1  made:1") && lines.len() == 3, "{tree}");
+    let json = parsed(&lrun.ok(&["image", "tree", "--format", "json", "made:1"]));
+    assert_eq!(json[0]["Above"][0]["Images"][0]["Names"][0], "made:1");
+    assert_eq!(json[0]["Images"], Value::Array(vec![]), "only what was asked for is named");
+    assert_eq!(json[0]["UsedBy"], 2);
+    assert!(lrun.fails(1, &["image", "tree", "nobody"]).contains("No such image"));
+    assert!(lrun.fails(1, &["image", "tree", "--format", "x"]).contains("a tree is table or json"));
+
+    let text = lrun.ok(&["manifest", "inspect", "made:1"]);
+    assert!(text.starts_with("{\n\t\"schemaVersion\": 2,\n"), "{text}");
+    let manifest = parsed(&text);
+    assert_eq!(manifest["config"]["digest"], lrun.inspect("made:1", "{{.Id}}").as_str());
+    let digests: Vec<&str> =
+        manifest["layers"].as_array().expect("layers").iter().filter_map(|layer| layer["digest"].as_str()).collect();
+    assert_eq!(digests, made);
 }
 
 #[test]

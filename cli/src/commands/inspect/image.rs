@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::image::config::Extra;
 use lrun_runtime::image::store::{Image, Store};
 use lrun_runtime::reference::Reference;
+use lrun_runtime::registry::manifest::{OCI_INDEX, OCI_MANIFEST};
 
 use crate::commands::images::familiar_digests;
 use crate::ui::inspect::Object;
@@ -29,17 +31,34 @@ pub fn object(store: &Store, image: &Image) -> Result<Object> {
         parent: image.record.parent.as_ref().map_or_else(String::new, Digest::to_string),
         comment,
         created: config.created_at(),
+        docker_version: text(&config.extra, "docker_version"),
         author: config.author.clone(),
         config: serde_json::to_value(&config.config).map_err(|e| Error::new(ErrorKind::Corrupt, e.to_string()))?,
         architecture: config.architecture.clone(),
         variant: config.variant.clone(),
         os: config.os.clone(),
+        os_version: text(&config.extra, "os.version"),
         size: image.record.size,
         directories: directories(store, &image.record.layers),
         layers: config.rootfs.diff_ids.iter().map(Digest::to_string).collect(),
         tagged: names.iter().filter_map(|name| tagged(store, name)).max(),
+        descriptor: image.record.manifests.first().and_then(|manifest| descriptor(store, manifest)),
     };
     Ok(shown.object())
+}
+
+/// A text among the fields that lrun does not interpret.
+fn text(extra: &Extra, name: &str) -> String {
+    extra.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+}
+
+/// Media type, digest and size of a manifest that is kept; none if it is not there any more.
+fn descriptor(store: &Store, manifest: &Digest) -> Option<(String, String, u64)> {
+    let bytes = store.blob(manifest).ok()?;
+    let document: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let only = if document.get("manifests").is_some() { OCI_INDEX } else { OCI_MANIFEST };
+    let media_type = document.get("mediaType").and_then(|own| own.as_str()).unwrap_or(only);
+    Some((media_type.to_owned(), manifest.to_string(), bytes.len() as u64))
 }
 
 /// The top layer, and those below it from the top down.

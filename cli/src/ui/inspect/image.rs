@@ -10,10 +10,11 @@ use crate::ui::rows::info::DRIVER;
 use crate::ui::units;
 
 /// Fields that docker's JSON leaves out when they are empty.
-const OMIT: [&str; 16] = [
+const OMIT: [&str; 17] = [
     "/Created",
     "/Variant",
     "/OsVersion",
+    "/Descriptor",
     "/Config/User",
     "/Config/ExposedPorts",
     "/Config/Env",
@@ -44,6 +45,8 @@ pub struct Image {
     pub comment: String,
     /// When it was created.
     pub created: Option<Timestamp>,
+    /// The docker that made it, as its configuration says.
+    pub docker_version: String,
     /// Its author.
     pub author: String,
     /// The object `config` of its OCI configuration, as stored.
@@ -54,6 +57,8 @@ pub struct Image {
     pub variant: String,
     /// `linux`.
     pub os: String,
+    /// Of an image for another system than Linux.
+    pub os_version: String,
     /// Bytes of all its layers.
     pub size: u64,
     /// Directories of its file system, `LowerDir`, `UpperDir`.
@@ -62,6 +67,8 @@ pub struct Image {
     pub layers: Vec<String>,
     /// When a name was last given to it.
     pub tagged: Option<Timestamp>,
+    /// What registries have it by: media type, digest and size of its manifest.
+    pub descriptor: Option<(String, String, u64)>,
 }
 
 impl Image {
@@ -74,16 +81,20 @@ impl Image {
             "Parent": self.parent,
             "Comment": self.comment,
             "Created": self.created.map_or_else(String::new, |created| units::rfc3339(Some(created))),
+            "DockerVersion": self.docker_version,
             "Author": self.author,
             "Config": self.config(),
             "Architecture": self.architecture,
             "Variant": self.variant,
             "Os": self.os,
-            "OsVersion": "",
+            "OsVersion": self.os_version,
             "Size": self.size,
             "GraphDriver": {"Data": self.directories, "Name": DRIVER},
             "RootFS": {"Type": "layers", "Layers": self.layers},
             "Metadata": {"LastTagTime": units::rfc3339(self.tagged)},
+            "Descriptor": self.descriptor.as_ref().map(|(media_type, digest, size)| {
+                json!({"mediaType": media_type, "digest": digest, "size": size})
+            }),
         });
         Object::new(full, &OMIT)
     }
@@ -146,6 +157,7 @@ mod tests {
                 "Parent": "",
                 "Comment": "",
                 "Created": "2026-01-02T15:00:00.5Z",
+                "DockerVersion": "",
                 "Author": "",
                 "Config": {
                     "Env": [
