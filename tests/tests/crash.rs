@@ -371,14 +371,31 @@ fn removed_or_whole(lrun: &Lrun, told: bool) {
     assert_eq!(lrun.ok(&["system", "check"]), "");
 }
 
-#[test]
-fn rm() {
-    kill_at_every_call(&Scenario {
+fn removal_of_a_container() -> Scenario {
+    Scenario {
         name: "rm",
         args: words(&["rm", "box"]),
         prepare: with_a_box,
         check: |lrun, output| removed_or_whole(lrun, output.stdout == "box\n"),
-    });
+    }
+}
+
+#[test]
+fn rm() {
+    kill_at_every_call(&removal_of_a_container());
+}
+
+#[test]
+fn rm_on_a_failing_disk() {
+    let check = |lrun: &Lrun, output: &Output| {
+        // A disk that takes nothing more keeps no trash: the container was deleted at once, as asked.
+        let kept = !lrun.ok(&["undelete", "--list", "--format", "{{.Names}}"]).is_empty();
+        match output.code == 0 && !kept {
+            true => assert_eq!(lrun.ok(&["ps", "-aq"]), ""),
+            false => removed_or_whole(lrun, output.code == 0),
+        }
+    };
+    fail_every_call(&Scenario { check, ..removal_of_a_container() }, &CHANGES);
 }
 
 /// No name, no layer and no blob that nothing needs is left once another removal has ended.
@@ -386,9 +403,8 @@ fn nothing_unused(lrun: &Lrun) {
     assert_eq!(lrun.ok(&["system", "check"]), "", "nothing is damaged or left over");
 }
 
-#[test]
-fn rmi() {
-    kill_at_every_call(&Scenario {
+fn removal_of_an_image() -> Scenario {
+    Scenario {
         name: "rmi",
         args: words(&["rmi", "two"]),
         prepare: |lrun| {
@@ -408,12 +424,21 @@ fn rmi() {
             assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "busybox", "echo", "there"]), "there");
             nothing_unused(lrun);
         },
-    });
+    }
 }
 
 #[test]
-fn prune() {
-    kill_at_every_call(&Scenario {
+fn rmi() {
+    kill_at_every_call(&removal_of_an_image());
+}
+
+#[test]
+fn rmi_on_a_failing_disk() {
+    fail_every_call(&removal_of_an_image(), &CHANGES);
+}
+
+fn prune_of_the_store() -> Scenario {
+    Scenario {
         name: "system prune",
         args: words(&["system", "prune", "-f"]),
         prepare: |lrun| {
@@ -433,5 +458,15 @@ fn prune() {
             assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "busybox", "echo", "there"]), "there");
             nothing_unused(lrun);
         },
-    });
+    }
+}
+
+#[test]
+fn prune() {
+    kill_at_every_call(&prune_of_the_store());
+}
+
+#[test]
+fn prune_on_a_failing_disk() {
+    fail_every_call(&prune_of_the_store(), &CHANGES);
 }
