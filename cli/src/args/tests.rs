@@ -227,9 +227,10 @@ fn help_and_version_are_answers() {
       <CONTAINER>...  Names or ids
 
     Options:
-      -f, --force    Kill and remove running containers too
-      -v, --volumes  Remove their anonymous volumes too
-      -h, --help     Print help
+      -f, --force     Kill and remove running containers too
+      -v, --volumes   Remove their anonymous volumes too
+          --no-trash  Delete at once: do not keep what `lrun undelete` could bring back
+      -h, --help      Print help
     "#);
     let run = usage(&["run", "--help"]).text;
     assert!(run.contains("Usage: lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]"), "{run}");

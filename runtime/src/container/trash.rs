@@ -1,7 +1,7 @@
 //! The trash: containers that were removed, for a while, so that `lrun undelete` can bring them back.
 //!
 //! ```text
-//! trash/<milliseconds since 1970>-<bytes>-<id>/      the container's directory as it was
+//! trash/<microseconds since 1970>-<bytes>-<id>/      the container's directory as it was
 //! ```
 //!
 //! Runs in the CLI. A removal is a rename either way; what is deleted is what the trash has too much of: [`overdue`] says
@@ -26,13 +26,13 @@ pub use crate::settings::Trash as Limits;
 const SHARE: u64 = 4;
 /// …and empty where less than this part of the disk is free.
 const RESERVE: u64 = 20;
-/// Milliseconds.
-const HOUR: i64 = 3_600_000;
+/// Microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// A container in the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When it was removed, in milliseconds since 1970.
+    /// When it was removed, in microseconds since 1970.
     pub removed: i64,
     /// Bytes of its own files on disk.
     pub bytes: u64,
@@ -57,7 +57,7 @@ impl Entry {
 
     /// When it was removed.
     pub fn removed_at(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.removed).unwrap_or_default()
+        Timestamp::from_microsecond(self.removed).unwrap_or_default()
     }
 }
 
@@ -72,7 +72,7 @@ struct Room {
 fn overdue(entries: &[Entry], now: Timestamp, room: Room, limits: Limits) -> Vec<Entry> {
     let most = u64::from(limits.size_mib) << 20;
     let most = if room.free < room.all / RESERVE { 0 } else { most.min(room.free / SHARE) };
-    let oldest = now.as_millisecond().saturating_sub(i64::from(limits.age_hours) * HOUR);
+    let oldest = now.as_microsecond().saturating_sub(i64::from(limits.age_hours) * HOUR);
     let (mut count, mut bytes) = (0, 0u64);
     let goes = |entry: &&Entry| {
         let sum = bytes.saturating_add(entry.bytes);
@@ -102,7 +102,7 @@ pub(super) fn discard(engine: &Engine, container: &Container) -> Result<bool> {
     }
     // One whose size cannot be told could be of any.
     let Ok(bytes) = engine.disk_usage(&container.paths.layer()) else { return Ok(false) };
-    let entry = Entry { removed: Timestamp::now().as_millisecond(), bytes, id: container.id.clone() };
+    let entry = Entry { removed: Timestamp::now().as_microsecond(), bytes, id: container.id.clone() };
     containers(engine).move_out(container, &entry.path(engine))?;
     Ok(true)
 }
@@ -221,7 +221,7 @@ pub fn restore(engine: &Engine, text: Option<&str>) -> Result<Restored> {
 mod tests {
     use super::*;
 
-    const MINUTE: i64 = 60_000;
+    const MINUTE: i64 = 60_000_000;
     const MIB: u64 = 1 << 20;
     const PLENTY: Room = Room { free: 1 << 40, all: 1 << 41 };
 
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_is_too_many_too_large_or_too_old_goes_and_all_when_the_disk_fills() {
-        let now = Timestamp::from_millisecond(100 * MINUTE).unwrap();
+        let now = Timestamp::from_microsecond(100 * MINUTE).unwrap();
         let limits = Limits { count: 2, size_mib: 1, age_hours: 1 };
         type Case = (&'static [(i64, u64)], Room, &'static [i64]);
         const fn tight(free: u64) -> Room {
