@@ -2,6 +2,7 @@
 //!
 //! The environment and the current directory are read here and nowhere else.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lrun_runtime::container::engine::Engine;
@@ -28,6 +29,11 @@ pub fn env(name: &str) -> Option<String> {
 /// A variable of the environment as `-e NAME` passes it on: set and empty is a value.
 pub fn env_exact(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// A variable of the environment as it is, to be passed on to a program.
+pub fn env_os(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// The current directory.

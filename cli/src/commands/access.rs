@@ -16,7 +16,7 @@ use lrun_runtime::registry::platform::Platform;
 use lrun_runtime::settings::Settings;
 
 use crate::args::VERSION;
-use crate::context::{config_folder, env, settings};
+use crate::context::{config_folder, env, env_os, settings};
 use crate::ui::progress::Style;
 use crate::ui::transfer::Transfers;
 
@@ -100,7 +100,7 @@ fn proxies() -> Proxies {
 
 /// How credential helpers are started.
 pub fn helpers() -> Helpers {
-    let value = |name: &str| Some((OsString::from(name), std::env::var_os(name)?));
+    let value = |name: &str| Some((OsString::from(name), env_os(name)?));
     Helpers { env: HELPER_ENV.iter().filter_map(|name| value(name)).collect() }
 }
 

@@ -30,28 +30,21 @@ impl Writing {
 ///
 /// `written` is closed when that has been done, or has failed: with `subids`, programs hold it until they end.
 pub fn write_maps(pid: i32, map: &IdMap, written: OwnedFd) -> Result<Writing> {
-    match map.mode {
-        Mode::Subids => {
-            let uids = spawn("newuidmap", pid, &map.uids, written.try_clone()?)?;
-            // The first one is waited for, whatever becomes of the second.
-            match spawn("newgidmap", pid, &map.gids, written) {
-                Ok(gids) => Ok(Writing(vec![("newuidmap", uids), ("newgidmap", gids)])),
-                Err(error) => finish("newuidmap", uids).and(Err(error)),
-            }
-        }
-        Mode::Single => {
-            // Without privileges a group map is only accepted once setgroups(2) is off; `user_namespaces(7)`.
-            write_proc(pid, "setgroups", "deny")?;
-            write_proc(pid, "uid_map", &map_text(&map.uids))?;
-            write_proc(pid, "gid_map", &map_text(&map.gids))?;
-            Ok(Writing(Vec::new()))
-        }
-        Mode::Root => {
-            write_proc(pid, "uid_map", &map_text(&map.uids))?;
-            write_proc(pid, "gid_map", &map_text(&map.gids))?;
-            Ok(Writing(Vec::new()))
-        }
+    if map.mode == Mode::Subids {
+        let uids = spawn("newuidmap", pid, &map.uids, written.try_clone()?)?;
+        // The first one is waited for, whatever becomes of the second.
+        return match spawn("newgidmap", pid, &map.gids, written) {
+            Ok(gids) => Ok(Writing(vec![("newuidmap", uids), ("newgidmap", gids)])),
+            Err(error) => finish("newuidmap", uids).and(Err(error)),
+        };
     }
+    if map.mode == Mode::Single {
+        // Without privileges a group map is only accepted once setgroups(2) is off; `user_namespaces(7)`.
+        write_proc(pid, "setgroups", "deny")?;
+    }
+    write_proc(pid, "uid_map", &map_text(&map.uids))?;
+    write_proc(pid, "gid_map", &map_text(&map.gids))?;
+    Ok(Writing(Vec::new()))
 }
 
 fn map_text(extents: &[Extent]) -> String {

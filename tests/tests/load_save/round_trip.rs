@@ -7,35 +7,17 @@ use lrun_tests::{Lrun, Tar};
 
 use crate::made::{config, contents, digest, filtered, hex, layer, oci, read};
 
-/// An image of three layers, one of them made by a container.
+/// An image of three layers, two of them made by containers.
 fn base(lrun: &Lrun) {
     lrun.import("busybox.tar", "busybox");
-    lrun.ok(&[
-        "run",
-        "--name",
-        "box",
-        "--network",
-        "none",
-        "busybox",
-        "sh",
-        "-c",
-        "echo one > /etc/one; rm -r /var/lib/files/1; mkdir -m 1777 /t",
-    ]);
-    lrun.ok(&["commit", "-m", "first", "box", "base:v1"]);
-    lrun.ok(&["rm", "box"]);
-    lrun.ok(&[
-        "run",
-        "--name",
-        "box",
-        "--network",
-        "none",
-        "base:v1",
-        "sh",
-        "-c",
-        "echo two > /etc/two; ln /etc/two /etc/three",
-    ]);
-    lrun.ok(&["commit", "box", "base:v2"]);
-    lrun.ok(&["rm", "box"]);
+    let change = |image: &str, script: &str, commit: &[&str]| {
+        lrun.ok(&["run", "--name", "box", "--network", "none", image, "sh", "-c", script]);
+        lrun.ok(&[&["commit"], commit].concat());
+        lrun.ok(&["rm", "box"]);
+    };
+    let script = "echo one > /etc/one; rm -r /var/lib/files/1; mkdir -m 1777 /t";
+    change("busybox", script, &["-m", "first", "box", "base:v1"]);
+    change("base:v1", "echo two > /etc/two; ln /etc/two /etc/three", &["box", "base:v2"]);
 }
 
 fn saved(lrun: &Lrun, args: &[&str]) -> Vec<u8> {
