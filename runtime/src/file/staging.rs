@@ -95,7 +95,13 @@ impl Staging {
 
     /// Deletes the directory now.
     pub fn remove(self, remove: &mut RemoveTree<'_>) -> Result<()> {
-        remove_gone(&self.path, remove)
+        // Under another name nobody who waits for its name makes a lock in it meanwhile.
+        let leaving = self.path.with_file_name(random_hex(16)?);
+        let path = match rustix::fs::rename(&self.path, &leaving) {
+            Ok(()) => &leaving,
+            Err(_) => &self.path,
+        };
+        remove_gone(path, remove)
     }
 
     /// Deletes what ended processes left; returns what was deleted. Goes on after a failure, reports the first.
