@@ -20,6 +20,7 @@ use std::convert::Infallible;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, WaitOptions};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ use crate::sys::process::{Fork, SIBLING, exit_now, fork_into, namespace};
 
 /// The stage's name, its `argv[0]`.
 pub const STAGE: &std::ffi::CStr = c"lrun-exec";
+
+/// How long a container that takes no more processes is waited for to have ended.
+const LAST_MOMENTS: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// The numbers of the descriptors that the stage is passed, above the standard streams.
 mod fds {
@@ -145,19 +149,25 @@ fn join_and_fork(
             become_program(plan, &ids, channel)
         }
         Ok(Fork::Parent { .. }) => exit_now(0),
-        // What the kernel says of a PID namespace whose first process is gone.
-        Err(rustix::io::Errno::NOMEM) if is_gone(init.as_fd()) => Err(not_running()),
-        Err(errno) => Err(Error::from(errno).context("fork into the container")),
+        Err(errno) => Err(no_fork(errno, init.as_fd())),
     }
 }
 
-pub(super) fn not_running() -> Error {
+/// Why the kernel made no process in the container. ENOMEM is what it says of a PID namespace whose first process is
+/// gone, or still ends: it takes no new ones from before it kills the last one, which can take a moment.
+pub(super) fn no_fork(errno: rustix::io::Errno, init: BorrowedFd<'_>) -> Error {
+    match errno {
+        rustix::io::Errno::NOMEM if ends_within(init, LAST_MOMENTS) => not_running(),
+        other => Error::from(other).context("fork into the container"),
+    }
+}
+
+fn not_running() -> Error {
     Error::new(ErrorKind::Conflict, "the container is not running")
 }
 
-pub(super) fn is_gone(init: BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+fn ends_within(init: BorrowedFd<'_>, limit: Timespec) -> bool {
+    poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&limit)) == Ok(1)
 }
 
 /// Moves into the namespaces, as uid 0 of the container's.
@@ -210,4 +220,20 @@ fn become_program(plan: &Process, ids: &Ids, channel: &Supervised) -> Result<Inf
         false => None,
     };
     process::start(process::prepare(plan, ids, terminal)?, false, channel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_takes_no_more_processes_is_one_that_ends() {
+        let mut ending = std::process::Command::new("sleep").arg("0.2").spawn().unwrap();
+        let pid = Pid::from_child(&ending);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        assert_eq!(no_fork(rustix::io::Errno::NOMEM, pidfd.as_fd()).to_string(), not_running().to_string());
+        ending.wait().unwrap();
+        let other = no_fork(rustix::io::Errno::AGAIN, pidfd.as_fd()).to_string();
+        assert!(other.starts_with("fork into the container: "), "{other}");
+    }
 }

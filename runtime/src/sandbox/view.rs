@@ -19,10 +19,10 @@ use rustix::fs::Mode;
 use rustix::mount::MountPropagationFlags;
 use rustix::process::{DumpableBehavior, Signal};
 
-use super::join::{enter, is_gone, not_running, wait_for};
+use super::join::{enter, no_fork, wait_for};
 use super::plan::{Mount, Rootfs};
 use super::{mounts, rootfs};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::idmap::enter::{Forked, reopen_directory};
 use crate::sys::process::{Fork, SIBLING, exit_now, fork_into, namespace};
 
@@ -91,8 +91,6 @@ pub fn join(monitor: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
     match fork_into(SIBLING) {
         Ok(Fork::Child) => Ok(()),
         Ok(Fork::Parent { .. }) => exit_now(0),
-        // What the kernel says of a PID namespace whose first process is gone.
-        Err(rustix::io::Errno::NOMEM) if is_gone(init) => Err(not_running()),
-        Err(errno) => Err(Error::from(errno).context("fork into the container")),
+        Err(errno) => Err(no_fork(errno, init)),
     }
 }
