@@ -53,6 +53,11 @@ fn streams_go_both_ways() {
     let output = lrun.run_with(&input, &["exec", "-i", "box", "cat"]);
     assert!(output.code == 0 && output.bytes == input, "{} bytes: {}", output.bytes.len(), output.stderr);
     assert_eq!(lrun.ok(&["logs", "box"]), "", "the log is the first program's");
+    // A terminal whose output goes into a pipe ends with the command, and with its exit code.
+    for (code, command) in [(0, "echo -n hi"), (0, "true"), (7, "echo hi; exit 7")] {
+        let output = lrun.run(&["exec", "-t", "box", "sh", "-c", command]);
+        assert_eq!((output.code, output.stderr.as_str()), (code, ""), "{command}");
+    }
     // A program that is left behind holds nobody up.
     assert_eq!(lrun.ok(&["exec", "box", "sh", "-c", "sleep 500 & echo done"]), "done");
 }

@@ -105,8 +105,8 @@ impl<'a> Output<'a> {
             Ok(_) | Err(Errno::INTR) => Ok(Moved::Some),
             Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&self.from)? > 0 => Ok(Moved::Blocked),
             Err(Errno::AGAIN) => Ok(Moved::Nothing),
-            // The source is the master of a terminal, or the file's system cannot.
-            Err(Errno::INVAL | Errno::BADF) => {
+            // The source is the master of a terminal, whose other side may be closed (EIO), or the file's system cannot.
+            Err(Errno::INVAL | Errno::BADF | Errno::IO) => {
                 self.way = Way::Copy(CAREFUL);
                 Ok(Moved::Some)
             }
