@@ -52,6 +52,21 @@ fn users_and_groups_are_the_images() {
         let expected = if single { expected_single } else { expected };
         assert_eq!(busybox(&lrun, flags, &ids), expected, "{flags:?}");
     }
+    // Nobody said who: root, with all its groups.
+    lrun.ok(&[
+        "run",
+        "--name",
+        "wheel",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo wheel:x:10:root >> /etc/group",
+    ]);
+    lrun.ok(&["commit", "wheel", "wheel"]);
+    let groups = lrun.ok(&["run", "--rm", "--network", "none", "wheel", "id", "-G"]);
+    assert_eq!(groups, if single { "0" } else { "0 10" });
     let more = ["-u", "alice", "--group-add", "tty", "--group-add", "77"];
     if single {
         let refused = lrun.fails(125, &words(&more, &["id"]));

@@ -104,8 +104,9 @@ fn user(spec: Option<&UserSpec>, groups: &[IdOrName]) -> User {
     if let Some(spec) = spec {
         user.set_uid(number(&spec.user));
         user.set_gid(number(&spec.group));
-        user.set_username(Some(spec.to_string()));
     }
+    // Nobody said: root, in all its groups.
+    user.set_username(Some(spec.map_or_else(|| "0".to_owned(), UserSpec::to_string)));
     user.set_umask(Some(0o022));
     let extra: Vec<u32> = groups
         .iter()

@@ -131,6 +131,7 @@ fn the_plain_spec() {
     .process.user.gid = 0
     .process.user.uid = 0
     .process.user.umask = 18
+    .process.user.username = "0"
     .root.path = "/rootfs"
     .root.readonly = false
     "#);
@@ -222,6 +223,7 @@ fn everything_that_a_user_may_ask() {
     - .process.noNewPrivileges = false
     - .process.rlimits + {"type":"RLIMIT_NOFILE","hard":20000,"soft":20000}
     - .process.user.uid = 0
+    - .process.user.username = "0"
     - .root.readonly = false
     + .domainname = "example.org"
     + .hostname = "box"
@@ -325,6 +327,7 @@ fn image_data_only_configures_the_workload() {
     insta::assert_snapshot!(difference(&build_spec(&plain(), &hostile, &context(&map, &limits)).unwrap()), @r#"
     - .process.cwd = "/"
     - .process.env = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","HOSTNAME=4c1c0ee8492b","container=lrun"]
+    - .process.user.username = "0"
     + .process.cwd = "/etc"
     + .process.env = ["PATH=/bin","HOSTNAME=4c1c0ee8492b","container=lrun","LD_PRELOAD=/y"]
     + .process.user.username = "www-data"
