@@ -383,6 +383,32 @@ fn mounts_are_seen_and_read_only_is_read_only() {
     }
 }
 
+/// What is mounted is there also where the image has no place for it, and so are the files that the engine makes; the
+/// first copy leaves the container as startable as it was.
+#[test]
+fn mounts_of_containers_that_do_not_run() {
+    let lrun = Lrun::with_busybox();
+    fs::create_dir(lrun.folder().join("shared")).expect("mkdir");
+    lrun.file("shared/f", "of the host\n");
+    let shared = format!("{}/shared:/new/place", lrun.folder().display());
+    lrun.ok(&["create", "--name", "fresh", "--network", "none", "-v", &shared, "busybox", "cat", "/new/place/f"]);
+    lrun.ok(&["cp", "fresh:/new/place/f", "seen"]);
+    assert_eq!(text(lrun.folder().join("seen")), "of the host\n");
+    let archive = lrun.run(&["cp", "fresh:/new", "-"]);
+    assert_eq!(tar(&["-xO", "new/place/f"], &archive.bytes), "of the host\n");
+    assert_eq!(lrun.ok(&["start", "-a", "fresh"]), "of the host");
+    let flags = ["--network", "none", "-h", "box.example", "--add-host", "peer:192.0.2.7"];
+    lrun.ok(&[&["run", "--name", "ended"], &flags[..], &["busybox", "true"]].concat());
+    let file = |path: &str| tar(&["-xO"], &lrun.run(&["cp", &format!("ended:{path}"), "-"]).bytes);
+    assert_eq!(file("/etc/hostname"), "box.example\n");
+    assert!(file("/etc/hosts").contains("192.0.2.7\tpeer\n"));
+    // What is copied over one of them is not in the way of the next start.
+    lrun.file("hosts", "10.0.0.1 mine\n");
+    lrun.ok(&["cp", "hosts", "ended:/etc/hosts"]);
+    lrun.ok(&["start", "-a", "ended"]);
+    assert_eq!(lrun.ok(&["diff", "ended"]), "");
+}
+
 #[test]
 fn words_and_wrong_uses() {
     let lrun = Lrun::with_busybox();

@@ -280,7 +280,13 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
 /// How a container's files are seen while it is stopped; its lock is held as long as they are.
 pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable: bool) -> Result<View> {
     let plan = plan(engine, container, record, &options_of(record)?, &load_spec(container)?)?;
+    let files = files_dir(container);
+    let mut mounts: Vec<Mount> =
+        plan.mounts.into_iter().filter(|mount| mount.user || mount.source.lies_in(&files)).collect();
+    // Before the first start nothing has made the places of the user's mounts.
+    let incomplete = !record.has_layer() && mounts.iter().any(|mount| mount.user && mount.is_of_host());
     let Rootfs::Overlay { mut lowers, upper, work, seed, .. } = plan.rootfs;
+    let writable = writable || incomplete;
     let layers = match writable {
         // Never volatile: what is copied in is on disk when its mount is gone.
         true => Layers::Writable(Rootfs::Overlay { lowers, upper, work, volatile: false, seed }),
@@ -294,9 +300,12 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable:
             Layers::ReadOnly(lowers)
         }
     };
-    let mut mounts: Vec<Mount> = plan.mounts.into_iter().filter(|mount| mount.user).collect();
     for mount in &mut mounts {
         mount.existing = !writable;
+        if !mount.user {
+            // There is none before the first start; the image may have done without the file.
+            (mount.optional, mount.existing) = (true, true);
+        }
         // What is in memory is there while the container runs: nothing that is written now would be.
         if !mount.is_of_host() {
             (mount.attributes, mount.existing) = (mount.attributes | RDONLY, true);

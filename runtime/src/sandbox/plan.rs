@@ -2,6 +2,8 @@
 //!
 //! Made by [`super::lower`] on the host, sent to init through a descriptor, applied by [`super::init`] in order.
 
+use std::path::Path;
+
 use super::caps::CapSet;
 use super::seccomp::Rules;
 use serde::{Deserialize, Serialize};
@@ -107,6 +109,13 @@ pub enum MountSource {
         /// With the mounts below it.
         recursive: bool,
     },
+}
+
+impl MountSource {
+    /// Whether this is a path of the host in this directory.
+    pub fn lies_in(&self, directory: &Path) -> bool {
+        matches!(self, Self::Host { path, .. } if Path::new(path).parent() == Some(directory))
+    }
 }
 
 /// A device node of the host, shown in the container.

@@ -8,6 +8,7 @@
 mod path;
 mod place;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -30,7 +31,7 @@ use crate::idmap::enter::fork_mapped;
 use crate::idmap::helper::{self, Helper, Work};
 use crate::image::compress;
 use crate::image::files::{Ownership, Received, Receiver, Root, SendRules, Sent, Target, send};
-use crate::sandbox::view;
+use crate::sandbox::view::{self, Layers};
 use path::{Goes, There, decide};
 use place::{Found, Place, path_of};
 
@@ -72,8 +73,8 @@ enum Access {
         monitor: OwnedFd,
         init: OwnedFd,
     },
-    /// Its lock is held.
-    Ended(Container, Box<Record>),
+    /// Its lock is held. The flag: its read-write layer was mounted as such.
+    Ended(Container, Box<Record>, Cell<bool>),
 }
 
 impl Access {
@@ -84,7 +85,7 @@ impl Access {
                 return Ok(Self::Running { init: init_of(&record)?, monitor: monitor_of(&record)? });
             }
             if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
-                return Ok(Self::Ended(container, Box::new(record)));
+                return Ok(Self::Ended(container, Box::new(record), Cell::new(false)));
             }
             record = lifecycle::settle(engine, &record.id)?;
         }
@@ -106,8 +107,9 @@ impl Access {
                 };
                 helper::start(view::fork_joining, || view::join(monitor.as_fd(), init.as_fd()), work)
             }
-            Self::Ended(container, record) => {
+            Self::Ended(container, record, mounted) => {
                 let seen = launch::view(engine, container.paths.path(), record, writable)?;
+                mounted.set(matches!(seen.layers, Layers::Writable(_)));
                 let store = engine.directory()?;
                 // The lock stays open in it: as long as it lives, nobody else may use the layers.
                 let kept = [kept, &[container.lock.as_fd()]].concat();
@@ -122,9 +124,9 @@ impl Access {
     }
 
     /// Ends the use. Something may have been written to the read-write layer.
-    fn finish_written(self, engine: &Engine) -> Result<()> {
-        let Self::Ended(_held, record) = &self else { return Ok(()) };
-        if record.has_layer() {
+    fn finish(self, engine: &Engine) -> Result<()> {
+        let Self::Ended(_held, record, mounted) = &self else { return Ok(()) };
+        if record.has_layer() || !mounted.get() {
             return Ok(());
         }
         let prepared = |record: &mut Record| {
@@ -203,11 +205,13 @@ pub fn copy_out(
     drop(write);
     let received = receive_out(read, from, (to, found), options, progress);
     let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine);
     match (received, sent) {
         // The other side's failure is the consequence.
         (Err(error), Err(consequence)) if is_broken_pipe(&consequence) => Err(error),
         (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
         (Ok(received), Ok(sent)) => {
+            ended?;
             let warnings = [sent_warnings(&sent), received_warnings(&received, true)].concat();
             Ok(Copied { content: sent.content, transferred: received.bytes, warnings })
         }
@@ -293,7 +297,10 @@ pub fn stream_out(
         let base = from.path.name().unwrap_or_default();
         send(&root, &SendRules { base, sparse: false, recorded: &find }, &mut File::from(out.try_clone()?))
     })?;
-    let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error))?;
+    let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine);
+    let sent = sent?;
+    ended?;
     Ok(Copied { content: sent.content, transferred: sent.bytes, warnings: sent_warnings(&sent) })
 }
 
@@ -334,7 +341,7 @@ pub fn copy_in(
     let sent = sent.context(|| format!("copy {}", from.shown()));
     drop(out);
     let received = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
-    let ended = access.finish_written(engine);
+    let ended = access.finish(engine);
     match (sent, received) {
         // This side's failure is the consequence.
         (Err(consequence), Err(error)) if is_broken_pipe(&consequence) => Err(error),
@@ -392,7 +399,7 @@ pub fn stream_in(
     };
     drop(archive);
     let received = helper.finish(progress).map_err(|error| access.explain(error));
-    let ended = access.finish_written(engine);
+    let ended = access.finish(engine);
     let received = received.map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))?;
     ended?;
     let mut warnings = received_warnings(&received, false);
