@@ -95,9 +95,13 @@ pub struct Windows {
     zstd: u32,
     /// MiB of xz: 8 at its default level, 32 with `-8`, 64 with `-9`.
     xz: u32,
-    /// The command that takes uncompressed data instead, if there is one.
+    /// The command that takes uncompressed data instead; empty for a layer inside an archive.
     instead: &'static str,
 }
+
+/// The way out for a layer inside an archive: layers of docker's layout are not compressed.
+const ANOTHER_LAYOUT: &str =
+    "make an archive of uncompressed layers: skopeo copy oci-archive:FILE docker-archive:NEW:NAME:TAG";
 
 impl Windows {
     /// For an archive that is one layer.
@@ -209,7 +213,7 @@ impl Windows {
 
     fn way_out(self, error: Error, program: &str) -> Error {
         match self.instead {
-            "" => error,
+            "" => error.hint(ANOTHER_LAYOUT),
             instead => error.hint(format!("uncompress it on the way: {program} < FILE | {instead}")),
         }
     }

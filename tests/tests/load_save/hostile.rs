@@ -247,3 +247,23 @@ fn all_images_of_an_archive_or_none() {
     let files = Files::default().file("a.tar", one).file("b.tar", two).file("a.json", first).file("b.json", second);
     refused_both(&lrun, &files.json("manifest.json", &document), "and the config says");
 }
+
+/// What no longer is, or never was, a layout of images is refused with the way out.
+#[test]
+fn refusals_name_the_way_out() {
+    let lrun = Lrun::new();
+    let one = layer("one", "1");
+    let old = Files::default().file("0123/layer.tar", one.clone()).json("0123/json", &json!({"id": "0123"}));
+    let old = old.json("repositories", &json!({"x": {"1": "0123"}}));
+    refused_both(&lrun, &old, "it has docker's layout before version 1.10");
+    let output = lrun.run_with(&old.tar(), &["load"]);
+    assert!(output.stderr.contains("\n  hint: docker 1.10 to 24 reads it"), "{}", output.stderr);
+    let output = lrun.run_with(&one, &["load"]);
+    assert!(output.stderr.contains("\n  hint: lrun import makes an image"), "{}", output.stderr);
+    // A layer whose decoder would need too much memory.
+    let large = filtered(&["zstd", "-qc", "--long=27"], &one);
+    let files = oci("r.io/x:1", &config(&[&one], ""), &[("+zstd", &large)]);
+    refused_both(&lrun, &files, "the zstd data needs a window of more than 32 MiB, the limit");
+    let output = lrun.run_with(&files.tar(), &["load"]);
+    assert!(output.stderr.contains("\n  hint: make an archive of uncompressed layers: skopeo"), "{}", output.stderr);
+}

@@ -152,3 +152,15 @@ fn names_come_from_annotations_if_they_are_names() {
     }
     assert_eq!(lrun.ok(&["images", "-q"]).lines().count(), 1);
 }
+
+/// A directory may have more layers than a process may have files open.
+#[test]
+fn a_directory_of_many_layers() {
+    let lrun = Lrun::new();
+    let layers: Vec<Vec<u8>> = (0..250).map(|number| layer("etc/number", &number.to_string())).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let folder = docker("many:1", &config(&layers, ""), &layers).folder(&lrun, "folder");
+    let output = lrun.run_in(&["prlimit", "--nofile=230"], &["load", "-i", folder.to_str().expect("UTF-8")]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "Loaded image: many:1\n"), "{}", output.stderr);
+    assert_eq!(read(&lrun, "many:1", "etc/number"), "249");
+}

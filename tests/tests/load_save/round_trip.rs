@@ -109,6 +109,19 @@ fn a_name_without_a_tag_is_all_tags_and_an_id_none() {
     assert!(pty.contains("cowardly refusing to save to a terminal. Use the -o flag or redirect"), "{pty}");
 }
 
+/// On a terminal a long save says how far it is, and takes the line away at the end; not with -q.
+#[test]
+fn progress_on_a_terminal() {
+    let lrun = Lrun::with_busybox();
+    // The reader makes it take a while.
+    let slow = ["sh", "-c", "\"$@\" | { sleep 1; cat; } > archive", "sh"];
+    let (shown, code) = lrun.pty_in(&slow, &["save", "busybox"]).finish();
+    assert!(code == 0 && shown.contains("Saving") && shown.ends_with("\r\x1b[K"), "{shown:?}");
+    let (shown, code) = lrun.pty_in(&slow, &["save", "-q", "busybox"]).finish();
+    assert_eq!((shown.as_str(), code), ("", 0));
+    assert_eq!(lrun.ok(&["load", "-i", "archive"]), "Loaded image: busybox:latest");
+}
+
 /// Only what the receiver lacks; one that lacks more is told what.
 #[test]
 fn since_an_image() {

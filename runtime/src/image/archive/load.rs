@@ -24,6 +24,8 @@ use crate::image::tar::shown;
 use crate::paths::Root;
 use crate::reference::Reference;
 
+/// Layers of a directory that are open at the same time; a process may have a thousand files open.
+const AT_ONCE: usize = 200;
 /// Links from link to link.
 const MOST_LINKS: usize = 8;
 
@@ -129,17 +131,34 @@ impl Load<'_> {
         let documents = |path: &str| layout.document(path);
         let candidates = resolve(&documents, self.platform)?;
         let mut layers = BTreeMap::new();
-        let mut files = Vec::new();
+        let mut missing = Vec::new();
         let mut seen = HashSet::new();
         for Wanted { path, .. } in candidates.iter().flat_map(|image| &image.layers).filter(|w| seen.insert(&w.path)) {
-            let Some((file, size)) = layout.file(path)? else { continue };
             match held(path, &self.held) {
-                Some(diff_id) => drop(layers.insert(path.clone(), Layer::Held { diff_id, size })),
-                None => files.push((path.clone(), file)),
+                None => missing.push(path.as_str()),
+                Some(diff_id) => {
+                    let Some((_, size)) = layout.file(path)? else { continue };
+                    layers.insert(path.clone(), Layer::Held { diff_id, size });
+                }
             }
         }
         let directory = file::open_dir(&self.place)?;
-        layers.extend(helper::run(self.map, directory.as_fd(), progress, |work| unpack_files(work, &files, self.map))?);
+        let (mut first, mut before) = (0, 0);
+        for paths in missing.chunks(AT_ONCE) {
+            let (mut files, mut size) = (Vec::new(), 0);
+            for path in paths {
+                if let Some((file, bytes)) = layout.file(path)? {
+                    files.push((*path, file));
+                    size += bytes;
+                }
+            }
+            let mut progress = |bytes| progress(before + bytes);
+            let unpacked = helper::run(self.map, directory.as_fd(), &mut progress, |work| {
+                unpack_files(work, first, &files, self.map)
+            })?;
+            layers.extend(unpacked);
+            (first, before) = (first + files.len(), before + size);
+        }
         self.publish(&candidates, &documents, &|path| Ok(layers.get(path)))
     }
 

@@ -35,6 +35,8 @@ pub use save::{Format, SaveOptions, Selected, save, select};
 
 /// docker's document.
 const MANIFEST: &str = "manifest.json";
+/// docker's document before 1.10, and beside [`MANIFEST`] before 25.
+const REPOSITORIES: &str = "repositories";
 /// OCI's document.
 const INDEX: &str = "index.json";
 /// What makes a directory an OCI layout.

@@ -4,11 +4,14 @@
 //! the two say different things of one name, or a digest is not that of the bytes, the archive is refused.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
 
 use super::documents::{
     Descriptor, DockerImage, Document, IMAGE_NAME, Index, Kind, Manifest, Platform, REF_NAME, docker_images,
 };
-use super::{INDEX, MANIFEST, blob_path};
+use super::{INDEX, MANIFEST, REPOSITORIES, blob_path};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::config::ImageConfig;
@@ -55,6 +58,13 @@ pub(super) fn resolve(documents: &Documents<'_>, wanted: Option<&Platform>) -> R
     let resolver = Resolver { documents, platform, explicit: wanted.is_some(), read: Cell::new(0) };
     let (docker, index) = (resolver.document(MANIFEST)?, resolver.document(INDEX)?);
     let images = match (docker, index) {
+        (None, None) if resolver.document(REPOSITORIES)?.is_some_and(|bytes| names_something(&bytes)) => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "it has docker's layout before version 1.10, without manifest.json",
+            )
+            .hint("docker 1.10 to 24 reads it: `docker load` it there, and `docker save` writes it anew"));
+        }
         (None, None) => {
             return Err(invalid("there is no image in it: neither manifest.json nor index.json")
                 .hint("lrun import makes an image of a root file system's archive"));
@@ -73,6 +83,11 @@ pub(super) fn resolve(documents: &Documents<'_>, wanted: Option<&Platform>) -> R
     let images = united(images);
     unambiguous(&images)?;
     Ok(images)
+}
+
+/// Whether docker's `repositories` lists any.
+fn names_something(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes).is_ok_and(|names| !names.is_empty())
 }
 
 struct Resolver<'a> {

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use serde::{Deserialize, Serialize};
 
 use super::documents::{self, DOCUMENT_MAX};
-use super::{INDEX, LAYOUT, MANIFEST, SINCE};
+use super::{INDEX, LAYOUT, MANIFEST, REPOSITORIES, SINCE};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::IdMap;
@@ -92,12 +92,17 @@ fn flush_all<'a>(work: &Work, layers: impl Iterator<Item = &'a Layer>) -> Result
     flush(work.root.as_fd(), entries.sum())
 }
 
-/// Unpacks layers that lie in files, and flushes them.
-pub(super) fn unpack_files(work: &Work, files: &[(String, OwnedFd)], map: &IdMap) -> Result<BTreeMap<String, Layer>> {
+/// Unpacks layers that lie in files, and flushes them; the first one's directory has the number `first`.
+pub(super) fn unpack_files(
+    work: &Work,
+    first: usize,
+    files: &[(&str, OwnedFd)],
+    map: &IdMap,
+) -> Result<BTreeMap<String, Layer>> {
     let place = Place { work, map, windows: Windows::LAYER };
     let mut layers = BTreeMap::new();
     let mut before = 0;
-    for (number, (path, file)) in files.iter().enumerate() {
+    for (number, (path, file)) in (first..).zip(files) {
         let (mut file, read) = Counted::new(File::from(file.try_clone()?));
         let mut told = 0;
         let mut report = || {
@@ -112,7 +117,7 @@ pub(super) fn unpack_files(work: &Work, files: &[(String, OwnedFd)], map: &IdMap
             return Err(no_layer().context(format!("layer {}", shown(path.as_bytes()))));
         }
         let layer = place.unpack(number, start, &mut file, &mut report);
-        layers.insert(path.clone(), layer.context(|| format!("layer {}", shown(path.as_bytes())))?);
+        layers.insert((*path).to_owned(), layer.context(|| format!("layer {}", shown(path.as_bytes())))?);
         before += read.load(Ordering::Relaxed);
     }
     flush_all(work, layers.values())?;
@@ -313,7 +318,7 @@ impl Scan<'_> {
     }
 
     fn document(&mut self, path: String, start: Vec<u8>, body: &mut Body<'_>) -> Result<()> {
-        let named = matches!(path.as_str(), MANIFEST | INDEX | SINCE | LAYOUT);
+        let named = matches!(path.as_str(), MANIFEST | INDEX | SINCE | LAYOUT | REPOSITORIES);
         let size = start.len() as u64 + body.left;
         if size > DOCUMENT_MAX as u64 {
             return match named {
