@@ -34,7 +34,9 @@ pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs, TreeArgs};
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs};
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
-pub use registry::{LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, SearchArgs, When};
+pub use registry::{
+    CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, SearchArgs, When,
+};
 pub use run::{CreateArgs, RunArgs};
 pub use system::{CheckArgs, ContainerPruneArgs, DfArgs, ImagePruneArgs, SystemPruneArgs};
 pub use usage::Usage;

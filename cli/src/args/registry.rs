@@ -1,6 +1,6 @@
 //! `pull`, `push`, `login`, `logout`, `search`; and how `run` and `create` pull.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lrun_runtime::{Error, ErrorKind, Result};
 
 /// `lrun pull`.
@@ -29,9 +29,22 @@ pub struct PushArgs {
     /// Push every tag of the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// How layers that must be sent are compressed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub compression_format: CompressionFormat,
     /// Print the image's name alone
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// How `push` compresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CompressionFormat {
+    /// Read by everybody.
+    #[default]
+    Gzip,
+    /// Smaller, and faster to unpack.
+    Zstd,
 }
 
 /// `lrun manifest inspect`.

@@ -4,10 +4,10 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
 use lrun_runtime::registry::client::Purpose;
-use lrun_runtime::transfer::{Event, push};
+use lrun_runtime::transfer::{Event, Format, push};
 
 use super::access::{Registries, transfers};
-use crate::args::{Global, PushArgs};
+use crate::args::{CompressionFormat, Global, PushArgs};
 use crate::context;
 use crate::ui::output;
 
@@ -28,7 +28,7 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
             return Err(Error::new(ErrorKind::Invalid, "tag can't be used with --all-tags/-a"));
         }
         for reference in tags(&engine, &reference)? {
-            one(&engine, &registries, &reference, args.quiet)?;
+            one(&engine, &registries, &reference, args)?;
         }
         if args.quiet {
             output::line(&repository);
@@ -39,19 +39,23 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
     if !named && !args.quiet {
         output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
     }
-    one(&engine, &registries, &reference, args.quiet)?;
+    one(&engine, &registries, &reference, args)?;
     if args.quiet {
         output::line(&reference.to_string());
     }
     Ok(0)
 }
 
-fn one(engine: &Engine, registries: &Registries, reference: &Reference, quiet: bool) -> Result<()> {
+fn one(engine: &Engine, registries: &Registries, reference: &Reference, args: &PushArgs) -> Result<()> {
+    let format = match args.compression_format {
+        CompressionFormat::Gzip => Format::Gzip,
+        CompressionFormat::Zstd => Format::Zstd,
+    };
     let client = registries.client((reference.registry(), reference.repository()), Purpose::Push)?;
-    let shown = transfers(quiet);
+    let shown = transfers(args.quiet);
     let events = |event: Event<'_>| shown.tell(event);
-    let pushed = push((&engine.store, &engine.map), client, reference, &events)?;
-    if !quiet {
+    let pushed = push((&engine.store, &engine.map), client, (reference, format), &events)?;
+    if !args.quiet {
         output::line(&format!(
             "{}: digest: {} size: {}",
             reference.tag().unwrap_or_default(),

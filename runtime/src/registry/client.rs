@@ -283,11 +283,12 @@ impl<'a> Client<'a> {
         let mut answered = false;
         loop {
             let body = body.map_or(Body::None, Body::Bytes);
-            let outcome = self.authorized(url, headers).and_then(|headers| self.http.send(method, url, &headers, body));
+            let before = self.known();
+            let outcome = self.attempt(method, url, headers, body);
             let pause = match outcome {
                 Ok(answer) if answer.status == 401 && url.origin == self.origin && !answered => {
                     answered = true;
-                    if self.answer(&answer)? {
+                    if self.answer(&answer, &before)? {
                         continue;
                     }
                     return Ok(answer);
@@ -305,16 +306,38 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// One request with a body that cannot be sent twice.
-    pub(super) fn send_stream(
+    /// One request, tried once: with a body that cannot be sent twice, or must not. An error that says so is worth another
+    /// try; a token that ended is one.
+    pub(super) fn send_once(
         &self,
         method: &Method,
         url: &Url,
         headers: &[(&str, String)],
-        body: &mut dyn Read,
-    ) -> Result<Answer> {
-        let headers = self.authorized(url, headers).map_err(|failed| failed.error)?;
-        self.http.send(method, url, &headers, Body::Stream(body)).map_err(|failed| failed.error)
+        body: Body<'_>,
+    ) -> std::result::Result<Answer, Failed> {
+        let before = self.known();
+        let answer = self.attempt(method, url, headers, body)?;
+        let is_challenge = answer.status == 401 && url.origin == self.origin;
+        let fatal = |error| Failed { error, temporary: false };
+        if is_challenge && self.answer(&answer, &before).map_err(fatal)? {
+            return Err(Failed { error: self.refusal(answer, "log in"), temporary: true });
+        }
+        Ok(answer)
+    }
+
+    fn attempt(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, String)],
+        body: Body<'_>,
+    ) -> std::result::Result<Answer, Failed> {
+        let headers = self.authorized(url, headers)?;
+        self.http.send(method, url, &headers, body)
+    }
+
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The headers of a request: with authorization where it goes to the registry itself, nowhere else.
@@ -327,8 +350,7 @@ impl<'a> Client<'a> {
         if url.origin != self.origin {
             return Ok(headers);
         }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let value = match known {
+        let value = match self.known() {
             Known::Nothing => None,
             Known::Basic => self.credentials.as_ref().map(Credentials::basic),
             Known::Bearer(realm) => Some(format!("Bearer {}", self.token(&realm)?)),
@@ -349,8 +371,9 @@ impl<'a> Client<'a> {
         Ok(text)
     }
 
-    /// Takes up a challenge. `false`: there is nothing new to try.
-    fn answer(&self, answer: &Answer) -> Result<bool> {
+    /// Takes up a challenge of the registry's, to a request that was sent with what was known `before`. `false`: there is
+    /// nothing new to try.
+    fn answer(&self, answer: &Answer, before: &Known) -> Result<bool> {
         let mut challenges = Vec::new();
         for header in answer.headers("www-authenticate") {
             challenges.extend(challenge::parse(header)?);
@@ -365,12 +388,13 @@ impl<'a> Client<'a> {
             (None, true) if self.credentials.as_ref().is_some_and(|c| c.identity_token().is_none()) => Known::Basic,
             (None, _) => return Ok(false),
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // A token that was good a moment ago may have been taken back.
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let asked_already = matches!((&*known, &found), (Known::Basic, Known::Basic));
-        *known = found;
-        Ok(!asked_already)
+        // A token that was good a moment ago may have been taken back; one that another thread got meanwhile is new.
+        if matches!(before, Known::Bearer(_)) {
+            self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        let is_new = !matches!((before, &found), (Known::Basic, Known::Basic));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(is_new)
     }
 
     /// The error for an answer that is none.

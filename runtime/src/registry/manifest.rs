@@ -29,6 +29,8 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A layer as `push` makes it.
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// The same, compressed by zstd.
+pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// For `Accept`.
 pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
@@ -36,7 +38,7 @@ pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_M
 const LAYERS: [&str; 5] = [
     "application/vnd.oci.image.layer.v1.tar",
     OCI_LAYER_GZIP,
-    "application/vnd.oci.image.layer.v1.tar+zstd",
+    OCI_LAYER_ZSTD,
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
 ];

@@ -1,5 +1,5 @@
-//! The pipe into a helper that unpacks: layers one after the other, each ended by a mark that says that all of it came and
-//! is what its digest says. A pipe that ends without the mark was given up.
+//! The pipe to or from a helper: layers one after the other, each ended by a mark that says that all of it came and is
+//! what its digest says. A pipe that ends without the mark was given up.
 //!
 //! ```text
 //! 'L' number      a layer begins; it goes into the directory of this number
@@ -53,7 +53,7 @@ impl Feeder {
 
 /// The end that is read from: the bytes of one layer until its mark.
 #[derive(Clone)]
-struct Feed(Arc<Mutex<State>>);
+pub(super) struct Feed(Arc<Mutex<State>>);
 
 struct State {
     pipe: File,
@@ -75,12 +75,16 @@ impl State {
 }
 
 fn given_up() -> io::Error {
-    Error::new(ErrorKind::Io, "the download was given up").into()
+    Error::new(ErrorKind::Io, "the layer was given up").into()
 }
 
 impl Feed {
+    pub(super) fn new(pipe: File) -> Self {
+        Self(Arc::new(Mutex::new(State { pipe, left: 0, ended: true })))
+    }
+
     /// Waits for the next layer: its number.
-    fn next(&self) -> Result<Option<u32>> {
+    pub(super) fn next(&self) -> Result<Option<u32>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match state.mark()? {
             Some((LAYER, number)) => {
@@ -119,7 +123,7 @@ impl Read for Feed {
 /// The work of a helper: unpacks what comes, each layer into the directory of its number, and answers each with what came
 /// out. Ends with the pipe, or with the first layer that cannot be unpacked.
 pub(super) fn unpack_all(work: &Work, pipe: File, map: &IdMap) -> Result<()> {
-    let feed = Feed(Arc::new(Mutex::new(State { pipe, left: 0, ended: true })));
+    let feed = Feed::new(pipe);
     while let Some(number) = feed.next()? {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let layer =
@@ -147,8 +151,7 @@ mod tests {
 
     fn pipe() -> (Feeder, Feed) {
         let (out, into) = rustix::pipe::pipe().unwrap();
-        let state = State { pipe: File::from(out), left: 0, ended: true };
-        (Feeder(File::from(into)), Feed(Arc::new(Mutex::new(state))))
+        (Feeder(File::from(into)), Feed::new(File::from(out)))
     }
 
     #[test]

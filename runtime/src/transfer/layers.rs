@@ -4,7 +4,6 @@
 //! layer is in the store when its compressed bytes had the manifest's digest and size and its tar had the config's diff
 //! ID; anything else stays in `staging/` and is deleted.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -14,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::crew::{given_up, side_by_side};
 use super::feed::{Feeder, unpack_all};
 use super::{Event, Events, Layer};
 use crate::digest::{Digest, Hasher};
@@ -47,7 +47,6 @@ struct Fetch<'a> {
     store: &'a Store,
     client: &'a Client<'a>,
     events: &'a Events<'a>,
-    queue: Mutex<VecDeque<(u32, Job)>>,
     warnings: Mutex<Vec<String>>,
     stop: AtomicBool,
 }
@@ -73,16 +72,9 @@ pub(super) fn fetch(
     }
     let staging = Staging::new(store.root())?;
     let count = jobs.len().min(MOST);
-    let queue = (0..).zip(jobs).collect();
-    let fetch = Fetch {
-        store,
-        client,
-        events,
-        queue: Mutex::new(queue),
-        warnings: Mutex::default(),
-        stop: AtomicBool::new(false),
-    };
-    let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers));
+    let fetch = Fetch { store, client, events, warnings: Mutex::default(), stop: AtomicBool::new(false) };
+    let jobs = (0..).zip(jobs).collect();
+    let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers, jobs));
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(remove);
     outcome.map_err(file::with_way_out)?;
@@ -107,34 +99,17 @@ fn start(map: &IdMap, staging: &Path, count: usize) -> Result<Vec<Worker>> {
 }
 
 impl Fetch<'_> {
-    fn run(&self, workers: Vec<Worker>) -> Result<()> {
-        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(|| self.serve(worker))).collect();
-            let failed = |_| Err(Error::new(ErrorKind::Io, "a thread failed"));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(failed)).collect()
-        });
-        let mut errors = outcomes.into_iter().filter_map(Result::err);
-        errors.next().map_or(Ok(()), Err)
-    }
-
-    /// A thread's life: layer after layer, until there is none, or something failed anywhere.
-    fn serve(&self, mut worker: Worker) -> Result<()> {
-        let mut outcome = Ok(());
-        while outcome.is_ok() && !self.stop.load(Ordering::Relaxed) {
-            let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some((number, job)) = next else { break };
-            outcome = self
-                .one(&mut worker, number, &job)
-                .map_err(|error| error.context(format!("layer {}", job.descriptor.digest)));
-        }
-        if outcome.is_err() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
-        let Worker { helper, feeder, .. } = worker;
-        drop(feeder);
-        let ended = helper.finish(&mut |_| {});
-        // One that was given up ends with an error, which is not the cause.
-        outcome.and(ended)
+    fn run(&self, workers: Vec<Worker>, jobs: Vec<(u32, Job)>) -> Result<()> {
+        let serve = |worker: &mut Worker, (number, job): (u32, Job)| {
+            self.one(worker, number, &job).map_err(|error| error.context(format!("layer {}", job.descriptor.digest)))
+        };
+        side_by_side(workers, jobs, &self.stop, serve, |worker, outcome| {
+            let Worker { helper, feeder, .. } = worker;
+            drop(feeder);
+            let ended = helper.finish(&mut |_| {});
+            // One that was given up ends with an error, which is not the cause.
+            outcome.and(ended)
+        })
     }
 
     fn one(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
@@ -214,7 +189,7 @@ impl Fetch<'_> {
         let mut buffer = vec![0; BUFFER];
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(fatal(Error::new(ErrorKind::Io, "given up, since another layer failed")));
+                return Err(fatal(given_up()));
             }
             let got = match reader.read(&mut buffer) {
                 Ok(got) => got,

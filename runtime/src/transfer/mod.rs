@@ -1,15 +1,18 @@
 //! Images between registries and the store: `pull` and `push`.
 //!
 //! Runs in the CLI. The protocol is [`crate::registry`]'s, the layers are the store's; here the two meet. Layers are
-//! unpacked and rebuilt in storage helpers, which are started before the first thread is: the threads of a pull only move
-//! bytes from connections into the helpers' pipes, and hash them on the way.
+//! unpacked and rebuilt in storage helpers, which are started before the first thread is: the threads only move bytes
+//! between connections and the helpers' pipes, and hash them on the way.
 
+mod crew;
 mod feed;
 mod forms;
 mod layers;
+mod packed;
 pub mod pull;
 pub mod push;
 
+pub use packed::Format;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Pushed, push};
 

@@ -1,34 +1,28 @@
 //! `push`: an image goes to a registry.
 //!
-//! Runs in the CLI, with one thread: for each layer that the registry lacks, a storage helper rebuilds the exact tar and
-//! compresses it, while its bytes are hashed and sent here. Where the registry has the form in which a layer came, or can
-//! take it from another repository, nothing is sent, and an image that was pulled keeps its manifest, byte for byte.
+//! Runs in the CLI. First the registry is asked what it has, and what it can take from another repository; an image that
+//! was pulled keeps its manifest, byte for byte, where all its layers are there. What is missing goes side by side: for
+//! each thread that sends, a storage helper rebuilds the exact tars and compresses them.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use flate2::write::GzEncoder;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-
+use super::crew::side_by_side;
 use super::forms::{Form, Forms, forms, manifests};
+use super::packed::{Format, Packed, Packer};
 use super::{Event, Events, Layer};
-use crate::digest::{Digest, Hasher};
-use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::file;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::IdMap;
-use crate::idmap::helper::{self, Helper};
-use crate::image::index::{Rebuilt, rebuild};
 use crate::image::store::{Image, Store};
 use crate::reference::Reference;
 use crate::registry::client::Client;
-use crate::registry::manifest::{Descriptor, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, oci_manifest};
-use crate::registry::upload::Mount;
-use crate::registry::url::Url;
+use crate::registry::manifest::{Descriptor, OCI_CONFIG, OCI_MANIFEST, oci_manifest};
+use crate::registry::upload::{Mount, Upload};
 
-/// Level 6, which others use, is three times as slow as level 1, which makes a Debian a third larger; this is between.
-const LEVEL: u32 = 4;
-const PIPE: usize = 1 << 20;
+/// Layers that are looked for, and sent, at once; more would only take each other's share of the line.
+const MOST: usize = 3;
 /// Repositories that a token is asked for, at most: token servers refuse endless lists.
 const MOST_SOURCES: usize = 8;
 
@@ -41,11 +35,11 @@ pub struct Pushed {
     pub size: u64,
 }
 
-/// Pushes the image that `reference`, a name with a tag, points to.
+/// Pushes the image that `reference`, a name with a tag, points to. `format`: of the layers that must be sent.
 pub fn push(
     (store, map): (&Store, &IdMap),
     client: Client<'_>,
-    reference: &Reference,
+    (reference, format): (&Reference, Format),
     events: &Events<'_>,
 ) -> Result<Pushed> {
     let _using = store.lock_shared()?;
@@ -62,8 +56,8 @@ pub fn push(
     sources.dedup();
     sources.retain(|repository| repository != reference.repository());
     sources.truncate(MOST_SOURCES);
-    let job =
-        Push { store, map, client: client.reading_from(&sources), repository: reference.repository(), sources, events };
+    let client = client.reading_from(&sources);
+    let job = Push { store, map, client, repository: reference.repository(), sources, format, events };
     job.run(&image, reference, &known).map_err(|error| error.context(format!("push {}", reference.familiar_with_tag())))
 }
 
@@ -73,21 +67,32 @@ struct Push<'a> {
     client: Client<'a>,
     repository: &'a str,
     sources: Vec<String>,
+    format: Format,
     events: &'a Events<'a>,
+}
+
+/// What the registry said of a layer.
+enum Found {
+    /// It has it, in this form.
+    There(Descriptor),
+    /// It must be sent; by this upload, if one was begun.
+    Missing(Option<Upload>),
+}
+
+/// What is found out of layers by several threads.
+type Shared<T> = Mutex<HashMap<Digest, T>>;
+
+fn note<T>(shared: &Shared<T>, diff_id: &Digest, what: T) {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).insert(diff_id.clone(), what);
+}
+
+fn into_inner<T>(shared: Shared<T>) -> HashMap<Digest, T> {
+    shared.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Push<'_> {
     fn run(&self, image: &Image, reference: &Reference, known: &Forms) -> Result<Pushed> {
-        let mut sent: Vec<(Digest, Descriptor)> = Vec::new();
-        let mut layers = Vec::with_capacity(image.config.rootfs.diff_ids.len());
-        for diff_id in &image.config.rootfs.diff_ids {
-            let descriptor = match sent.iter().find(|(known, _)| known == diff_id) {
-                Some((_, descriptor)) => descriptor.clone(),
-                None => self.layer(diff_id, known.get(diff_id).map_or(&[], Vec::as_slice))?,
-            };
-            sent.push((diff_id.clone(), descriptor.clone()));
-            layers.push(descriptor);
-        }
+        let layers = self.layers(&image.config.rootfs.diff_ids, known)?;
         self.config(image)?;
         let kept = manifests(self.store, &image.record);
         let (bytes, media_type) = match kept.iter().find(|(_, manifest)| manifest.layers == layers) {
@@ -113,14 +118,43 @@ impl Push<'_> {
         Ok(Pushed { digest, size: bytes.len() as u64 })
     }
 
-    /// Sees to it that the registry has a layer: how manifests point to it.
-    fn layer(&self, diff_id: &Digest, known: &[Form]) -> Result<Descriptor> {
+    /// Sees to it that the registry has the layers: how manifests point to them.
+    fn layers(&self, diff_ids: &[Digest], known: &Forms) -> Result<Vec<Descriptor>> {
+        let mut each: Vec<&Digest> = Vec::new();
+        for diff_id in diff_ids {
+            if !each.contains(&diff_id) {
+                each.push(diff_id);
+            }
+        }
+        let (stop, found) = (AtomicBool::new(false), Shared::default());
+        let look = |(): &mut (), diff_id: &Digest| {
+            let forms = known.get(diff_id).map_or(&[][..], Vec::as_slice);
+            note(&found, diff_id, self.look(diff_id, forms)?);
+            Ok(())
+        };
+        side_by_side(vec![(); MOST.min(each.len())], each.clone(), &stop, look, |(), outcome| outcome)?;
+        let (mut there, mut missing) = (HashMap::new(), Vec::new());
+        let mut found = into_inner(found);
+        for diff_id in each {
+            match found.remove(diff_id) {
+                Some(Found::There(descriptor)) => drop(there.insert(diff_id.clone(), descriptor)),
+                Some(Found::Missing(upload)) => missing.push((diff_id, upload)),
+                None => {}
+            }
+        }
+        there.extend(self.send_all(missing)?);
+        let unsent = || Error::new(ErrorKind::Io, "a layer was not sent");
+        diff_ids.iter().map(|diff_id| there.get(diff_id).cloned().ok_or_else(unsent)).collect()
+    }
+
+    /// Whether the registry has a layer, or can take it from another repository.
+    fn look(&self, diff_id: &Digest, known: &[Form]) -> Result<Found> {
         let tell = |what| (self.events)(Event::Layer(diff_id.short(), what));
         tell(Layer::Waiting);
         for form in known {
             if self.client.blob_size(&form.descriptor.digest)? == Some(form.descriptor.size) {
                 tell(Layer::There);
-                return Ok(form.descriptor.clone());
+                return Ok(Found::There(form.descriptor.clone()));
             }
         }
         let mut upload = None;
@@ -133,49 +167,52 @@ impl Push<'_> {
                 match self.client.mount(&form.descriptor.digest, from)? {
                     Mount::Mounted => {
                         tell(Layer::Mounted(from));
-                        return Ok(form.descriptor.clone());
+                        return Ok(Found::There(form.descriptor.clone()));
                     }
-                    Mount::Upload(url) => upload = Some(url),
+                    Mount::Upload(begun) => upload = Some(begun),
                 }
             }
         }
-        let upload = upload.map_or_else(|| self.client.begin(), Ok)?;
-        let descriptor =
-            self.send(diff_id, &upload).map_err(|error| error.context(format!("layer {}", diff_id.short())))?;
-        tell(Layer::Pushed);
-        Ok(descriptor)
+        Ok(Found::Missing(upload))
     }
 
-    /// Rebuilds, compresses and sends a layer.
-    fn send(&self, diff_id: &Digest, upload: &Url) -> Result<Descriptor> {
-        let (helper, pipe) = compress(self.store, self.map, diff_id)?;
-        let mut body = Sent { pipe, hasher: Hasher::new(), size: 0, diff_id, events: self.events };
-        let appended = self.client.append(upload, &mut body);
-        let Sent { pipe, hasher, size, .. } = body;
-        drop(pipe);
-        let rebuilt = helper.finish(&mut |_| {});
-        // What the helper says is the cause, unless it only lost its reader.
-        let url = match (appended, rebuilt) {
-            (Ok(url), Ok(rebuilt)) if rebuilt.diff_id == *diff_id => url,
-            (Ok(url), Ok(_)) => {
-                self.client.abandon(&url);
-                return Err(Error::new(ErrorKind::Corrupt, "the store's copy is damaged"));
-            }
-            (Ok(url), Err(error)) => {
-                self.client.abandon(&url);
-                return Err(error);
-            }
-            (Err(_), Err(error)) if error.kind() == ErrorKind::Corrupt => return Err(error),
-            (Err(error), _) => return Err(error),
+    fn send_all(&self, layers: Vec<(&Digest, Option<Upload>)>) -> Result<HashMap<Digest, Descriptor>> {
+        let (stop, sent) = (AtomicBool::new(false), Shared::default());
+        let packers = (0..MOST.min(layers.len())).map(|_| Packer::start(self.store, self.map));
+        let packers = packers.collect::<Result<Vec<_>>>()?;
+        let send = |packer: &mut Packer, (diff_id, upload): (&Digest, Option<Upload>)| {
+            let descriptor = self.send(packer, diff_id, upload, &stop);
+            note(&sent, diff_id, descriptor.map_err(|error| error.context(format!("layer {}", diff_id.short())))?);
+            Ok(())
         };
-        let digest = hasher.finish();
-        self.client.complete(&url, &digest, &[])?;
+        side_by_side(packers, layers, &stop, send, Packer::end)?;
+        Ok(into_inner(sent))
+    }
+
+    /// Compresses a layer and sends it.
+    fn send(
+        &self,
+        packer: &mut Packer,
+        diff_id: &Digest,
+        upload: Option<Upload>,
+        stop: &AtomicBool,
+    ) -> Result<Descriptor> {
+        let upload = upload.map_or_else(|| self.client.begin(), Ok)?;
+        let progress = |at: u64| {
+            (self.events)(Event::Layer(diff_id.short(), Layer::Pushing(at)));
+            !stop.load(Ordering::Relaxed)
+        };
+        let mut body = Packed::new(packer, (diff_id, self.format), &progress)?;
+        let upload = self.client.send_blob(upload, &mut body)?;
+        let (digest, size) = body.finish();
+        self.client.complete(&upload, &digest, &[])?;
         self.store.update_layer_meta(diff_id, |meta| {
             if !meta.compressed.contains(&digest) {
                 meta.compressed.push(digest.clone());
             }
         })?;
-        Ok(Descriptor { media_type: OCI_LAYER_GZIP.to_owned(), digest, size, platform: None })
+        (self.events)(Event::Layer(diff_id.short(), Layer::Pushed));
+        Ok(Descriptor { media_type: self.format.media_type().to_owned(), digest, size, platform: None })
     }
 
     fn config(&self, image: &Image) -> Result<()> {
@@ -184,45 +221,5 @@ impl Push<'_> {
         }
         let upload = self.client.begin()?;
         self.client.complete(&upload, &image.id, &image.bytes)
-    }
-}
-
-/// Starts a helper that writes a layer's tar, compressed, into the pipe whose other end comes back.
-fn compress(store: &Store, map: &IdMap, diff_id: &Digest) -> Result<(Helper<Rebuilt>, File)> {
-    let directory = file::open_dir(&store.layer_path(diff_id))?;
-    let (out, into): (OwnedFd, OwnedFd) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-    let _ = fcntl_setpipe_size(&into, PIPE);
-    let helper = helper::start_in(map, directory.as_fd(), &[into.as_fd()], |work| {
-        let index = open_index(work.root.as_fd())?;
-        let mut packed = GzEncoder::new(File::from(into.try_clone()?), flate2::Compression::new(LEVEL));
-        let rebuilt = rebuild(&index, work.root.as_fd(), &mut packed)?;
-        packed.finish().context(|| "compress the layer")?;
-        Ok(rebuilt)
-    })?;
-    Ok((helper, File::from(out)))
-}
-
-fn open_index(layer: std::os::fd::BorrowedFd<'_>) -> Result<File> {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NOFOLLOW;
-    let index = rustix::fs::openat(layer, "index", flags, rustix::fs::Mode::empty());
-    Ok(File::from(index.context(|| "open the layer's index")?))
-}
-
-/// The body of an upload: hashed and counted on the way.
-struct Sent<'a> {
-    pipe: File,
-    hasher: Hasher,
-    size: u64,
-    diff_id: &'a Digest,
-    events: &'a Events<'a>,
-}
-
-impl Read for Sent<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let got = self.pipe.read(into)?;
-        self.hasher.update(&into[..got]);
-        self.size += got as u64;
-        (self.events)(Event::Layer(self.diff_id.short(), Layer::Pushing(self.size)));
-        Ok(got)
     }
 }

@@ -1,122 +1,14 @@
-//! Debian's docker-registry on loopback, with TLS and a password.
+//! Against Debian's docker-registry, with TLS and a password.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use lrun_tests::{Lrun, skip};
 
+use crate::docker::{Registry, has, missing, pushed, run};
 use crate::fake::settings;
 use crate::server::{Response, Server};
-
-/// A running docker-registry; ended when dropped.
-struct Registry {
-    child: Child,
-    name: String,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn has(program: &str) -> bool {
-    let found = |folder: &str| Path::new(folder).join(program).exists();
-    std::env::var("PATH").is_ok_and(|path| path.split(':').any(found))
-}
-
-/// What is missing of the programs that these tests need.
-fn missing() -> Option<&'static str> {
-    [("docker-registry", "docker-registry"), ("openssl", "openssl"), ("htpasswd", "apache2-utils")]
-        .into_iter()
-        .find(|(program, _)| !has(program))
-        .map(|(_, package)| package)
-}
-
-fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-impl Registry {
-    /// With TLS by a certificate that nobody signed, an authority's (`CA:TRUE`) or not, and the users that `auth`, a part of its configuration, lets in.
-    fn start(certificate: &str, auth: impl FnOnce(&Path) -> String) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        run(Command::new("openssl").args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]).args([
-            "-subj",
-            "/CN=lrun test",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            &format!("basicConstraints=critical,{certificate}"),
-            "-keyout",
-            &path("key.pem"),
-            "-out",
-            &path("cert.pem"),
-        ]));
-        let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {}, key: {}}}}}\n{}",
-            path("data"),
-            path("cert.pem"),
-            path("key.pem"),
-            auth(folder.path())
-        );
-        fs::write(path("config.yml"), text).expect("the configuration");
-        let log = fs::File::create(path("log")).expect("a log");
-        let child = Command::new("docker-registry")
-            .args(["serve", &path("config.yml")])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("docker-registry");
-        let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "docker-registry: {}", fs::read_to_string(path("log")).unwrap_or_default());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { child, name: format!("127.0.0.1:{port}"), folder }
-    }
-
-    /// For the user ada with the password secret.
-    fn with_password() -> Self {
-        Self::start("CA:TRUE", |folder| {
-            let users = folder.join("users");
-            let line = run(Command::new("htpasswd").args(["-Bbn", "-C", "4", "ada", "secret"]));
-            fs::write(&users, line).expect("the users");
-            format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display())
-        })
-    }
-
-    /// Has lrun know its certificate.
-    fn trusted_by(&self, lrun: &Lrun) {
-        let folder = lrun.folder().join("home/.config/lrun/certs.d").join(&self.name);
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::copy(self.folder.path().join("cert.pem"), folder.join("ca.crt")).expect("the certificate");
-    }
-
-    fn login(&self, lrun: &Lrun) {
-        let output = lrun.run_with(b"secret\n", &["login", "-u", "ada", "--password-stdin", &self.name]);
-        assert_eq!((output.code, output.stdout.as_str()), (0, "Login Succeeded\n"), "{}", output.stderr);
-    }
-}
-
-/// The digest that `push` prints.
-fn pushed(lrun: &Lrun, name: &str) -> (String, String) {
-    let output = lrun.run(&["push", name]);
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    let digest = output.stdout.split_whitespace().find(|word| word.starts_with("sha256:")).expect("a digest");
-    (digest.to_owned(), output.stderr)
-}
 
 /// Log in, push, remove, pull, run; a second push sends nothing, another repository takes the layers over, and the
 /// manifest stays what it was.

@@ -21,13 +21,19 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex.concat())
 }
 
-pub fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("gzip").arg("-nc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip");
+/// What a program that packs or unpacks makes of these bytes.
+pub fn through(program: &[&str], data: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program[0]);
+    let mut child = command.args(&program[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(program[0]);
     let (mut stdin, data) = (child.stdin.take().expect("piped"), data.to_owned());
-    let writer = std::thread::spawn(move || stdin.write_all(&data).expect("compress"));
-    let output = child.wait_with_output().expect("gzip");
+    let writer = std::thread::spawn(move || stdin.write_all(&data).expect("write"));
+    let output = child.wait_with_output().expect(program[0]);
     writer.join().expect("the writer");
     output.stdout
+}
+
+pub fn gzip(data: &[u8]) -> Vec<u8> {
+    through(&["gzip", "-nc"], data)
 }
 
 pub fn descriptor(media_type: &str, bytes: &[u8]) -> Value {

@@ -2,7 +2,9 @@
 //! servers that lie.
 
 mod distribution;
+mod docker;
 mod fake;
 mod hostile;
 mod lines;
 mod server;
+mod uploads;

@@ -53,14 +53,29 @@ pub struct Server {
     odd: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Bytes that were written of bodies.
     sent: Arc<Mutex<u64>>,
+    limit: Arc<Limit>,
 }
+
+/// After how many bytes of a request's body the connection breaks, told its head.
+type Limit = dyn Fn(&Request) -> Option<usize> + Send + Sync;
 
 impl Server {
     /// On a port of this loopback address.
     pub fn start(host: &str, handler: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+        Self::breaking(host, |_| None, handler)
+    }
+
+    /// The same, that breaks connections while it is sent something. The handler gets what came by then; nobody gets its
+    /// answer.
+    pub fn breaking(
+        host: &str,
+        limit: impl Fn(&Request) -> Option<usize> + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((host, 0)).expect("a port");
         let address = listener.local_addr().expect("its number");
-        let server = Self { address, log: Arc::default(), odd: Arc::default(), sent: Arc::default() };
+        let server =
+            Self { address, log: Arc::default(), odd: Arc::default(), sent: Arc::default(), limit: Arc::new(limit) };
         let (ours, handler) = (server.clone(), Arc::new(handler));
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -95,10 +110,10 @@ impl Server {
         let _ = connection.set_read_timeout(Some(Duration::from_secs(30)));
         let Ok(mut out) = connection.try_clone() else { return };
         let mut input = BufReader::new(connection);
-        while let Some(request) = self.read(&mut input) {
+        while let Some((request, broken)) = self.read(&mut input) {
             self.log.lock().expect("the log").push(request.clone());
             let response = handler(&request);
-            if !self.write(&mut out, &request, &response) {
+            if broken || !self.write(&mut out, &request, &response) {
                 let _ = out.shutdown(std::net::Shutdown::Both);
                 return;
             }
@@ -107,7 +122,8 @@ impl Server {
         let _ = out.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
     }
 
-    fn read(&self, input: &mut BufReader<TcpStream>) -> Option<Request> {
+    /// A request, and whether the connection breaks in it.
+    fn read(&self, input: &mut BufReader<TcpStream>) -> Option<(Request, bool)> {
         let mut line = Vec::new();
         input.read_until(b'\n', &mut line).ok().filter(|got| *got > 0)?;
         let text = String::from_utf8_lossy(&line).into_owned();
@@ -128,8 +144,10 @@ impl Server {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
+        let limit = (self.limit)(&request);
+        let end = limit.unwrap_or(usize::MAX);
         if request.header("transfer-encoding") == Some("chunked") {
-            loop {
+            while request.body.len() < end {
                 let mut line = String::new();
                 input.read_line(&mut line).ok()?;
                 let size = usize::from_str_radix(line.trim(), 16).ok()?;
@@ -141,10 +159,11 @@ impl Server {
                 }
             }
         } else if let Some(length) = request.header("content-length").and_then(|text| text.parse().ok()) {
-            request.body = vec![0; length];
+            request.body = vec![0; end.min(length)];
             input.read_exact(&mut request.body).ok()?;
         }
-        Some(request)
+        request.body.truncate(end);
+        Some((request, limit.is_some()))
     }
 
     /// `false`: the connection is over.
