@@ -112,6 +112,9 @@ pub struct ErrorParts {
     errno: Option<i32>,
 }
 
+/// The hint for what the store has, and is not what it was.
+pub const REPAIR: &str = "lrun system check --repair mends what can be mended";
+
 const KINDS: [ErrorKind; 10] = [
     ErrorKind::NotFound,
     ErrorKind::Conflict,

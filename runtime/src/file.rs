@@ -21,7 +21,7 @@ pub use sealed::{from_json, mend, seal, search_byte, to_json, unseal};
 pub use staging::{RemoveTree, Staging};
 
 use crate::digest::random_hex;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, REPAIR, Result};
 
 const FILE_MODE: Mode = Mode::from_bits_truncate(0o600);
 const DIR_MODE: Mode = Mode::from_bits_truncate(0o700);
@@ -151,10 +151,10 @@ pub fn read_small_at(dir: impl AsFd, path: &Path, max: usize) -> Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Reads a JSON file; content that does not fit is [`ErrorKind::Corrupt`].
+/// Reads a JSON file of the store; content that does not fit is [`ErrorKind::Corrupt`].
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, max: usize) -> Result<T> {
     let bytes = read_small(path, max)?;
-    from_json(bytes).map_err(|error| error.context(format!("{} is damaged", path.display())))
+    from_json(bytes).map_err(|error| error.context(format!("{} is damaged", path.display())).hint(REPAIR))
 }
 
 /// Names in a directory, without `.` and `..`, unordered; a missing directory is empty.

@@ -2,8 +2,9 @@
 
 use lrun_runtime::container::check::{CheckOptions, Finding, Outcome, check};
 use lrun_runtime::container::engine::Engine;
-use lrun_runtime::error::{ErrorKind, Result};
-use lrun_runtime::image::store::mend_format;
+use lrun_runtime::container::probe;
+use lrun_runtime::error::{ErrorKind, REPAIR, Result};
+use lrun_runtime::image::store::{mend_format, renew_format};
 
 use crate::args::{CheckArgs, Global};
 use crate::context;
@@ -39,16 +40,17 @@ fn open(global: &Global, repair: bool) -> Result<Option<Engine>> {
         Err(error) if error.kind() == ErrorKind::Corrupt => error,
         other => return other.map(Some),
     };
-    let path = context::store_path(global, &context::id_map(global)?)?;
-    let mended = repair && mend_format(&path)?;
+    let map = context::id_map(global)?;
+    let path = context::store_path(global, &map)?;
+    let mended = repair && (mend_format(&path)? || renew_format(&path, map.mode, &|path| probe::probe(&map, path))?);
     output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
     if mended {
         return context::engine(global).map(Some);
     }
-    if repair {
-        output::complain(
-            "  hint: the store's format cannot be mended; copy the file from a store made on the same file system",
-        );
-    }
+    let hint = match repair {
+        true => "the store was made with another id mapping: see lrun --idmap",
+        false => REPAIR,
+    };
+    output::complain(&format!("  hint: {hint}"));
     Ok(None)
 }

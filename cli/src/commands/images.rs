@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
 use lrun_runtime::reference::Reference;
 
@@ -39,7 +39,7 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
     for Damaged { id, error, .. } in images.damaged {
         output::complain(&escape::line(&format!("WARNING: image {} cannot be listed: {error}", id.short())));
-        output::complain(&format!("  hint: remove it with \"lrun rmi -f {}\"", id.short()));
+        output::complain(&format!("  hint: {REPAIR}, else remove it with \"lrun rmi -f {}\"", id.short()));
     }
     Ok(0)
 }

@@ -10,7 +10,7 @@ use lrun_runtime::container::options::{Mount as MountOption, Network};
 use lrun_runtime::container::record::{Listing, State as RecordedState, Status, Summary};
 use lrun_runtime::container::{lifecycle, size};
 use lrun_runtime::digest::Digest;
-use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 
 use crate::args::{Global, PsArgs};
 use crate::context;
@@ -45,7 +45,7 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     for (id, error) in damaged {
         let message = format!("WARNING: container {} cannot be listed: {error}", id.short());
         output::complain(&escape::line(&message));
-        output::complain(&format!("  hint: remove it with \"lrun rm -f {}\"", id.short()));
+        output::complain(&format!("  hint: {REPAIR}, else remove it with \"lrun rm -f {}\"", id.short()));
     }
     Ok(0)
 }

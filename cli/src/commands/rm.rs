@@ -15,7 +15,9 @@ pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
         let found = lifecycle::find(&engine, name);
         match found {
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) if args.force && error.kind() == ErrorKind::Corrupt => lifecycle::remove_damaged(&engine, name)?,
+            Err(error) if args.force && error.kind() == ErrorKind::Corrupt => {
+                lifecycle::remove_damaged(&engine, name, !args.no_trash)?
+            }
             other => lifecycle::remove(&engine, &other?, Removal { force: args.force, trash: !args.no_trash })?,
         }
         output::line(name);

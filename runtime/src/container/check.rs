@@ -7,7 +7,7 @@
 mod containers;
 mod images;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -16,10 +16,12 @@ use serde::de::DeserializeOwned;
 use super::engine::Engine;
 use super::lifecycle::containers as all_containers;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, REPAIR, Result};
 use crate::file::{self, Durability, Lock, LockState};
 use crate::idmap::helper;
 use crate::image::check::{LayerReport, Wrong, check_layer};
+use crate::image::config::chain_ids;
+use crate::image::stack;
 use crate::image::store::LayerMeta;
 use crate::paths::Root;
 
@@ -53,8 +55,15 @@ pub struct Finding {
 /// Checks the whole store; `report` is told what is found.
 pub fn check(engine: &Engine, options: CheckOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
     let _using = engine.store.lock_shared()?;
-    let mut check =
-        Check { engine, options, report, users: BTreeMap::new(), blobs: BTreeMap::new(), running: Vec::new() };
+    let mut check = Check {
+        engine,
+        options,
+        report,
+        users: BTreeMap::new(),
+        blobs: BTreeMap::new(),
+        running: Vec::new(),
+        stacks: BTreeSet::new(),
+    };
     check.format()?;
     check.images()?;
     check.containers()?;
@@ -73,6 +82,8 @@ struct Check<'a> {
     blobs: BTreeMap<Digest, Vec<String>>,
     /// Layers that running containers stand on.
     running: Vec<Digest>,
+    /// The stacks of layers that somebody has, bottom first.
+    stacks: BTreeSet<Vec<Digest>>,
 }
 
 impl Check<'_> {
@@ -82,6 +93,8 @@ impl Check<'_> {
 
     fn tell(&mut self, line: String, mended: bool, hint: Option<String>) {
         let outcome = if mended { Outcome::Mended } else { Outcome::Wrong };
+        // What a repair cannot mend it says then.
+        let hint = if self.options.repair { hint } else { Some(REPAIR.to_owned()) };
         (self.report)(Finding { line, outcome, hint: hint.filter(|_| !mended) });
     }
 
@@ -141,8 +154,7 @@ impl Check<'_> {
             match Digest::from_hex(&name) {
                 Ok(digest) if users.contains_key(&digest) => {}
                 Ok(digest) => self.leftover(format!("layer {}: nothing uses it", digest.short())),
-                // What completes a stack has no content, and is collected with the stack.
-                Err(_) if Root::completed_chain(&name).is_some() => {}
+                Err(_) if let Some(chain) = Root::completed_chain(&name) => self.completion(&name, &chain)?,
                 Err(_) => self.leftover(format!("layers/{name}: is no layer")),
             }
         }
@@ -173,13 +185,39 @@ impl Check<'_> {
         if options.repair {
             self.mark(digest, lines.iter().any(|line| !line.mended));
         }
-        let hint = match (self.options.repair, in_use) {
-            (false, _) => "lrun system check --repair mends what can be mended".to_owned(),
-            (true, true) => "a running container uses the layer: stop it and repair again".to_owned(),
-            (true, false) => way_out(users),
+        let hint = match in_use {
+            true => "a running container uses the layer: stop it and repair again".to_owned(),
+            false => way_out(users),
         };
         for Wrong { line, mended } in lines {
             self.tell(format!("{place}: {line}"), mended, Some(hint.clone()));
+        }
+        Ok(())
+    }
+
+    /// What completes a stack: it has no content, and can be made again from the layers.
+    fn completion(&mut self, name: &str, chain: &Digest) -> Result<()> {
+        let parts = |stack: &Vec<Digest>| {
+            (1..=stack.len()).filter_map(|end| stack.get(..end).map(<[Digest]>::to_vec)).collect::<Vec<_>>()
+        };
+        let Some(stack) = self.stacks.iter().flat_map(parts).find(|part| chain_ids(part).last() == Some(chain)) else {
+            self.leftover(format!("layers/{name}: completes no stack of layers"));
+            return Ok(());
+        };
+        let in_use = stack.iter().all(|layer| self.running.contains(layer));
+        let repair = self.options.repair && !in_use;
+        let (store, map) = (&self.engine.store, &self.engine.map);
+        let place = format!("layers/stack-{}", chain.short());
+        match stack::check(store, map, &stack, repair, &mut |path| self.engine.remove_tree(path)) {
+            Ok(faults) => {
+                let hint = "a running container uses it: stop it and repair again";
+                faults
+                    .into_iter()
+                    .for_each(|line| self.tell(format!("{place}: {line}"), repair, Some(hint.to_owned())));
+            }
+            Err(error) => {
+                self.tell(format!("{place}: cannot be checked: {error}"), false, error.hint_text().map(str::to_owned))
+            }
         }
         Ok(())
     }
@@ -220,7 +258,7 @@ impl Check<'_> {
         let left = if self.options.repair { self.engine.base_faults() } else { faults.clone() };
         for fault in faults {
             let mended = !left.contains(&fault);
-            self.tell(format!("engine/{fault}"), mended, Some("lrun system check --repair makes it anew".to_owned()));
+            self.tell(format!("engine/{fault}"), mended, None);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Creating a container: the image is resolved, the Spec built, the record written. Runs in the CLI.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::runtime::Spec;
 
@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::launch::{Host, container_spec, effective_network, image_facts, verify};
 use super::names::{ContainerId, ContainerName};
 use super::options::RunOptions;
-use super::record::{Container, Containers, ImageUse, NameChoice, RECORD_VERSION, Record, State};
+use super::record::{Container, Containers, IMAGE, ImageUse, NameChoice, RECORD_VERSION, REFERENCE, Record, State};
 use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +48,11 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
     let config = container_config(options, &facts)?;
     let id = ContainerId::random()?;
     let network = effective_network(&options.network, host)?;
-    let spec = container_spec(engine, options, &facts, id.as_str(), &network, host)?;
+    let mut spec = container_spec(engine, options, &facts, id.as_str(), &network, host)?;
+    // Should the record be damaged, the container is found again by these.
+    if !options.rm {
+        spec.set_annotations(Some(annotations(&image, options)));
+    }
     verify(engine, engine.root().container(id.as_str()).path(), options, &spec)?;
     sources::prepare(options)?;
     let placeholder = ContainerName::parse(id.short())?;
@@ -78,6 +82,13 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
     let bytes = file::to_json(&spec)?;
     let container = containers.create(&mut record, &bytes, name, durability)?;
     Ok(Created { container, record, spec })
+}
+
+/// What the spec says of the image; see [`super::check`].
+fn annotations(image: &Image, options: &RunOptions) -> HashMap<String, String> {
+    [(IMAGE, image.id.to_string()), (REFERENCE, options.image.clone())]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
 }
 
 /// The image to run, which nothing but the store can give.

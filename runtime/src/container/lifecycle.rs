@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 
 use super::engine::Engine;
 use super::names::ContainerId;
+pub use super::record::LOST;
 use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
 use super::{alive, commit, trash};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -15,9 +16,6 @@ use crate::paths::ContainerPaths;
 use crate::stdio::attach;
 use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
 use crate::sys;
-
-/// The exit code of a container whose monitor was killed.
-pub const LOST: i32 = 255;
 
 /// Time between two looks at a container that another command works on.
 const WORK: std::time::Duration = std::time::Duration::from_millis(2);
@@ -204,9 +202,9 @@ pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
     Ok(await_end(engine, record)?.map_or(LOST, |now| now.state.exit_code))
 }
 
-/// Removes a container whose record is damaged. One that something of holds the lock of cannot be ended, since nobody
-/// knows its processes.
-pub fn remove_damaged(engine: &Engine, text: &str) -> Result<()> {
+/// Removes a container whose record is damaged; with `trash`, into the trash, where a repair finds it. One that something
+/// of holds the lock of cannot be ended, since nobody knows its processes.
+pub fn remove_damaged(engine: &Engine, text: &str, trash: bool) -> Result<()> {
     let all = containers(engine);
     let id = all.find(text)?;
     let in_use = || {
@@ -214,6 +212,9 @@ pub fn remove_damaged(engine: &Engine, text: &str) -> Result<()> {
         Error::new(ErrorKind::Conflict, message)
     };
     let container = all.try_lock(&id)?.ok_or_else(in_use)?;
+    if trash && trash::discard(engine, &container)? {
+        return Ok(());
+    }
     all.remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
         .context(|| format!("remove container {}", id.short()))
 }

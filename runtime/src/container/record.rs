@@ -5,6 +5,7 @@
 //! read-write layer.
 
 mod containers;
+mod salvage;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use containers::{Container, Containers, NameChoice, no_such_container, update_record};
+pub use salvage::{Evidence, salvage};
 pub use summary::{Listing, ShownOptions, Summary};
 
 use super::names::{ContainerId, ContainerName};
@@ -22,6 +24,14 @@ use crate::image::config::History;
 
 /// The record's layout that this version writes.
 pub const RECORD_VERSION: u32 = 1;
+
+/// Annotation of the spec of a container that is kept: the image's id.
+pub const IMAGE: &str = "lrun.image";
+/// The same: the image's name as the user typed it.
+pub const REFERENCE: &str = "lrun.reference";
+
+/// The exit code of a container whose end nobody saw.
+pub const LOST: i32 = 255;
 
 /// Everything that is kept about a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,13 +6,13 @@
 //!
 //! Layers below one with an opaque root are left out: overlayfs cannot hide a whole layer.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
 use super::attributes::RootAttrs;
@@ -20,7 +20,8 @@ use super::config::chain_ids;
 use super::index::Entries;
 use super::merged::{Found, Merged};
 use super::store::{LayerMeta, Store};
-use super::tar::{Kind, split};
+use super::tar::{Kind, shown, split};
+use super::tree::{Step, Walk};
 use super::unpack::flush;
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -35,28 +36,111 @@ const MOST: usize = 500_000;
 /// The folders of a stack in `layers/`, topmost first; `stack` has the bottom first. Makes what is missing.
 pub fn folders(store: &Store, map: &IdMap, stack: &[Digest], remove: &mut RemoveTree<'_>) -> Result<Vec<String>> {
     let names = |layers: &[Digest]| layers.iter().rev().map(|layer| layer.hex().to_owned()).collect::<Vec<_>>();
+    let Plan { bottom, completed } = plan(store, stack);
+    let Some((below, layers)) = completed else {
+        return Ok(names(stack.get(bottom..).unwrap_or_default()));
+    };
+    // What is above has an entry for each of its directories.
+    let above = stack.get(below.len()..).unwrap_or_default();
+    let mut folders = names(above);
+    folders.extend(completion(store, map, below, &layers, remove)?);
+    folders.extend(names(below.get(bottom..).unwrap_or_default()));
+    Ok(folders)
+}
+
+/// Which layers of a stack count, and which of them have to be completed.
+struct Plan<'a> {
+    /// The lowest that counts.
+    bottom: usize,
+    /// The layers up to the topmost that lacks something, bottom first; and what each of them lacks, topmost first.
+    completed: Option<(&'a [Digest], Vec<Without>)>,
+}
+
+fn plan<'a>(store: &Store, stack: &'a [Digest]) -> Plan<'a> {
     if stack.len() < 2 {
-        return Ok(names(stack));
+        return Plan { bottom: 0, completed: None };
     }
     let facts: Vec<Option<LayerMeta>> = stack.iter().map(|layer| store.layer_meta(layer).ok()).collect();
     let is = |fact: fn(&LayerMeta) -> bool| move |meta: &Option<LayerMeta>| meta.as_ref().is_some_and(fact);
     let bottom = facts.iter().rposition(is(|meta| meta.opaque_root)).unwrap_or(0);
     let without = facts.iter().rposition(is(|meta| meta.implicit || meta.implicit_root));
-    let Some(top) = without.filter(|top| *top > bottom) else {
-        return Ok(names(stack.get(bottom..).unwrap_or_default()));
+    let Some((below, _)) = without.filter(|top| *top > bottom).and_then(|top| stack.split_at_checked(top + 1)) else {
+        return Plan { bottom, completed: None };
     };
-    // What is above has an entry for each of its directories.
-    let (below, above) = stack.split_at(top + 1);
     let without = |(digest, meta): (&Digest, &Option<LayerMeta>)| Without {
         digest: digest.clone(),
         directories: is(|meta| meta.implicit)(meta),
         root: is(|meta| meta.implicit_root)(meta),
     };
     let layers: Vec<Without> = below.iter().zip(&facts).skip(bottom).map(without).rev().collect();
-    let mut folders = names(above);
-    folders.extend(completion(store, map, below, &layers, remove)?);
-    folders.extend(names(below.get(bottom..).unwrap_or_default()));
-    Ok(folders)
+    Plan { bottom, completed: Some((below, layers)) }
+}
+
+/// What is wrong in the folder that completes this stack, if it is there; with `repair` a new one takes its place.
+pub fn check(
+    store: &Store,
+    map: &IdMap,
+    stack: &[Digest],
+    repair: bool,
+    remove: &mut RemoveTree<'_>,
+) -> Result<Vec<String>> {
+    let Some(chain) = chain_ids(stack).pop() else { return Ok(Vec::new()) };
+    let path = store.root().layers().join(Root::completion(&chain));
+    if !file::exists(&path)? {
+        return Ok(Vec::new());
+    }
+    let staging = Staging::new(store.root())?;
+    let faults = match plan(store, stack).completed {
+        Some((below, layers)) if below.len() == stack.len() => make_in(store, map, &layers, &staging),
+        // It needs none.
+        _ => file::make_dir(&staging.path().join("stack")).map(|()| staging.path().join("stack")),
+    }
+    .and_then(|made| {
+        let faults = differences(map, &made, &path)?;
+        if repair && !faults.is_empty() {
+            rustix::fs::renameat_with(CWD, &made, CWD, &path, RenameFlags::EXCHANGE)?;
+            file::fsync_dir(&store.root().layers())?;
+        }
+        Ok(faults)
+    });
+    // What cannot be deleted now is swept later.
+    let _ = staging.remove(remove);
+    faults
+}
+
+/// How the second of two folders differs from the first, one line for each path.
+fn differences(map: &IdMap, made: &Path, there: &Path) -> Result<Vec<String>> {
+    let read = |folder: &Path| -> Result<BTreeMap<Vec<u8>, Option<RootAttrs>>> {
+        let directory = file::open_dir(folder)?;
+        helper::run(map, directory.as_fd(), &mut |_| {}, |work| attributes(work.root.as_fd())).map(BTreeMap::from_iter)
+    };
+    let (made, there) = (read(made)?, read(there)?);
+    let paths: BTreeSet<&Vec<u8>> = made.keys().chain(there.keys()).collect();
+    let line = |path: &Vec<u8>| {
+        let what = match (made.get(path), there.get(path)) {
+            (Some(made), Some(there)) if made == there => return None,
+            (Some(_), Some(_)) => "was changed",
+            (Some(_), None) => "is missing",
+            (None, _) => "does not belong there",
+        };
+        Some(format!("{}: {what}", shown(path)))
+    };
+    Ok(paths.into_iter().filter_map(line).collect())
+}
+
+/// The attributes of all directories below a folder; `None` for what is no directory.
+fn attributes(folder: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Option<RootAttrs>)>> {
+    let mut found = Vec::new();
+    let mut walk = Walk::new(folder)?;
+    while let Some(step) = walk.next()? {
+        match step {
+            // The folder itself is a wrapper.
+            Step::Enter { path: b"", .. } | Step::Leave { .. } => {}
+            Step::Enter { directory, path, .. } => found.push((path.to_vec(), Some(RootAttrs::read(directory)?))),
+            Step::Item { path, .. } => found.push((path.to_vec(), None)),
+        }
+    }
+    Ok(found)
 }
 
 /// A layer, and what of it has no entry of its own.

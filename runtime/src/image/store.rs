@@ -21,15 +21,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use format::{Features, Format, Verdict, fs_verdict, mend_format};
-pub(crate) use layer::{CLOCK, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
+pub use format::{Features, Format, Verdict, fs_verdict, mend_format, renew_format};
+pub(crate) use layer::{CLOCK, MADE_BY, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
 pub use layer::{LayerMeta, Published};
 pub use list::{Damaged, Images, Listed};
 pub use refs::{Found, RefTarget};
 
 use super::config::{Extra, ImageConfig};
 use crate::digest::Digest;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, REPAIR, Result};
 use crate::file::{self, Durability, Lock};
 use crate::idmap::Mode;
 use crate::paths::Root;
@@ -162,7 +162,7 @@ impl Store {
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let bytes = file::read_small(&self.root.blob(digest), CONFIG_MAX)?;
         if Digest::of(&bytes) != *digest {
-            return Err(Error::new(ErrorKind::Corrupt, format!("blob {digest} is damaged")));
+            return Err(Error::new(ErrorKind::Corrupt, format!("blob {digest} is damaged")).hint(REPAIR));
         }
         Ok(bytes)
     }

@@ -14,13 +14,15 @@ fn a_damaged_record_hides_only_its_container() {
     fs::write(lrun.store().join(format!("containers/{id}/record.json")), "{\"version\":1,").expect("damage the record");
     let output = lrun.run(&["ps", "-a", "--format", "{{.Names}}"]);
     assert_eq!((output.code, output.stdout.as_str()), (0, "fine\n"));
-    let hint = format!("  hint: remove it with \"lrun rm -f {}\"\n", short(&id));
+    let repair = "lrun system check --repair mends what can be mended";
+    let hint = format!("  hint: {repair}, else remove it with \"lrun rm -f {}\"\n", short(&id));
     assert!(output.stderr.starts_with(&format!("WARNING: container {} cannot be listed: ", short(&id))), "{output:?}");
     assert!(output.stderr.ends_with(&hint), "{output:?}");
     let inspected = lrun.run(&["inspect", "broken", "fine", "-f", "{{.Name}}"]);
     assert_eq!((inspected.code, inspected.stdout.as_str()), (1, "/fine\n"));
     assert!(inspected.stderr.contains("damaged"), "{inspected:?}");
     let refused = lrun.fails(1, &["rmi", "busybox"]);
+    assert!(refused.contains(repair), "{refused}");
     assert!(refused.contains(&format!("lrun rm -f {}", short(&id))), "what it uses is not known: {refused}");
     lrun.ok(&["rm", "-f", &id]);
     assert_eq!(names(&lrun, &[]), ["fine"]);

@@ -2,12 +2,17 @@
 
 use oci_spec::runtime::Spec;
 
-use super::Check;
+use super::{Check, Sealed};
 use crate::container::names::{ContainerId, ContainerName};
-use crate::container::record::Record;
+use crate::container::record::{Evidence, IMAGE, ImageUse, REFERENCE, Record, salvage};
+use crate::digest::Digest;
 use crate::error::Result;
-use crate::file::{self, Lock, LockState};
+use crate::file::{self, Durability, Lock, LockState};
+use crate::image::store::{MADE_BY, Store};
 use crate::paths::ContainerPaths;
+
+/// What a damaged record was, beside the one that was made of it.
+const DAMAGED: &str = "record.damaged";
 
 impl Check<'_> {
     pub(super) fn containers(&mut self) -> Result<()> {
@@ -28,17 +33,84 @@ impl Check<'_> {
             let paths = ContainerPaths::at(self.root().trash().join(&name));
             let place = format!("trash {}", name.rsplit('-').next().and_then(|id| id.get(..12)).unwrap_or(&name));
             let hint = "lrun container prune empties the trash";
-            self.sealed::<Record>(&paths.record(), &format!("{place}: record"), hint)?;
+            match name.rsplit('-').next().map(ContainerId::parse) {
+                Some(Ok(id)) => drop(self.record(&id, &paths, &place, hint)?),
+                _ => {
+                    self.leftover(format!("trash/{name}: is no container"));
+                    continue;
+                }
+            }
             self.sealed::<Spec>(&paths.spec(), &format!("{place}: spec"), hint)?;
+            if !file::exists(&paths.layer_diff())? {
+                self.tell(format!("{place}: its read-write layer is missing"), false, Some(hint.to_owned()));
+            }
         }
         Ok(())
+    }
+
+    /// The record of a container; one that is damaged is made again from what is left of it and beside it.
+    fn record(&mut self, id: &ContainerId, paths: &ContainerPaths, place: &str, hint: &str) -> Result<Option<Record>> {
+        let (record, what, mended) = match self.read_sealed::<Record>(&paths.record())? {
+            Sealed::Good(record) => return Ok(Some(record)),
+            Sealed::Mended(record, what) => (Some(record), what, true),
+            Sealed::Lost(what) => {
+                let made = if self.options.repair { self.made_again(id, paths)? } else { None };
+                match made {
+                    Some(record) => {
+                        let what = format!("{what}; it stands on image {} again", record.image.id.short());
+                        (Some(record), what, true)
+                    }
+                    None => (None, what, false),
+                }
+            }
+        };
+        self.tell(format!("{place}: record: {what}"), mended, Some(hint.to_owned()));
+        Ok(record)
+    }
+
+    fn made_again(&self, id: &ContainerId, paths: &ContainerPaths) -> Result<Option<Record>> {
+        let _record_lock = Lock::exclusive(&paths.record_lock())?;
+        let bytes = file::read_small(&paths.record(), super::MOST).unwrap_or_default();
+        let spec = super::super::launch::load_spec(paths.path()).ok();
+        let annotation = |key: &str| spec.as_ref()?.annotations().as_ref()?.get(key).cloned();
+        let image = annotation(IMAGE).and_then(|id| Digest::parse(&id).ok()).map(|id| {
+            let reference = annotation(REFERENCE).unwrap_or_else(|| id.short().to_owned());
+            ImageUse { id, reference }
+        });
+        let process = spec.as_ref().and_then(|spec| spec.process().clone());
+        let made = std::fs::symlink_metadata(paths.layer_diff()).and_then(|made| made.modified()).ok();
+        let (all, store) = (super::all_containers(self.engine), &self.engine.store);
+        let commits = store_commits(store, id)?;
+        let record = salvage(
+            &bytes,
+            Evidence {
+                id: id.clone(),
+                name: all
+                    .names_of(id)?
+                    .into_iter()
+                    .next()
+                    .map_or_else(|| ContainerName::parse(id.short()).map(Err), |name| Ok(Ok(name)))?,
+                image,
+                commits,
+                command: process.and_then(|process| process.args().clone()).unwrap_or_default(),
+                created: made.and_then(|made| made.try_into().ok()).unwrap_or_else(jiff::Timestamp::now),
+                layers_of: &|image| store.record_of_config(image).ok().map(|record| record.layers),
+                has_layer: &|layer| store.layer_exists(layer).unwrap_or(true),
+            },
+        );
+        // Of one that runs, only its record knows its processes.
+        let runs = Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Held);
+        let Some(record) = record.filter(|record| !runs || record.state.status.is_active()) else { return Ok(None) };
+        let directory = file::open_dir(paths.path())?;
+        file::write_atomic_at(&directory, DAMAGED, &bytes, Durability::Flushed)?;
+        file::write_atomic_at(&directory, ContainerPaths::RECORD, &file::to_json(&record)?, Durability::Flushed)?;
+        Ok(Some(record))
     }
 
     fn container(&mut self, id: &ContainerId) -> Result<Option<Record>> {
         let paths = self.root().container(id.as_str());
         let hint = format!("its files are in {}; lrun rm -f {} removes it", paths.layer_diff().display(), id.short());
-        let record: Option<Record> =
-            self.sealed(&paths.record(), &format!("container {}: record", id.short()), &hint)?;
+        let record = self.record(id, &paths, &format!("container {}", id.short()), &hint)?;
         let words = match &record {
             Some(record) => format!("container {}", record.name),
             None => format!("container {}", id.short()),
@@ -54,6 +126,7 @@ impl Check<'_> {
         if record.id != *id {
             self.tell(format!("{words}: record: is another container's"), false, Some(hint));
         }
+        self.stacks.extend(stacks(&record));
         let noted = record.pending_commit.as_ref().map(|note| note.layer.clone());
         for layer in record.layers.iter().cloned() {
             let users = self.users.entry(layer).or_default();
@@ -83,7 +156,7 @@ impl Check<'_> {
             if all.name_target(name)?.as_ref() != Some(id) {
                 let mended = self.options.repair && all.restore_name(name, id).is_ok();
                 let line = format!("name {name}: does not point to its container {}", id.short());
-                let hint = "lrun system check --repair points it there; by its id the container can be used".to_owned();
+                let hint = "by its id the container can be used".to_owned();
                 self.tell(line, mended, Some(hint));
             }
         }
@@ -97,4 +170,22 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// The layers that commits made of a container, and how many layers were below each.
+fn store_commits(store: &Store, id: &ContainerId) -> Result<Vec<(usize, Digest)>> {
+    let names = file::list_dir(&store.root().layers())?;
+    let commits = names.iter().filter_map(|name| {
+        let layer = Digest::from_hex(name).ok()?;
+        let (container, below): (String, usize) = store.layer_meta(&layer).ok()?.get(MADE_BY)?;
+        (container == id.as_str()).then_some((below, layer))
+    });
+    Ok(commits.collect())
+}
+
+/// The stacks that are completed for a container: all of its layers, and those of its image and of its commits by
+/// themselves.
+fn stacks(record: &Record) -> [Vec<Digest>; 3] {
+    let (image, commits) = record.layers.split_at(record.image_depth.min(record.layers.len()));
+    [record.layers.clone(), image.to_vec(), commits.to_vec()]
 }

@@ -1,5 +1,6 @@
 //! Blobs, image records and references.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Check;
@@ -17,11 +18,20 @@ impl Check<'_> {
     pub(super) fn images(&mut self) -> Result<()> {
         let names = self.ref_names();
         let mut records = Vec::new();
+        let mut ids = BTreeSet::new();
         for name in file::list_dir(&self.root().images())? {
-            let Some(id) = name.strip_suffix(".json").and_then(|hex| Digest::from_hex(hex).ok()) else {
-                self.leftover(format!("images/{name}: is no image's record"));
-                continue;
-            };
+            match name.strip_suffix(".json").and_then(|hex| Digest::from_hex(hex).ok()) {
+                Some(id) => drop(ids.insert(id)),
+                None => self.leftover(format!("images/{name}: is no image's record")),
+            }
+        }
+        // A removal takes the names first: who has a name has lost the record.
+        for (id, _) in &names {
+            if file::exists(&self.root().blob(id))? {
+                ids.insert(id.clone());
+            }
+        }
+        for id in ids {
             let own: Vec<String> = names.iter().filter(|(target, _)| *target == id).map(|(_, n)| n.clone()).collect();
             let words = format!("image {}", own.first().map_or(id.short(), String::as_str));
             self.blob(&id, &format!("{words}: config"))?;
@@ -62,6 +72,7 @@ impl Check<'_> {
                 record
             }
         };
+        self.stacks.insert(record.layers.clone());
         for layer in &record.layers {
             let users = self.users.entry(layer.clone()).or_default();
             if !users.iter().any(|user| user == words) {
@@ -137,7 +148,7 @@ impl Check<'_> {
                 if !file::exists(&self.root().image(&target.image))? {
                     let mended = self.options.repair && self.engine.store.untag(reference)?;
                     let line = format!("{place}: points to image {}, which is not here", target.image.short());
-                    self.tell(line, mended, Some("lrun system check --repair removes it".to_owned()));
+                    self.tell(line, mended, None);
                 }
             }
             super::Sealed::Mended(_, what) => self.tell(format!("{place}: {what}"), true, None),
@@ -152,10 +163,7 @@ impl Check<'_> {
                     }
                     (false, ..) => false,
                 };
-                let hint = match self.options.repair {
-                    true => format!("the name was removed; give it again: lrun tag IMAGE {name}"),
-                    false => "lrun system check --repair".to_owned(),
-                };
+                let hint = format!("the name was removed; give it again: lrun tag IMAGE {name}");
                 self.tell(format!("{place}: {what}"), mended, Some(hint));
             }
         }

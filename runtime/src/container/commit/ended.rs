@@ -34,7 +34,7 @@ use crate::idmap::helper::{self, Work};
 use crate::image::changes::RootAttrs;
 use crate::image::config::History;
 use crate::image::pack::{Packed, pack_layer};
-use crate::image::store::Published;
+use crate::image::store::{MADE_BY, Published};
 use crate::paths::Root;
 
 /// Layers of its own that a container keeps.
@@ -115,7 +115,7 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
                 return Err(error);
             }
             (false, Ok(())) => {
-                write_meta(layer.as_fd(), &packed, options.clock).context(|| "write the layer's facts")?;
+                write_meta(layer.as_fd(), &packed, record, options.clock).context(|| "write the layer's facts")?;
                 fsync(&layer).context(|| "write the layer to disk")?;
                 make_next(work, layer.as_fd())?;
             }
@@ -136,8 +136,10 @@ fn remove_file(directory: BorrowedFd<'_>, name: &str) -> Result<()> {
     }
 }
 
-fn write_meta(layer: BorrowedFd<'_>, packed: &Packed, clock: Option<Timestamp>) -> Result<()> {
-    let meta = meta_of(packed, clock)?.with_digests(layer)?;
+fn write_meta(layer: BorrowedFd<'_>, packed: &Packed, of: &Record, clock: Option<Timestamp>) -> Result<()> {
+    let mut meta = meta_of(packed, clock)?.with_digests(layer)?;
+    // Should the record be damaged, it is found again by this.
+    meta.set(MADE_BY, &(&of.id, of.layers.len()))?;
     // An interrupted commit may have left one.
     remove_file(layer, Root::LAYER_META)?;
     file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, Durability::Flushed)

@@ -70,7 +70,9 @@ fn pack(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp
     helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
         // Nothing new is made of what is not as it was.
         for layer in stack.iter().skip(depth) {
-            verify_layer(work.root.as_fd(), layer).context(|| format!("layer {}", layer.short()))?;
+            let meta = engine.store.layer_meta(layer).ok();
+            verify_layer(work.root.as_fd(), layer, meta.as_ref(), &engine.map)
+                .context(|| format!("layer {}", layer.short()))?;
         }
         let own = open_layers(work, &folders)?;
         pack_merged(&borrowed(&own), marks, &|path| recorded.find(path), clock, &mut File::from(out))

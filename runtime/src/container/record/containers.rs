@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::summary::RECORD_MAX;
 use super::{Record, State};
 use crate::container::names::{ContainerId, ContainerName, candidates, is_hex};
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, REPAIR, Result};
 use crate::file::{self, Durability, Lock, LockState, RemoveTree, Staging};
 use crate::paths::{ContainerPaths, Root};
 
@@ -211,18 +211,18 @@ impl Containers {
 
     /// The whole record of a container.
     pub fn read(&self, id: &ContainerId) -> Result<Record> {
-        read_record(&self.paths(id)).map_err(|error| gone(error, id))
+        read_record(&self.paths(id)).map_err(|error| self.gone(error, id))
     }
 
     /// Whether a monitor (or whoever starts, commits or removes the container) holds its lock.
     pub fn probe(&self, id: &ContainerId) -> Result<LockState> {
-        Lock::probe(&self.paths(id).lock()).map_err(|error| gone(error, id))
+        Lock::probe(&self.paths(id).lock()).map_err(|error| self.gone(error, id))
     }
 
     /// Takes the container's lock if it is free; `None` if not.
     pub fn try_lock(&self, id: &ContainerId) -> Result<Option<Container>> {
         let paths = self.paths(id);
-        let Some(lock) = Lock::try_exclusive(&paths.lock()).map_err(|error| gone(error, id))? else {
+        let Some(lock) = Lock::try_exclusive(&paths.lock()).map_err(|error| self.gone(error, id))? else {
             return Ok(None);
         };
         // It may have been removed before we had the lock.
@@ -235,7 +235,7 @@ impl Containers {
     /// Waits for the container's lock.
     pub fn lock(&self, id: &ContainerId) -> Result<Container> {
         let paths = self.paths(id);
-        let lock = Lock::exclusive(&paths.lock()).map_err(|error| gone(error, id))?;
+        let lock = Lock::exclusive(&paths.lock()).map_err(|error| self.gone(error, id))?;
         match lock.is_at(&paths.lock())? {
             true => Ok(Container { id: id.clone(), paths, lock }),
             false => Err(no_such_container(id.as_str())),
@@ -249,7 +249,7 @@ impl Containers {
         durability: Durability,
         change: impl FnOnce(&mut Record) -> Result<()>,
     ) -> Result<Record> {
-        update_record(&self.paths(id), durability, change).map_err(|error| gone(error, id))
+        update_record(&self.paths(id), durability, change).map_err(|error| self.gone(error, id))
     }
 
     /// Changes the state in the record.
@@ -364,8 +364,19 @@ impl Containers {
         Ok(record.name)
     }
 
+    /// What a file that is missing means: the container was removed, which takes it as a whole, or it is damaged.
+    fn gone(&self, error: Error, id: &ContainerId) -> Error {
+        match error.errno() {
+            Some(libc::ENOENT) if file::exists(self.paths(id).path()).unwrap_or(true) => {
+                error.context(format!("container {} is damaged", id.short())).with_kind(ErrorKind::Corrupt).hint(REPAIR)
+            }
+            Some(libc::ENOENT) => no_such_container(id.as_str()),
+            _ => error,
+        }
+    }
+
     /// The name in the record; with a damaged record, every name that points there.
-    fn names_of(&self, id: &ContainerId) -> Result<Vec<ContainerName>> {
+    pub fn names_of(&self, id: &ContainerId) -> Result<Vec<ContainerName>> {
         if let Ok(record) = self.read(id) {
             return Ok(vec![record.name]);
         }
@@ -402,10 +413,6 @@ pub fn update_record(
     change(&mut record)?;
     file::write_atomic(&paths.record(), &file::to_json(&record)?, durability)?;
     Ok(record)
-}
-
-fn gone(error: Error, id: &ContainerId) -> Error {
-    if error.errno() == Some(libc::ENOENT) { no_such_container(id.as_str()) } else { error }
 }
 
 /// docker's words for a container that is not here.

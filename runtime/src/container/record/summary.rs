@@ -5,14 +5,16 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use jiff::Timestamp;
+use oci_spec::runtime::Spec;
+use rustix::fs::AtFlags;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Containers, ImageUse, State};
+use super::{Containers, IMAGE, ImageUse, State};
 use crate::container::names::{ContainerId, ContainerName};
 use crate::container::options::{Mount, Network};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, REPAIR, Result};
 use crate::file::{self, Lock, LockState};
 use crate::image::remove::ContainerUse;
 use crate::paths::ContainerPaths;
@@ -113,15 +115,21 @@ impl Containers {
             // Flushed records are never empty: this one was never acknowledged, and needs nothing.
             Err(error) if error.kind() == ErrorKind::Corrupt && self.is_empty(&id) => {}
             Err(error) => {
-                failure = Some(error.hint(format!("remove the container with \"lrun rm -f {}\"", id.short())))
+                failure =
+                    Some(error.hint(format!("{REPAIR}, else remove the container with \"lrun rm -f {}\"", id.short())))
             }
         })?;
         failure.map_or(Ok(uses), Err)
     }
 
-    /// Whether a power cut left an empty record, and nobody is just working on the container.
+    /// Whether a power cut left an empty record, and nobody is just working on the container. That of a container which is
+    /// kept was on disk before anybody heard of it: its spec says so.
     fn is_empty(&self, id: &ContainerId) -> bool {
         let paths = self.paths(id);
+        let spec: Result<Spec> = file::read_json(&paths.spec(), RECORD_MAX);
+        if spec.is_ok_and(|spec| spec.annotations().as_ref().is_some_and(|all| all.contains_key(IMAGE))) {
+            return false;
+        }
         let empty = std::fs::symlink_metadata(paths.record()).is_ok_and(|m| m.len() == 0);
         empty && Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Free)
     }
@@ -167,10 +175,14 @@ fn read_all<'a, T: DeserializeOwned>(
     dir: &'a OwnedFd,
     names: &'a [String],
 ) -> impl Iterator<Item = (ContainerId, Result<T>)> + 'a {
-    names.iter().filter_map(|name| {
+    names.iter().filter_map(move |name| {
         let id = ContainerId::parse(name).ok()?;
         match read_at(dir, &ContainerPaths::at(name).record()) {
-            Err(error) if error.errno() == Some(libc::ENOENT) => None,
+            // A removal takes the container as a whole.
+            Err(error) if error.errno() == Some(libc::ENOENT) => {
+                let there = rustix::fs::statat(dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+                there.then(|| (id, Err(error.context("its record is missing").with_kind(ErrorKind::Corrupt))))
+            }
             read => Some((id, read)),
         }
     })

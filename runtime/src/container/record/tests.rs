@@ -21,7 +21,7 @@ fn containers() -> (tempfile::TempDir, Root, Containers) {
     (dir, root, containers)
 }
 
-fn record() -> Record {
+pub(super) fn record() -> Record {
     Record {
         version: RECORD_VERSION,
         id: ContainerId::random().unwrap(),

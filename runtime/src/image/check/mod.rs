@@ -3,8 +3,10 @@
 //! Runs in the storage helper, pivoted into the folder of all layers: the files belong to mapped ids, and what is missing
 //! in one layer may be in another. The tree is looked through first (names, types, owners, modes, times, links, extended
 //! attributes, whiteouts), then the layer's archive is made again: its digest is right only if every byte of the index
-//! and of the files is. Where it is not, each file is read by itself, to find which.
+//! and of the files is. Where it is not, each file is read by itself, to find which. An index that is not what it was says
+//! nothing of the tree, and nothing is mended from it: it is made again first.
 
+mod index;
 mod mend;
 mod model;
 mod verify;
@@ -23,7 +25,7 @@ use super::index::{Rebuilt, rebuild};
 use super::store::{CLOCK, LayerMeta, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
 use super::tree::names;
 use crate::digest::Digest;
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
 use crate::idmap::IdMap;
 use crate::paths::Root;
 use model::{Model, What};
@@ -68,32 +70,36 @@ pub fn check_layer(
 ) -> Result<LayerReport> {
     let layer = open_layer(layers, diff_id)?;
     let job = Job { layer: layer.as_fd(), diff_id, meta, ids, options };
-    let before = job.look()?;
-    if !options.repair || (before.is_sound() && meta.is_some()) {
-        let wrong = before.lines().map(|line| Wrong { line, mended: false }).collect();
+    let first = job.look()?;
+    let mut found: BTreeSet<String> = first.lines().collect();
+    if !options.repair || (first.is_sound() && meta.is_some()) {
+        let wrong = first.lines().map(|line| Wrong { line, mended: false }).collect();
         return Ok(LayerReport { wrong, meta: None });
     }
-    if let Some(model) = &before.model {
+    let restored = !first.is_trusted() && index::restore(&job)?;
+    let index = restored.then(|| job.meta.cloned().map(|meta| meta.with_digests(job.layer)).transpose()).transpose()?;
+    let with_index = index.flatten();
+    let job = Job { meta: with_index.as_ref().or(job.meta), ..job };
+    // What was behind a damaged index shows only now.
+    let before = if restored { job.look()? } else { first };
+    found.extend(before.lines());
+    if let Some(model) = before.model.as_ref().filter(|_| before.is_trusted()) {
         mend::mend(&job, layers, donors, model, &before.faults)?;
     }
-    let meta = job.new_meta(&before)?;
+    let meta = job.new_meta(&before)?.or_else(|| with_index.clone());
     let after = Job { meta: meta.as_ref().or(job.meta), ..job }.look()?;
     let left: BTreeSet<String> = after.lines().collect();
-    let mut wrong: Vec<Wrong> = before.lines().map(|line| Wrong { mended: !left.contains(&line), line }).collect();
-    let known: BTreeSet<String> = before.lines().collect();
-    wrong.extend(left.difference(&known).map(|line| Wrong { line: line.clone(), mended: false }));
+    let wrong = found.union(&left).map(|line| Wrong { mended: !left.contains(line), line: line.clone() }).collect();
     Ok(LayerReport { wrong, meta })
 }
 
-/// Whether the contents of a layer's files are those of its archive; an error that names what is not. For whoever is
-/// about to make something new of them.
-pub fn verify_layer(layers: BorrowedFd<'_>, diff_id: &Digest) -> Result<()> {
-    let layer = open_layer(layers, diff_id)?;
-    let index = open_file(layer.as_fd(), "index")?;
-    let rebuilt = rebuild(&index, layer.as_fd(), &mut std::io::sink())?;
-    match rebuilt.diff_id == *diff_id {
-        true => Ok(()),
-        false => Err(crate::error::Error::new(ErrorKind::Corrupt, "its archive is not what it was")),
+/// Whether a layer's tree is what it was; an error that names what is not. For whoever is about to make something new of
+/// it. `meta` and `ids` as in [`check_layer`].
+pub fn verify_layer(layers: BorrowedFd<'_>, diff_id: &Digest, meta: Option<&LayerMeta>, ids: &IdMap) -> Result<()> {
+    let report = check_layer(layers, diff_id, meta, ids, &[], CheckOptions::default())?;
+    match report.wrong.into_iter().next() {
+        None => Ok(()),
+        Some(wrong) => Err(Error::new(ErrorKind::Corrupt, wrong.line).hint(REPAIR)),
     }
 }
 
@@ -126,11 +132,18 @@ struct Look<'a> {
     beside: Vec<String>,
     /// The archive, if it could be made again and is the right one.
     rebuilt: Option<Rebuilt>,
+    /// Whether the index has its recorded digest; `None`: none is recorded.
+    index: Option<bool>,
 }
 
 impl Look<'_> {
     fn is_sound(&self) -> bool {
         self.faults.is_empty() && self.beside.is_empty()
+    }
+
+    /// Whether the index is what it was, so that a tree may be mended from it.
+    fn is_trusted(&self) -> bool {
+        self.model.is_some() && (self.rebuilt.is_some() || self.index == Some(true))
     }
 
     fn lines(&self) -> impl Iterator<Item = String> + '_ {
@@ -151,8 +164,10 @@ impl<'a> Job<'a> {
     }
 
     fn look(&self) -> Result<Look<'a>> {
-        let mut look = Look { model: None, faults: Vec::new(), beside: Vec::new(), rebuilt: None };
+        let mut look = Look { model: None, faults: Vec::new(), beside: Vec::new(), rebuilt: None, index: None };
         self.wrapper(&mut look.beside)?;
+        let recorded = self.meta.and_then(LayerMeta::digests);
+        look.index = recorded.map(|_| !look.beside.iter().any(|line| line.starts_with("index: ")));
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let index = open_file(self.layer, "index");
         let model = index
@@ -160,6 +175,8 @@ impl<'a> Job<'a> {
             .map_err(ToString::to_string)
             .and_then(|index| Model::read(index, self.ids, own).map_err(|error| error.to_string()));
         match (model, index) {
+            // It would call the tree wrong for what is wrong with itself.
+            (Ok(_), Ok(_)) if look.index == Some(false) => {}
             (Ok(model), Ok(index)) => {
                 look.faults = compare(self.layer, &model, &self.rules())?;
                 if !self.options.quick {

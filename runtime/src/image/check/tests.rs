@@ -98,7 +98,7 @@ fn an_archive_of_everything_is_sound() {
     let layer = folder.add(&archive());
     assert_eq!(folder.lines(&layer), [""; 0]);
     assert_eq!(folder.check(&layer.0, Some(&layer.1), &[], REPAIR), LayerReport::default());
-    verify_layer(folder.fd().as_fd(), &layer.0).unwrap();
+    verify_layer(folder.fd().as_fd(), &layer.0, Some(&layer.1), &own_ids()).unwrap();
 }
 
 fn touch(path: &Path, secs: i64) {
@@ -222,7 +222,8 @@ fn a_content_that_nobody_else_has_stays_wrong_and_makes_no_silent_archive() {
     let repaired = folder.check(&id, Some(&meta), std::slice::from_ref(&id), REPAIR);
     let wrong = Wrong { line: "foreign: its content was changed".to_owned(), mended: false };
     assert_eq!(repaired.wrong, [wrong]);
-    assert_eq!(verify_layer(folder.fd().as_fd(), &id).unwrap_err().kind(), ErrorKind::Corrupt);
+    let error = verify_layer(folder.fd().as_fd(), &id, Some(&meta), &own_ids()).unwrap_err();
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, "foreign: its content was changed".to_owned()));
     let quick = folder.check(&id, Some(&meta), &[], CheckOptions { quick: true, repair: false });
     assert_eq!(quick, LayerReport::default());
 }
@@ -266,6 +267,78 @@ fn lost_owners_and_facts_are_made_again() {
         (made.diff_id, made.size, made.content, made.entries, made.implicit),
         (meta.diff_id, meta.size, meta.content, meta.entries, meta.implicit)
     );
+}
+
+/// A tree's names, modes and contents.
+fn picture(path: &Path) -> Vec<String> {
+    let meta = path.symlink_metadata().unwrap();
+    let mut lines = vec![format!("{} {:?} {:?}", path.display(), meta.permissions(), meta.modified().unwrap())];
+    if meta.is_dir() {
+        let mut inner: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        inner.sort();
+        lines.extend(inner.iter().flat_map(|path| picture(path)));
+    } else if meta.is_file() {
+        lines.push(format!("{:?}", fs::read(path).unwrap()));
+    }
+    lines
+}
+
+#[test]
+fn a_damaged_index_is_found_again_and_nothing_is_mended_from_it() {
+    let folder = Folder::new();
+    let (id, meta) = folder.add(&archive());
+    let index = folder.path(&id, "index");
+    let (whole, tree) = (fs::read(&index).unwrap(), picture(&folder.path(&id, "diff")));
+    for at in (0..whole.len()).step_by(whole.len() / 12) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&index, damaged).unwrap();
+        let repaired = folder.check(&id, Some(&meta), &[], REPAIR);
+        assert!(repaired.wrong.iter().all(|wrong| wrong.mended), "byte {at}: {repaired:?}");
+        assert_eq!(fs::read(&index).unwrap(), whole, "byte {at}");
+    }
+    // More than a byte of one that no tree tells, and with the facts lost, too.
+    for facts in [Some(&meta), None] {
+        let mut damaged = whole.clone();
+        damaged[20..60].reverse();
+        fs::write(&index, damaged).unwrap();
+        let repaired = folder.check(&id, facts, &[], REPAIR);
+        assert!(repaired.wrong.iter().any(|wrong| wrong.line.starts_with("index: ") && !wrong.mended), "{repaired:?}");
+        assert_eq!(picture(&folder.path(&id, "diff")), tree);
+    }
+}
+
+#[test]
+fn a_lost_index_is_made_again_from_a_tree_in_our_own_form() {
+    let own = |root: bool| {
+        let source = tempfile::tempdir().unwrap();
+        let diff = source.path().join("diff");
+        fs::create_dir_all(diff.join("d/e")).unwrap();
+        fs::write(diff.join("d/file"), "content").unwrap();
+        std::os::unix::fs::symlink("file", diff.join("d/link")).unwrap();
+        let seed = crate::image::attributes::RootAttrs::read(fs::File::open(&diff).unwrap().as_fd()).unwrap();
+        let wrapper = fs::File::open(source.path()).unwrap();
+        let mut tar = Vec::new();
+        let seed = (!root).then_some(&seed);
+        crate::image::pack::pack_layer(wrapper.as_fd(), seed, &|_| None, None, None, &mut tar).unwrap();
+        tar
+    };
+    for tar in [own(true), own(false)] {
+        let folder = Folder::new();
+        let (id, meta) = folder.add(&tar);
+        for change in [|path: &Path| fs::write(path, "nothing"), |path: &Path| fs::remove_file(path)] {
+            change(&folder.path(&id, "index")).unwrap();
+            let repaired = folder.check(&id, Some(&meta), &[], REPAIR);
+            assert!(!repaired.wrong.is_empty() && repaired.wrong.iter().all(|wrong| wrong.mended), "{repaired:?}");
+            let meta = repaired.meta.unwrap();
+            assert_eq!(folder.check(&id, Some(&meta), &[], FULL), LayerReport::default());
+        }
+        // Of a tree that was changed, too, no index is made.
+        fs::remove_file(folder.path(&id, "index")).unwrap();
+        flip(&folder.path(&id, "diff/d/file"));
+        let repaired = folder.check(&id, Some(&meta), &[], REPAIR);
+        assert!(repaired.wrong.iter().all(|wrong| !wrong.mended), "{repaired:?}");
+    }
 }
 
 fn entries() -> impl Strategy<Value = Head> {

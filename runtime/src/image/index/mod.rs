@@ -23,7 +23,7 @@ use std::io::{self, Read, Write};
 pub use entries::{Entries, Entry};
 pub use rebuild::{Rebuilt, rebuild};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
 use crate::image::tar::parse::parse;
 use crate::image::tar::{Head, Limits};
 
@@ -169,7 +169,7 @@ impl<W: Write> Writer<W> {
 }
 
 fn corrupt(what: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, format!("the layer index is damaged ({what})"))
+    Error::new(ErrorKind::Corrupt, format!("the layer index is damaged ({what})")).hint(REPAIR)
 }
 
 /// The disk's own failures are no damage of what is on it.

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::{ContentDigest, Reader, Record, corrupt, head_of};
 use crate::digest::{Digest, Hasher};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
 use crate::image::tar::{Head, Segment, join, shown};
 
 const BUFFER: usize = 256 << 10;
@@ -88,6 +88,10 @@ fn kept(index: &File, layer: BorrowedFd<'_>) -> Result<Kept> {
     Ok(found)
 }
 
+fn damaged(what: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, what).hint(REPAIR)
+}
+
 struct Rebuild<'a> {
     layer: BorrowedFd<'a>,
     out: &'a mut dyn Write,
@@ -129,7 +133,7 @@ impl Rebuild<'_> {
         }
         match content.finalize().as_bytes() == digest {
             true => Ok(()),
-            false => Err(Error::new(ErrorKind::Corrupt, "the content was changed")),
+            false => Err(damaged("the content was changed")),
         }
     }
 
@@ -139,7 +143,7 @@ impl Rebuild<'_> {
         match openat2(self.layer, place, flags, Mode::empty(), resolve) {
             Ok(file) => Ok(file),
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-                Err(Error::new(ErrorKind::Corrupt, "the file is gone"))
+                Err(damaged("the file is gone"))
             }
             Err(errno) => Err(errno.into()),
         }
@@ -153,7 +157,7 @@ impl Rebuild<'_> {
             let count = (end - at).min(buffer.len() as u64) as usize;
             let got = rustix::io::pread(file, &mut buffer[..count], at)?;
             if got == 0 {
-                return Err(Error::new(ErrorKind::Corrupt, "the file is too short"));
+                return Err(damaged("the file is too short"));
             }
             content.update(&buffer[..got]);
             self.write(&buffer[..got])?;

@@ -79,7 +79,16 @@ impl Kept {
 
 fn roots(store: &Store, uses: &ContainerUses<'_>) -> Result<Kept> {
     let mut kept = Kept::default();
-    for id in store.image_ids()? {
+    let ids: HashSet<Digest> = store.image_ids()?.into_iter().collect();
+    // A removal takes the names first: what a name points to has lost its record, which can be made again.
+    let named = store.reference_files()?.into_iter().filter_map(|(_, path)| Some(store.ref_file(&path).ok()?.image));
+    for id in named.filter(|id| !ids.contains(id)) {
+        if let Ok(record) = store.record_of_config(&id) {
+            kept.stack(record.layers);
+        }
+        kept.blobs.insert(id);
+    }
+    for id in ids {
         let record = store.image_record(&id)?;
         kept.stack(record.layers);
         kept.blobs.extend(record.manifests);

@@ -208,7 +208,7 @@ fn a_damaged_image_stands_in_the_way_until_it_is_removed_by_force() {
     std::fs::write(store.root().image(&bad), "{").unwrap();
     let images = store.images().unwrap();
     assert_eq!((images.listed.len(), images.damaged.len()), (1, 1));
-    let hint = format!("remove the image with \"lrun rmi -f {}\"", bad.short());
+    let hint = format!("{}, else remove the image with \"lrun rmi -f {}\"", crate::error::REPAIR, bad.short());
     for name in ["good", "bad"] {
         let error = remove_image(&store, name, PLAIN, &|| Ok(vec![])).unwrap_err();
         assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Corrupt, Some(hint.as_str())), "{name}");

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{Extra, Store};
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, REPAIR, Result};
 use crate::file::{self, Durability, Lock};
 use crate::idmap::Mode;
 use crate::paths::Root;
@@ -189,7 +189,7 @@ fn check_format(path: &Path, bytes: &[u8], idmap: Mode) -> Result<Format> {
     struct Version {
         version: u32,
     }
-    let damaged = |error: Error| error.context(format!("{}/format is damaged", path.display()));
+    let damaged = |error: Error| error.context(format!("{}/format is damaged", path.display())).hint(REPAIR);
     let bytes = file::unseal(bytes.to_vec()).map_err(damaged)?;
     let Version { version } = file::from_json(bytes.clone()).map_err(damaged)?;
     if version != VERSION {
@@ -211,6 +211,23 @@ pub fn mend_format(path: &Path) -> Result<bool> {
     let format = Root::new(path).format();
     let Some(mended) = file::mend(file::read_small(&format, FORMAT_MAX)?) else { return Ok(false) };
     file::write_atomic(&format, &mended, Durability::Flushed)?;
+    Ok(true)
+}
+
+/// Writes the `format` of the store at `path` anew, after more of it was damaged. `false`: what is left of it tells of
+/// another id mapping than this one, whose files would have other owners.
+pub fn renew_format(path: &Path, idmap: Mode, probe: &dyn Fn(&Path) -> Result<Features>) -> Result<bool> {
+    let root = Root::new(path);
+    let left = file::read_small(&root.format(), FORMAT_MAX).unwrap_or_default();
+    let named = |mode: Mode| {
+        let word = format!("\"{}\"", mode.name()).into_bytes();
+        left.windows(word.len()).any(|window| window == word)
+    };
+    if [Mode::Subids, Mode::Single, Mode::Root].into_iter().any(|mode| mode != idmap && named(mode)) {
+        return Ok(false);
+    }
+    let format = Format { version: VERSION, idmap, features: probe(path)?, extra: Extra::new() };
+    file::write_atomic(&root.format(), &file::to_json(&format)?, Durability::Flushed)?;
     Ok(true)
 }
 

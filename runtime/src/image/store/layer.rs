@@ -58,6 +58,8 @@ pub(crate) const SIDE_FILES: [&str; 2] = ["index", "owners"];
 const FILES: &str = "files";
 /// Field of [`LayerMeta::extra`]: the attributes of the tree's root, where the archive says nothing about them.
 pub(crate) const ROOT_ATTRIBUTES: &str = "root";
+/// Field of [`LayerMeta::extra`]: the id of the container whose layer it was, and how many layers were below it.
+pub(crate) const MADE_BY: &str = "container";
 /// Field of [`LayerMeta::extra`]: no time in the archive is later, times in the tree may be; seconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
 

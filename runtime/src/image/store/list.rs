@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ImageRecord, RefTarget, Store};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, REPAIR, Result};
 use crate::file;
 use crate::reference::Reference;
 
@@ -48,7 +48,8 @@ impl Images {
         match self.damaged.into_iter().next() {
             None => Ok(self.listed),
             Some(Damaged { id, error, .. }) => {
-                Err(error.hint(format!("remove the image with \"lrun rmi -f {}\"", id.short())))
+                let way_out = format!("{REPAIR}, else remove the image with \"lrun rmi -f {}\"", id.short());
+                Err(Error::new(error.kind(), error.to_string()).hint(way_out))
             }
         }
     }
@@ -76,6 +77,11 @@ impl Store {
         })?;
         found.sort();
         Ok(found)
+    }
+
+    /// The content of one of these files.
+    pub fn ref_file(&self, path: &Path) -> Result<RefTarget> {
+        file::read_json(path, REF_MAX)
     }
 
     fn list_once(&self) -> Result<(Images, bool)> {
@@ -106,7 +112,7 @@ impl Store {
             let Ok(reference) = Reference::parse(name) else {
                 return Ok(());
             };
-            match file::read_json(path, REF_MAX) {
+            match self.ref_file(path) {
                 Ok(target) => found.push((reference, target)),
                 Err(error) if error.kind() == ErrorKind::NotFound => consistent = false,
                 Err(error) => return Err(error),
