@@ -13,7 +13,8 @@
 //! | --- | --- |
 //! | 0–3 | magic `lrL1` |
 //! | 4 | kind: 1 stdout, 2 stderr, 3 note of dropped output (payload: bytes u64, lines u64) |
-//! | 5–7 | 0 |
+//! | 5 | 1: the payload begins a line of its stream; 0: it may |
+//! | 6–7 | 0 |
 //! | 8–11 | length of the payload, at least 1 |
 //! | 12–15 | check: FNV-1a of the other 28 bytes |
 //! | 16–23 | time it was read from the container, Unix ns |
@@ -83,6 +84,8 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
     kind: Kind,
+    /// Whether the payload is known to begin a line of its stream.
+    begins: bool,
     length: u32,
     time: u64,
     position: u64,
@@ -98,6 +101,7 @@ impl Header {
         let mut bytes = [0; HEADER];
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4] = kind;
+        bytes[5] = self.begins.into();
         bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.time.to_le_bytes());
         bytes[24..].copy_from_slice(&self.position.to_le_bytes());
@@ -123,6 +127,7 @@ impl Header {
         let (time, position) = numbers.split_at(8);
         let header = Header {
             kind,
+            begins: fixed[5] == 1,
             length,
             time: u64::from_le_bytes(time.try_into().ok()?),
             position: u64::from_le_bytes(position.try_into().ok()?),

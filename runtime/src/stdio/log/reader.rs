@@ -13,6 +13,8 @@ use crate::error::{Context, Result};
 pub struct Frame<'a> {
     /// Where the container wrote it.
     pub stream: Stream,
+    /// Whether it is known to begin a line of its stream.
+    pub begins: bool,
     /// When it was read from the container, Unix ns.
     pub time: u64,
     /// Bytes of output before it since the container was created.
@@ -279,7 +281,10 @@ impl LogReader {
         let present = file.buffer.len().saturating_sub((start - file.start) as usize).min(header.length as usize);
         let data = file.bytes(start, present);
         Some(match header.kind {
-            Kind::Output(stream) => Item::Output(Frame { stream, time: header.time, position: header.position, data }),
+            Kind::Output(stream) => {
+                let Header { begins, time, position, .. } = header;
+                Item::Output(Frame { stream, begins, time, position, data })
+            }
             Kind::Dropped => {
                 let number = |at: usize| data.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
                 let dropped = Dropped { bytes: number(0).unwrap_or(0), lines: number(8).unwrap_or(0) };

@@ -41,7 +41,7 @@ fn written(frames: &[(Stream, &str)]) -> tempfile::TempDir {
     let (mut bytes, mut position) = (Vec::new(), 0);
     for (n, (stream, text)) in frames.iter().enumerate() {
         let (length, time) = (text.len() as u32, (n as u64 + 1) * 1_000_000_000);
-        bytes.extend(Header { kind: Kind::Output(*stream), length, time, position }.encode());
+        bytes.extend(Header { kind: Kind::Output(*stream), begins: false, length, time, position }.encode());
         bytes.extend(text.as_bytes());
         position += u64::from(length);
     }
@@ -55,8 +55,10 @@ fn sec(seconds: u64) -> Option<u64> {
 
 #[test]
 fn headers_round_trip_and_a_flipped_bit_shows() {
-    for kind in [Kind::Output(Stream::Stdout), Kind::Output(Stream::Stderr), Kind::Dropped] {
-        let header = Header { kind, length: 77, time: u64::MAX - 5, position: 1 << 40 };
+    for (kind, begins) in
+        [(Kind::Output(Stream::Stdout), true), (Kind::Output(Stream::Stderr), false), (Kind::Dropped, false)]
+    {
+        let header = Header { kind, begins, length: 77, time: u64::MAX - 5, position: 1 << 40 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Some(header));
         for bit in 0..HEADER * 8 {
@@ -159,6 +161,20 @@ fn what_was_rotated_away_is_said_unless_it_was_not_asked_for() {
     assert_eq!((recent.out.as_str(), recent.notices), ("", vec![]));
     assert_eq!(shown(dir.path(), View { tail: Some(3), ..View::default() }).notices, []);
     assert!(std::fs::read_dir(dir.path()).unwrap().count() <= 2);
+}
+
+/// A rotation between two lines costs no line of the file that is left.
+#[test]
+fn the_first_line_of_a_file_is_whole_where_a_line_ended_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = writer(dir.path(), 100, 2);
+    let lines: Vec<String> = (0..9).map(|n| format!("line {n} {}\n", "x".repeat(100 - HEADER - 8))).collect();
+    for line in &lines {
+        log.write(OUT, line.as_bytes());
+    }
+    let gone = (lines.len() - 2) * lines[0].len();
+    let wanted = Shown { out: lines[7..].concat(), notices: vec![Notice::Rotated(gone as u64)], ..Shown::default() };
+    assert_eq!(shown(dir.path(), View::default()), wanted);
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub fn show(
         while let Some(item) = reader.next(written)? {
             match item {
                 Item::Output(frame) => {
-                    let data = printer.whole_lines(frame.stream, frame.data);
+                    let data = printer.whole_lines(frame.stream, frame.begins, frame.data);
                     if data.is_empty() {
                         continue;
                     }
@@ -170,8 +170,11 @@ impl Printer {
     }
 
     /// What is left of a stream's output when the end of a line is taken away whose beginning is lost.
-    fn whole_lines<'d>(&mut self, stream: Stream, data: &'d [u8]) -> &'d [u8] {
+    fn whole_lines<'d>(&mut self, stream: Stream, begins: bool, data: &'d [u8]) -> &'d [u8] {
         let line = &mut self.line[stream.index()];
+        if begins && matches!(line, Line::Torn(_)) {
+            *line = Line::Start;
+        }
         let Line::Torn(hidden) = *line else { return data };
         let end = data.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
         let hide = match end {
@@ -339,15 +342,17 @@ mod tests {
     #[test]
     fn a_line_whose_beginning_is_lost_is_left_out() {
         let mut printer = Printer::new(View::default());
-        assert_eq!(printer.whole_lines(Stream::Stdout, b"whole"), b"whole");
+        assert_eq!(printer.whole_lines(Stream::Stdout, false, b"whole"), b"whole");
         printer.line = [Line::Torn(0); 2];
-        assert_eq!(printer.whole_lines(Stream::Stdout, b"torn"), b"");
-        assert_eq!(printer.whole_lines(Stream::Stdout, b" still\nnext\nline"), b"next\nline");
-        assert_eq!(printer.whole_lines(Stream::Stdout, b" goes on"), b" goes on");
+        assert_eq!(printer.whole_lines(Stream::Stdout, false, b"torn"), b"");
+        assert_eq!(printer.whole_lines(Stream::Stdout, false, b" still\nnext\nline"), b"next\nline");
+        assert_eq!(printer.whole_lines(Stream::Stdout, false, b" goes on"), b" goes on");
         assert_eq!(printer.torn, 11);
+        printer.line = [Line::Torn(0); 2];
+        assert_eq!(printer.whole_lines(Stream::Stdout, true, b"line\nline"), b"line\nline");
         // The other stream has lines of its own; and one without any is shown after a while.
         let dots = vec![b'.'; MOST_TORN - 1];
-        assert_eq!(printer.whole_lines(Stream::Stderr, &dots), b"");
-        assert_eq!(printer.whole_lines(Stream::Stderr, b".."), b"..");
+        assert_eq!(printer.whole_lines(Stream::Stderr, false, &dots), b"");
+        assert_eq!(printer.whole_lines(Stream::Stderr, false, b".."), b"..");
     }
 }

@@ -26,6 +26,8 @@ pub struct LogWriter {
     offset: u64,
     /// See [`Header::position`].
     position: u64,
+    /// Whether the next byte of a stream is known to begin a line.
+    begins: [bool; 2],
     /// Not yet written down, with the time of the first drop.
     unnoted: Option<(u64, Dropped)>,
     /// Empty until a pipe has more than a few lines.
@@ -57,19 +59,23 @@ impl LogWriter {
         if offset == 0 {
             position = previous_end(&dir);
         }
-        Ok(Self { dir, options, file: Some(file), offset, position, unnoted: None, buffer: Vec::new() })
+        let begins = [position == 0; 2];
+        Ok(Self { dir, options, file: Some(file), offset, position, begins, unnoted: None, buffer: Vec::new() })
     }
 
     /// Appends output. Never fails; see the type.
     pub fn write(&mut self, stream: Stream, data: &[u8]) {
         let mut rest = data;
+        let mut begins = self.begins[stream.index()];
+        self.begins[stream.index()] = data.last().map_or(begins, |byte| *byte == b'\n');
         while !rest.is_empty() {
             let (Some(room), Some(file)) = (self.prepare(), &self.file) else { return self.drop_bytes(rest) };
             let (now, later) = rest.split_at(rest.len().min(room));
-            let header = self.header(Kind::Output(stream), now.len());
+            let header = Header { begins, ..self.header(Kind::Output(stream), now.len()) };
             let written = write_frame(file.as_fd(), self.offset, header, now).unwrap_or(0);
             self.advance(written);
             self.drop_bytes(&now[written..]);
+            begins = now.ends_with(b"\n");
             rest = later;
         }
     }
@@ -130,7 +136,7 @@ impl LogWriter {
     }
 
     fn header(&self, kind: Kind, length: usize) -> Header {
-        Header { kind, length: length as u32, time: now(), position: self.position }
+        Header { kind, begins: false, length: length as u32, time: now(), position: self.position }
     }
 
     fn advance(&mut self, payload: usize) {
