@@ -176,6 +176,9 @@ fn wrong_command_lines() {
         &["inspect", "--type", "pod", "x"],
         &["--idmap", "x", "ps"],
         &["--root"],
+        &["volume", "ls"],
+        &["--root", "ps", "volume", "ls"],
+        &["--foo", "ps"],
     ]
     .iter()
     .map(|words| {
@@ -206,6 +209,9 @@ fn wrong_command_lines() {
     125 lrun: invalid argument "pod" for "--type" flag: must be one of container, image. See 'lrun inspect --help'.
     125 lrun: invalid argument "x" for "--idmap" flag: must be one of auto, subids, single, root. See 'lrun ps --help'.
     125 lrun: flag needs an argument: --root. See 'lrun --help'.
+    1 lrun: 'volume' is not a lrun command. See 'lrun --help'.
+    1 lrun: 'volume' is not a lrun command. See 'lrun --help'.
+    125 lrun: unknown flag: --foo (did you mean --root?). See 'lrun --help'.
     "#);
 }
 

@@ -45,16 +45,34 @@ impl Usage {
 fn command_path(root: &clap::Command, argv: &[OsString]) -> String {
     let mut path = vec![root.get_name()];
     let mut at = root;
-    for word in argv.iter().skip(1).filter_map(|word| word.to_str()) {
-        if let Some(next) = at.find_subcommand(word) {
-            path.push(next.get_name());
-            at = next;
+    let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if word.starts_with('-') {
+            match flag(at, &word) {
+                // Its value is no command.
+                Some(arg) if arg.get_action().takes_values() && !word.contains('=') => drop(words.next()),
+                Some(_) => {}
+                None => break,
+            }
+            continue;
         }
+        let Some(next) = at.find_subcommand(&*word) else { break };
+        path.push(next.get_name());
+        at = next;
         if !at.has_subcommands() {
             break;
         }
     }
     path.join(" ")
+}
+
+/// The flag of a command that this word is.
+fn flag<'c>(command: &'c clap::Command, word: &str) -> Option<&'c clap::Arg> {
+    let name = word.split('=').next().unwrap_or(word);
+    command.get_arguments().find(|arg| match name.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => arg.get_short().is_some_and(|short| name.chars().skip(1).eq([short])),
+    })
 }
 
 /// What is wrong, and the exit code.
