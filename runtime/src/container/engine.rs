@@ -64,10 +64,9 @@ impl Engine {
         let mut lowers: Vec<String> =
             self.folders(stack)?.iter().map(|folder| format!("layers/{folder}/diff")).collect();
         self.base_layer()?;
-        if self.map.mode == Mode::Single && stack.iter().any(|digest| self.has_apt(digest)) {
-            lowers.push("engine/single-1".to_owned());
-        }
-        lowers.push("engine/base-1".to_owned());
+        // One layer in any case: an image has as many as the kernel's limit leaves.
+        let single = self.map.mode == Mode::Single && stack.iter().any(|digest| self.has_apt(digest));
+        lowers.push(format!("engine/{}", if single { SINGLE } else { BASE }));
         Ok(lowers)
     }
 
@@ -84,7 +83,7 @@ impl Engine {
     /// the setting without which apt checks in vain that it could drop root.
     fn base_layer(&self) -> Result<()> {
         let engine = self.root().engine();
-        if engine.join("base-1").is_dir() && engine.join("single-1").is_dir() {
+        if engine.join(BASE).is_dir() && engine.join(SINGLE).is_dir() {
             return Ok(());
         }
         file::ensure_dir(&engine)?;
@@ -150,10 +149,14 @@ enum Made {
 
 type Files = &'static [(&'static str, Made)];
 
-/// Mount points for what every container gets, and the setting without which apt checks in vain that it could drop root.
+/// Mount points for what every container gets.
+const BASE: &str = "base-1";
+/// The same with the setting without which apt checks in vain that it could drop root.
+const SINGLE: &str = "single-2";
+
 const OWN_LAYERS: [(&str, Files); 2] = [
     (
-        "base-1",
+        BASE,
         &[
             ("", Made::Directory),
             ("dev", Made::Directory),
@@ -167,10 +170,17 @@ const OWN_LAYERS: [(&str, Files); 2] = [
         ],
     ),
     (
-        "single-1",
+        SINGLE,
         &[
             ("", Made::Directory),
+            ("dev", Made::Directory),
+            ("proc", Made::Directory),
+            ("sys", Made::Directory),
             ("etc", Made::Directory),
+            ("etc/hosts", Made::File("")),
+            ("etc/hostname", Made::File("")),
+            ("etc/resolv.conf", Made::File("")),
+            ("etc/mtab", Made::Link("/proc/mounts")),
             ("etc/apt", Made::Directory),
             ("etc/apt/apt.conf.d", Made::Directory),
             ("etc/apt/apt.conf.d/99lrun", Made::File("APT::Sandbox::User \"root\";\n")),

@@ -79,3 +79,21 @@ fn an_opaque_root_hides_everything() {
         "/bin"
     );
 }
+
+/// An image with as many layers as the kernel stacks, with a folder of directories on top and apt's setting below.
+#[test]
+fn the_deepest_image_has_room_for_what_the_engine_adds() {
+    let lrun = Lrun::new();
+    let number = |n: usize| Tar::new().file("n", n.to_string().as_bytes()).finish();
+    let mut layers: Vec<Vec<u8>> = (0..494).map(number).collect();
+    layers.push(directory("etc/apt/", 0o755, 0).dir("etc/apt/apt.conf.d/").finish());
+    layers.push(directory("t/", 0o1777, 0).finish());
+    layers.push(Tar::new().file("t/x", b"x").finish());
+    image(&lrun, "deep:1", &layers);
+    let script = "stat -c %a /t; cat /n /t/x; echo; ls /etc/apt/apt.conf.d";
+    let said = lrun.ok(&["run", "--name", "box", "--network", "none", "deep:1", "sh", "-c", script]);
+    let setting = if mode() == Mode::Single { "\n99lrun" } else { "" };
+    assert_eq!(said, format!("1777\n493x{setting}"));
+    assert_eq!(lrun.ok(&["diff", "box"]), "");
+    lrun.ok(&["cp", "box:/t/x", "x"]);
+}
