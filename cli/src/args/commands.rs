@@ -5,8 +5,9 @@ use clap::{Args, Subcommand};
 use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
     HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
-    LogoutArgs, LogsArgs, ManifestArgs, PsArgs, PullArgs, PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs,
-    SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, WaitArgs,
+    LogoutArgs, LogsArgs, ManifestArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs, RenameArgs, RmArgs, RmiArgs,
+    RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs,
+    UndeleteArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -106,6 +107,9 @@ pub enum Command {
     /// `manifest inspect`
     #[command(skip)]
     ManifestInspect(ManifestArgs),
+    /// `manifest referrers`
+    #[command(skip)]
+    Referrers(ReferrersArgs),
     /// `system check`
     #[command(skip)]
     Check(CheckArgs),
@@ -146,6 +150,8 @@ pub struct ManifestGroupArgs {
 enum ManifestCommand {
     /// Print an image's manifest, as JSON
     Inspect(ManifestArgs),
+    /// List what a registry has about an image, such as signatures
+    Referrers(ReferrersArgs),
 }
 
 /// `lrun system …`.
@@ -265,6 +271,7 @@ impl Command {
             Self::System(args) => args.command.short(),
             Self::Manifest(args) => match args.command {
                 ManifestCommand::Inspect(args) => Self::ManifestInspect(args),
+                ManifestCommand::Referrers(args) => Self::Referrers(args),
             },
             short => short,
         }

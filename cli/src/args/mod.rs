@@ -35,7 +35,8 @@ pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, Impo
 pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs};
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
 pub use registry::{
-    CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, SearchArgs, When,
+    CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, ReferrersArgs, SearchArgs,
+    When,
 };
 pub use run::{CreateArgs, RunArgs};
 pub use system::{CheckArgs, ContainerPruneArgs, DfArgs, ImagePruneArgs, SystemPruneArgs};

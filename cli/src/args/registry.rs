@@ -53,6 +53,29 @@ pub struct ManifestArgs {
     /// The image, here or at a registry
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     pub name: String,
+    /// Ask the registry over plain HTTP
+    #[arg(long)]
+    pub insecure: bool,
+    /// Print what each image of an index is, too
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// `lrun manifest referrers`.
+#[derive(Clone, Debug, Args)]
+pub struct ReferrersArgs {
+    /// The image, at a registry
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub name: String,
+    /// Show only those of this type
+    #[arg(long, value_name = "TYPE")]
+    pub artifact_type: Option<String>,
+    /// table, json or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Ask the registry over plain HTTP
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// `lrun login`.

@@ -56,6 +56,16 @@ impl Registries {
         Ok(Self { settings, http: Http::new(access) })
     }
 
+    /// The same for what a word names. `insecure`: its registry is spoken to over plain HTTP, as if the settings said so.
+    pub fn open_for(word: &str, insecure: bool) -> Result<(Self, Reference)> {
+        let mut registries = Self::open()?;
+        let reference = registries.settings.registries.qualify(word)?;
+        if insecure {
+            registries.settings.registries.insecure.push(reference.registry().to_owned());
+        }
+        Ok((registries, reference))
+    }
+
     /// A client of one registry, with these credentials.
     pub fn client_with(
         &self,

@@ -25,6 +25,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod referrers;
 mod rename;
 mod restart;
 mod rm;
@@ -110,6 +111,7 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::ImagePrune(args) => prune::images(global, &args),
         Command::ImageTree(args) => tree::run(global, &args),
         Command::ManifestInspect(args) => manifest::run(global, &args),
+        Command::Referrers(args) => referrers::run(&args),
         Command::SystemPrune(args) => prune::system(global, &args),
         // `args::parse` turns these into the short forms.
         Command::Container(_) | Command::Image(_) | Command::Manifest(_) | Command::System(_) => Ok(1),

@@ -47,6 +47,14 @@ pub struct Fetched {
     pub digest: Digest,
 }
 
+/// A part of a list.
+pub(super) struct Page {
+    pub(super) media_type: String,
+    /// Which filters the registry says that it applied.
+    pub(super) filters: Vec<String>,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// How the registry wants to be asked.
 #[derive(Clone, Debug)]
 enum Known {
@@ -200,8 +208,9 @@ impl<'a> Client<'a> {
         struct Page {
             tags: Option<Vec<String>>,
         }
-        self.pages(&self.url("tags/list")?, "list the tags", |bytes| {
-            serde_json::from_slice(bytes).map(|page: Page| page.tags.unwrap_or_default())
+        let unread = |_| Error::new(ErrorKind::Invalid, "list the tags: the answer cannot be read");
+        self.pages(&self.url("tags/list")?, "list the tags", usize::MAX, |page| {
+            serde_json::from_slice(&page.bytes).map(|page: Page| page.tags.unwrap_or_default()).map_err(unread)
         })
     }
 
@@ -211,35 +220,43 @@ impl<'a> Client<'a> {
         struct Page {
             repositories: Option<Vec<String>>,
         }
-        self.pages(&Url::new(&self.origin, "/v2/_catalog?n=1000")?, "list the repositories", |bytes| {
-            serde_json::from_slice(bytes).map(|page: Page| page.repositories.unwrap_or_default())
+        let unread = |_| Error::new(ErrorKind::Invalid, "list the repositories: the answer cannot be read");
+        let first = Url::new(&self.origin, "/v2/_catalog?n=1000")?;
+        self.pages(&first, "list the repositories", usize::MAX, |page| {
+            serde_json::from_slice(&page.bytes).map(|page: Page| page.repositories.unwrap_or_default()).map_err(unread)
         })
     }
 
-    fn pages(
+    /// A list of at most `most` entries, page after page.
+    pub(super) fn pages<T>(
         &self,
         first: &Url,
         what: &str,
-        read: impl Fn(&[u8]) -> serde_json::Result<Vec<String>>,
-    ) -> Result<Vec<String>> {
+        most: usize,
+        read: impl Fn(Page) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
         let (mut url, mut all) = (first.clone(), Vec::new());
+        let wrong = |why: &str| Error::new(ErrorKind::Invalid, format!("{what}: {why}"));
         for _ in 0..PAGES {
             let answer = self.send(&Method::GET, &url, &[])?;
             if answer.status != 200 {
                 return Err(self.refusal(answer, what));
             }
             let next = answer.header("link").and_then(link::next).map(|next| url.join(next)).transpose()?;
-            let page = read(&answer.bytes(PAGE_MAX)?);
-            all.extend(page.map_err(|_| Error::new(ErrorKind::Invalid, format!("{what}: the answer cannot be read")))?);
+            let media_type = answer.header("content-type").unwrap_or_default().to_owned();
+            let filters = answer.headers("oci-filters-applied").into_iter().map(str::to_owned).collect();
+            all.extend(read(Page { media_type, filters, bytes: answer.bytes(PAGE_MAX)? })?);
+            if all.len() > most {
+                return Err(wrong(&format!("the list has more than {most} entries")));
+            }
             match next {
+                Some(next) if next == url => return Err(wrong("the list does not end")),
                 Some(next) if next.origin == self.origin => url = next,
-                Some(_) => {
-                    return Err(Error::new(ErrorKind::Invalid, format!("{what}: the list goes on at another server")));
-                }
+                Some(_) => return Err(wrong("the list goes on at another server")),
                 None => return Ok(all),
             }
         }
-        Err(Error::new(ErrorKind::Invalid, format!("{what}: the list does not end")))
+        Err(wrong("the list does not end"))
     }
 
     /// GET or HEAD, along redirects. Another origin is asked without credentials, and never in plain text where the registry

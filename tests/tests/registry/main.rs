@@ -6,5 +6,6 @@ mod docker;
 mod fake;
 mod hostile;
 mod lines;
+mod manifests;
 mod server;
 mod uploads;

@@ -10,6 +10,7 @@ pub mod images;
 pub mod info;
 pub mod ports;
 pub mod ps;
+pub mod referrers;
 pub mod top;
 pub mod trash;
 pub mod version;
