@@ -45,7 +45,8 @@ pub(super) struct Job {
 /// What the threads share.
 struct Fetch<'a> {
     store: &'a Store,
-    client: &'a Client<'a>,
+    /// Those that may have the layers, in their order.
+    clients: &'a [Client<'a>],
     events: &'a Events<'a>,
     warnings: Mutex<Vec<String>>,
     stop: AtomicBool,
@@ -62,7 +63,7 @@ struct Worker {
 /// should know.
 pub(super) fn fetch(
     (store, map): (&Store, &IdMap),
-    client: &Client<'_>,
+    clients: &[Client<'_>],
     jobs: Vec<Job>,
     events: &Events<'_>,
     remove: &mut RemoveTree<'_>,
@@ -72,7 +73,7 @@ pub(super) fn fetch(
     }
     let staging = Staging::new(store.root())?;
     let count = jobs.len().min(MOST);
-    let fetch = Fetch { store, client, events, warnings: Mutex::default(), stop: AtomicBool::new(false) };
+    let fetch = Fetch { store, clients, events, warnings: Mutex::default(), stop: AtomicBool::new(false) };
     let jobs = (0..).zip(jobs).collect();
     let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers, jobs));
     // What cannot be deleted now is swept later; it must not hide the outcome.
@@ -153,24 +154,31 @@ impl Fetch<'_> {
     }
 
     /// Feeds a layer's bytes to the helper; the last mark goes out when they are what the manifest says. A connection that
-    /// breaks is made anew, from where it broke.
+    /// breaks is made anew, from where it broke; what one registry does not have, or not to the end, comes from the next.
     fn download(&self, feeder: &mut Feeder, job: &Job) -> std::result::Result<(), Stopped> {
         let mut state = Download { hasher: Hasher::new(), done: 0 };
-        let mut attempt = 0;
-        loop {
+        let (mut attempt, mut at) = (0, 0);
+        while let Some(client) = self.clients.get(at) {
             let before = state.done;
-            match self.stream(feeder, job, &mut state) {
+            let error = match self.stream(client, feeder, job, &mut state) {
                 Ok(()) => break,
                 Err(Broken::Line(error)) => {
                     attempt = if state.done > before { 1 } else { attempt + 1 };
-                    if attempt >= ATTEMPTS {
-                        return Err(Stopped::Download(error));
+                    if attempt < ATTEMPTS {
+                        tracing::debug!(layer = %job.descriptor.digest, at = state.done, %error, "going on");
+                        std::thread::sleep(delay(attempt, None));
+                        continue;
                     }
-                    tracing::debug!(layer = %job.descriptor.digest, at = state.done, %error, "going on");
-                    std::thread::sleep(delay(attempt, None));
+                    error
                 }
+                Err(Broken::Refused(error)) => error,
                 Err(Broken::Stopped(stopped)) => return Err(stopped),
+            };
+            (attempt, at) = (0, at + 1);
+            if at == self.clients.len() {
+                return Err(Stopped::Download(error));
             }
+            (self.events)(Event::Warning(&format!("{}: {error}", client.registry())));
         }
         let digest = state.hasher.finish();
         if digest != job.descriptor.digest {
@@ -180,10 +188,16 @@ impl Fetch<'_> {
         feeder.end().map_err(|_| Stopped::Helper)
     }
 
-    fn stream(&self, feeder: &mut Feeder, job: &Job, state: &mut Download) -> std::result::Result<(), Broken> {
+    fn stream(
+        &self,
+        client: &Client<'_>,
+        feeder: &mut Feeder,
+        job: &Job,
+        state: &mut Download,
+    ) -> std::result::Result<(), Broken> {
         let size = job.descriptor.size;
         let fatal = |error| Broken::Stopped(Stopped::Download(error));
-        let stream = self.client.blob(&job.descriptor.digest, state.done).map_err(fatal)?;
+        let stream = client.blob(&job.descriptor.digest, state.done).map_err(Broken::Refused)?;
         let mut skip = state.done.saturating_sub(stream.from);
         let mut reader = stream.reader;
         let mut buffer = vec![0; BUFFER];
@@ -194,7 +208,7 @@ impl Fetch<'_> {
             let got = match reader.read(&mut buffer) {
                 Ok(got) => got,
                 Err(error) if is_temporary(&error) => return Err(Broken::Line(read_error(error))),
-                Err(error) => return Err(fatal(read_error(error))),
+                Err(error) => return Err(Broken::Refused(read_error(error))),
             };
             if got == 0 && state.done < size {
                 return Err(Broken::Line(Error::new(ErrorKind::Io, "the connection ended before the layer did")));
@@ -238,6 +252,8 @@ enum Stopped {
 enum Broken {
     /// The line broke: worth another try.
     Line(Error),
+    /// This registry has it not, or gives it not.
+    Refused(Error),
     /// For good.
     Stopped(Stopped),
 }

@@ -41,7 +41,8 @@ pub struct Pulled {
     pub is_new: bool,
 }
 
-/// Pulls the image that `reference` names from the first of `clients` that has it: mirrors first, then the registry.
+/// Pulls the image that `reference` names from the first of `clients` that has it: mirrors first, then the registry. What
+/// one lacks of it comes from those that follow.
 pub fn pull(
     (store, map): (&Store, &IdMap),
     clients: &[Client<'_>],
@@ -57,14 +58,16 @@ pub fn pull(
     for (at, client) in clients.iter().enumerate() {
         let found = current(store, client, reference, options).and_then(|current| match current {
             Some(pulled) => Ok(Found::Current(pulled)),
-            None => find(client, wanted, options).map(Found::Image),
+            None => find(&clients[at..], wanted, options, events).map(Found::Image),
         });
         if found.is_ok() {
             events(Event::Pulling { wanted, repository: reference.repository() });
         }
         match found {
             Ok(Found::Current(pulled)) => return Ok(pulled),
-            Ok(Found::Image(found)) => return bring((store, map), client, reference, (found, options), events, remove),
+            Ok(Found::Image(found)) => {
+                return bring((store, map), &clients[at..], reference, (found, options), events, remove);
+            }
             Err(error) if at + 1 < clients.len() => {
                 events(Event::Warning(&format!("{}: {error}", client.registry())));
             }
@@ -72,6 +75,21 @@ pub fn pull(
         }
     }
     Err(failure.context(format!("pull {}", reference.familiar_with_tag())))
+}
+
+/// Asks one after the other. What comes is known by its digest, so it does not matter who has it.
+fn any<T>(clients: &[Client<'_>], events: &Events<'_>, ask: impl Fn(&Client<'_>) -> Result<T>) -> Result<T> {
+    let mut failure = Error::new(ErrorKind::Invalid, "no registry");
+    for (at, client) in clients.iter().enumerate() {
+        match ask(client) {
+            Ok(found) => return Ok(found),
+            Err(error) if at + 1 < clients.len() => {
+                events(Event::Warning(&format!("{}: {error}", client.registry())));
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 enum Found {
@@ -106,9 +124,9 @@ fn current(store: &Store, client: &Client<'_>, reference: &Reference, options: &
     }
 }
 
-/// Finds the image's manifest, through indexes.
-fn find(client: &Client<'_>, wanted: &str, options: &PullOptions) -> Result<Image> {
-    let mut fetched = client.manifest(wanted)?;
+/// Finds the image's manifest, through indexes. The first says what is wanted; what that consists of may be at others.
+fn find(clients: &[Client<'_>], wanted: &str, options: &PullOptions, events: &Events<'_>) -> Result<Image> {
+    let mut fetched = any(&clients[..1], events, |client| client.manifest(wanted))?;
     let top = fetched.digest.clone();
     let mut documents = Vec::new();
     for _ in 0..=DEPTH {
@@ -118,7 +136,7 @@ fn find(client: &Client<'_>, wanted: &str, options: &PullOptions) -> Result<Imag
             Document::Image(manifest) => return Ok(Image { top, documents, manifest }),
             Document::Index(list) => {
                 let chosen = choose(&list, &options.platform)?;
-                fetched = client.manifest(chosen.digest.as_str())?;
+                fetched = any(clients, events, |client| client.manifest(chosen.digest.as_str()))?;
                 if fetched.bytes.len() as u64 != chosen.size
                     || !manifest::is_type(&fetched.media_type, &chosen.media_type)
                 {
@@ -146,7 +164,7 @@ fn choose<'a>(list: &'a [Descriptor], platform: &Platform) -> Result<&'a Descrip
 /// Brings what is missing of an image, and publishes it.
 fn bring(
     (store, map): (&Store, &IdMap),
-    client: &Client<'_>,
+    clients: &[Client<'_>],
     reference: &Reference,
     (image, options): (Image, &PullOptions),
     events: &Events<'_>,
@@ -156,7 +174,8 @@ fn bring(
     let id = image.manifest.config.digest.clone();
     let bytes = match store.blob(&id) {
         Ok(bytes) => bytes,
-        Err(_) => client.small_blob(&image.manifest.config).map_err(|error| error.context(attempt()))?,
+        Err(_) => any(clients, events, |client| client.small_blob(&image.manifest.config))
+            .map_err(|error| error.context(attempt()))?,
     };
     let config = ImageConfig::from_bytes(&bytes).map_err(|error| error.context(attempt()))?;
     check(&image.manifest, &config, options, events).map_err(|error| error.context(attempt()))?;
@@ -168,7 +187,7 @@ fn bring(
             jobs.push(Job { descriptor: descriptor.clone(), diff_id: diff_id.clone() });
         }
     }
-    let warnings = fetch((store, map), client, jobs, events, remove).map_err(|error| error.context(attempt()))?;
+    let warnings = fetch((store, map), clients, jobs, events, remove).map_err(|error| error.context(attempt()))?;
     let before = store.ref_target(reference)?.map(|target| target.image);
     let known = store.image_record(&id).is_ok();
     store.publish_image(&bytes, None, &[])?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lrun_tests::Lrun;
 
-use crate::fake::{Content, INDEX, architecture, digest, gzip, insecure, layer, settings};
+use crate::fake::{Content, INDEX, architecture, digest, gzip, insecure, layer};
 use crate::server::{Response, Server};
 
 /// A connection that breaks in the middle of a layer, twice, goes on from there; the rest is not asked for again.
@@ -235,33 +235,4 @@ fn an_index_gives_the_image_for_the_platform() {
     assert!(complaint.contains("does not provide the specified platform (linux/s390x)"), "{complaint}");
     let output = lrun.run(&["pull", "-q", &format!("{name}:{other}")]);
     assert!(output.stderr.starts_with("WARNING: The requested image's platform"), "{}", output.stderr);
-}
-
-/// A mirror is asked first; what it does not have comes from the registry itself. Names without a registry are searched
-/// where `config.toml` says.
-#[test]
-fn mirrors_and_short_names_follow_the_settings() {
-    let mut content = Content::default();
-    content.image("latest", architecture(), &[layer("a", 100)]);
-    let own = content.clone();
-    let mirror = Server::start("127.0.0.1", move |request| match request.path.contains("/both/") {
-        true => content.answer(request),
-        false => Response::new(404, ""),
-    });
-    let server = Server::start("127.0.0.1", move |request| own.answer(request));
-    let lrun = Lrun::new();
-    let (mirror_name, name) = (mirror.name(), server.name());
-    let text = format!(
-        "[registries]\nunqualified-search = {name:?}\ninsecure = [{mirror_name:?}, {name:?}]\n\
-         [registries.mirrors]\n{name:?} = [{mirror_name:?}]\n"
-    );
-    settings(&lrun, &text);
-    assert_eq!(lrun.run(&["pull", "-q", "both"]).stdout, format!("{name}/both:latest\n"));
-    assert_eq!(server.requests().len(), 0, "the mirror has it");
-    let output = lrun.run(&["pull", "-q", "own"]);
-    assert_eq!((output.code, output.stdout), (0, format!("{name}/own:latest\n")));
-    assert!(output.stderr.starts_with(&format!("WARNING: {mirror_name}: ")), "{}", output.stderr);
-    settings(&lrun, "[registries]\n\nsecure = []\n");
-    let complaint = lrun.fails(1, &["pull", "x"]);
-    assert!(complaint.contains("config.toml: line 3: unknown field `secure`"), "{complaint}");
 }

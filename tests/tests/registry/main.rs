@@ -7,5 +7,6 @@ mod fake;
 mod hostile;
 mod lines;
 mod manifests;
+mod mirrors;
 mod server;
 mod uploads;
