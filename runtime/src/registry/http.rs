@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::http::{HeaderMap, Method};
@@ -358,6 +359,11 @@ fn hint(origin: &Origin, error: &io::Error) -> Option<String> {
         rustls::Error::InvalidCertificate(_) => Some(format!(
             "put the certificate of the authority that signed the server's into ~/.config/lrun/certs.d/{name}/ca.crt"
         )),
+        rustls::Error::AlertReceived(AlertDescription::BadCertificate | AlertDescription::CertificateRequired) => {
+            Some(format!(
+                "the registry asks for a certificate of yours: put it and its key into ~/.config/lrun/certs.d/{name}/client.cert and client.key"
+            ))
+        }
         rustls::Error::InvalidMessage(_) => Some(format!(
             "a registry without TLS is spoken to only where config.toml says so: [registries] insecure = [\"{name}\"]"
         )),

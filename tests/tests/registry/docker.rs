@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,31 +42,46 @@ pub fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
+/// Makes `cert.pem` and `key.pem` in a folder: for 127.0.0.1 and reg.test, signed by nobody else, with these basic
+/// constraints.
+pub fn certificate_in(folder: &Path, constraints: &str) {
+    let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+    let constraints = format!("basicConstraints=critical,{constraints}");
+    let names = "subjectAltName=IP:127.0.0.1,DNS:reg.test";
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=lrun test"]);
+    command.args(["-addext", names, "-addext", &constraints]);
+    run(command.args(["-keyout", &path("key.pem"), "-out", &path("cert.pem")]));
+}
+
+/// Has lrun know the certificate that lies in a folder as that of a server.
+pub fn trust(lrun: &Lrun, folder: &Path, server: &str) -> PathBuf {
+    let certs = lrun.folder().join("home/.config/lrun/certs.d").join(server);
+    fs::create_dir_all(&certs).expect("a folder");
+    fs::copy(folder.join("cert.pem"), certs.join("ca.crt")).expect("the certificate");
+    certs
+}
+
 impl Registry {
-    /// With TLS by a certificate that nobody signed, an authority's (`CA:TRUE`) or not, and the users that `auth`, a part of its configuration, lets in.
+    /// With TLS by a certificate that nobody signed, an authority's (`CA:TRUE`) or not, and the users that `auth`, a part of
+    /// its configuration, lets in.
     pub fn start(certificate: &str, auth: impl FnOnce(&Path) -> String) -> Self {
+        Self::with(certificate, |folder| (String::new(), auth(folder)))
+    }
+
+    /// The same with what `parts` gives: more of `tls`, and of the whole configuration.
+    pub fn with(certificate: &str, parts: impl FnOnce(&Path) -> (String, String)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        run(Command::new("openssl").args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]).args([
-            "-subj",
-            "/CN=lrun test",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            &format!("basicConstraints=critical,{certificate}"),
-            "-keyout",
-            &path("key.pem"),
-            "-out",
-            &path("cert.pem"),
-        ]));
+        certificate_in(folder.path(), certificate);
+        let (tls, rest) = parts(folder.path());
         let text = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {}, key: {}}}}}\n{}",
+             http: {{addr: '127.0.0.1:{port}', tls: {{certificate: {}, key: {}{tls}}}}}\n{rest}",
             path("data"),
             path("cert.pem"),
             path("key.pem"),
-            auth(folder.path())
         );
         fs::write(path("config.yml"), text).expect("the configuration");
         let log = fs::File::create(path("log")).expect("a log");
@@ -96,9 +111,7 @@ impl Registry {
 
     /// Has lrun know its certificate.
     pub fn trusted_by(&self, lrun: &Lrun) {
-        let folder = lrun.folder().join("home/.config/lrun/certs.d").join(&self.name);
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::copy(self.folder.path().join("cert.pem"), folder.join("ca.crt")).expect("the certificate");
+        trust(lrun, self.folder.path(), &self.name);
     }
 
     pub fn login(&self, lrun: &Lrun) {

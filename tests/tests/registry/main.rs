@@ -9,4 +9,6 @@ mod lines;
 mod manifests;
 mod mirrors;
 mod server;
+mod tls;
+mod trust;
 mod uploads;
