@@ -9,6 +9,7 @@
 //!   images/<hex>.json                image records
 //!   layers/<hex>/{diff/,index,meta.json}
 //!   layers/stack-<hex>/diff/         directories that a stack of layers needs besides: crate::image::stack
+//!   layers/replaced-<hex>-<random>/  a damaged layer that was replaced, until no container that runs may have its files
 //!   refs/<registry>/<repository…>/:<tag>
 //!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
@@ -21,7 +22,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, random_hex};
+use crate::error::Result;
 use crate::reference::Reference;
 
 /// The root directory of a store.
@@ -123,6 +125,16 @@ impl Root {
     /// The chain id of a folder that [`Root::completion`] names.
     pub fn completed_chain(name: &str) -> Option<Digest> {
         Digest::from_hex(name.strip_prefix("stack-")?).ok()
+    }
+
+    /// A folder in [`Root::layers`] for a damaged layer that was replaced, of which containers that run may have files.
+    pub fn replaced(diff_id: &Digest) -> Result<String> {
+        Ok(format!("replaced-{}-{}", diff_id.hex(), random_hex(4)?))
+    }
+
+    /// The layer that such a folder was.
+    pub fn replaced_layer(name: &str) -> Option<Digest> {
+        Digest::from_hex(name.strip_prefix("replaced-")?.split('-').next()?).ok()
     }
 
     /// All references.

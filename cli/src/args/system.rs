@@ -58,7 +58,7 @@ pub struct SystemPruneArgs {
 /// `lrun system check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Mend what can be mended
+    /// Mend what can be mended; asks the registry that an image was pulled from for what nothing else here has
     #[arg(long)]
     pub repair: bool,
     /// Do not read the contents of files in layers

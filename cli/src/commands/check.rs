@@ -1,11 +1,12 @@
 //! `system check`: reads the whole store again, and mends what can be mended.
 
-use lrun_runtime::container::check::{CheckOptions, Finding, Outcome, check};
+use lrun_runtime::container::check::{CheckOptions, Finding, Outcome, Source, check};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::probe;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 use lrun_runtime::image::store::{mend_format, renew_format};
 
+use super::pull;
 use crate::args::{CheckArgs, Global};
 use crate::context;
 use crate::ui::{escape, output};
@@ -16,7 +17,8 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<u8> {
     let options = CheckOptions { quick: args.quick, repair: args.repair };
     let mut code = 0;
     let mut hints: Vec<String> = Vec::new();
-    check(&engine, options, &mut |Finding { line, outcome, hint }| {
+    let mut pull_again = |source: &Source| pull::again(&engine, source);
+    check(&engine, options, &mut pull_again, &mut |Finding { line, outcome, hint }| {
         let line = escape::line(&line);
         match outcome {
             Outcome::Wrong => {

@@ -1,5 +1,6 @@
 //! `pull`: an image comes from a registry; and what `run` and `create` pull by themselves.
 
+use lrun_runtime::container::check::Source;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
@@ -74,6 +75,17 @@ fn one(
     let what = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
     shown.say(&format!("Status: {what} {}", reference.familiar_with_tag()));
     Ok(pulled)
+}
+
+/// Pulls what of an image is damaged or missing here, for a repair.
+pub fn again(engine: &Engine, source: &Source) -> Result<()> {
+    let registries = Registries::open()?;
+    let reference = &source.reference;
+    output::complain(&format!("Asking {} for {reference}", reference.registry()));
+    let own = own_platform()?;
+    let platform = source.platform.as_ref().map(|(os, machine, variant)| Platform::new(os, machine, variant));
+    let options = PullOptions { platform: platform.unwrap_or(own), explicit: false };
+    one(engine, &registries, reference, &options, true).map(drop)
 }
 
 /// Pulls what `run` or `create` needs. Gives the word by which the image is found in the store.

@@ -16,14 +16,15 @@ use serde::de::DeserializeOwned;
 use super::engine::Engine;
 use super::lifecycle::containers as all_containers;
 use crate::digest::Digest;
-use crate::error::{Error, REPAIR, Result};
-use crate::file::{self, Durability, Lock, LockState};
+use crate::error::{Context, Error, REPAIR, Result};
+use crate::file::{self, Durability, Lock, LockState, Staging};
 use crate::idmap::helper;
 use crate::image::check::{LayerReport, Wrong, check_layer};
 use crate::image::config::chain_ids;
 use crate::image::stack;
 use crate::image::store::LayerMeta;
 use crate::paths::Root;
+use crate::reference::Reference;
 
 pub use crate::image::check::CheckOptions;
 
@@ -52,12 +53,32 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// Checks the whole store; `report` is told what is found.
-pub fn check(engine: &Engine, options: CheckOptions, report: &mut dyn FnMut(Finding)) -> Result<()> {
+/// Where the layers, the config and the manifests of an image can be had again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The image's name at its registry, with a digest.
+    pub reference: Reference,
+    /// What it is made for, if that can be read.
+    pub platform: Option<(String, String, String)>,
+}
+
+/// Pulls an image again. What of it is damaged or missing in the store comes, the rest stays.
+pub type Fetch<'a> = dyn FnMut(&Source) -> Result<()> + 'a;
+
+/// Checks the whole store; `report` is told what is found. A repair pulls with `fetch` what nothing in the store can mend.
+pub fn check(
+    engine: &Engine,
+    options: CheckOptions,
+    fetch: &mut Fetch<'_>,
+    report: &mut dyn FnMut(Finding),
+) -> Result<()> {
     let _using = engine.store.lock_shared()?;
     let mut check = Check {
         engine,
         options,
+        fetch,
+        asked: BTreeMap::new(),
+        sources: BTreeMap::new(),
         report,
         users: BTreeMap::new(),
         blobs: BTreeMap::new(),
@@ -75,6 +96,11 @@ pub fn check(engine: &Engine, options: CheckOptions, report: &mut dyn FnMut(Find
 struct Check<'a> {
     engine: &'a Engine,
     options: CheckOptions,
+    fetch: &'a mut Fetch<'a>,
+    /// Whom it was no use to ask, and why.
+    asked: BTreeMap<Source, String>,
+    /// Where layers can be had.
+    sources: BTreeMap<Digest, Vec<Source>>,
     report: &'a mut dyn FnMut(Finding),
     /// Who has each layer, in words.
     users: BTreeMap<Digest, Vec<String>>,
@@ -142,26 +168,51 @@ impl Check<'_> {
     fn layers(&mut self) -> Result<()> {
         let users = std::mem::take(&mut self.users);
         let all: Vec<Digest> = users.keys().cloned().collect();
+        let mut damaged = Vec::new();
         for (digest, users) in &users {
             let place = format!("{}: layer {}", users.join(", "), digest.short());
-            if !self.engine.store.layer_exists(digest)? {
-                self.tell(format!("{place}: is missing"), false, Some(way_out(users)));
-                continue;
+            let wrong = match self.engine.store.layer_exists(digest)? {
+                true => self.layer(digest, &all)?,
+                false => vec![Wrong { line: "is missing".to_owned(), mended: false }],
+            };
+            match self.options.repair && wrong.iter().any(|wrong| !wrong.mended) {
+                true => damaged.push((digest, users, place, wrong)),
+                false => self.tell_layer(&place, wrong, None),
             }
-            self.layer(digest, &place, &all, users)?;
+        }
+        // Whoever is asked for one may have others: all are known by now.
+        self.asked.clear();
+        for (digest, users, place, mut wrong) in damaged {
+            let failure = self.ask(&self.sources.get(digest).cloned().unwrap_or_default());
+            let replaced = self.engine.store.has_sound_layer(digest)?;
+            wrong.iter_mut().for_each(|wrong| wrong.mended |= replaced);
+            let hint = match self.running.contains(digest) {
+                true => "a running container uses the layer: stop it and repair again".to_owned(),
+                false => way_out(users),
+            };
+            self.tell_layer(&place, wrong, Some(failure.unwrap_or(hint)));
         }
         for name in file::list_dir(&self.root().layers())? {
             match Digest::from_hex(&name) {
                 Ok(digest) if users.contains_key(&digest) => {}
                 Ok(digest) => self.leftover(format!("layer {}: nothing uses it", digest.short())),
                 Err(_) if let Some(chain) = Root::completed_chain(&name) => self.completion(&name, &chain)?,
+                // The next collection takes it, unless a container that runs has its files.
+                Err(_) if let Some(layer) = Root::replaced_layer(&name) => {
+                    if self.options.repair && !self.is_in_use(&layer) {
+                        let grave = Staging::unused_path(self.root())?;
+                        rustix::fs::rename(self.root().layers().join(&name), &grave)
+                            .context(|| format!("take away {name}"))?;
+                        self.engine.remove_tree(&grave)?;
+                    }
+                }
                 Err(_) => self.leftover(format!("layers/{name}: is no layer")),
             }
         }
         Ok(())
     }
 
-    fn layer(&mut self, digest: &Digest, place: &str, all: &[Digest], users: &[String]) -> Result<()> {
+    fn layer(&mut self, digest: &Digest, all: &[Digest]) -> Result<Vec<Wrong>> {
         let in_use = self.running.contains(digest);
         let options = CheckOptions { repair: self.options.repair && !in_use, ..self.options };
         let path = self.root().layer_meta(digest);
@@ -182,17 +233,39 @@ impl Check<'_> {
             lines.iter_mut().for_each(|line| line.mended = true);
         }
         lines.extend(report.wrong);
-        if options.repair {
+        if self.options.repair {
             self.mark(digest, lines.iter().any(|line| !line.mended));
         }
-        let hint = match in_use {
-            true => "a running container uses the layer: stop it and repair again".to_owned(),
-            false => way_out(users),
-        };
-        for Wrong { line, mended } in lines {
-            self.tell(format!("{place}: {line}"), mended, Some(hint.clone()));
+        Ok(lines)
+    }
+
+    /// Whether a container that runs now stands on the layer; if in doubt, one does.
+    fn is_in_use(&self, layer: &Digest) -> bool {
+        let uses = all_containers(self.engine).uses();
+        uses.map_or(true, |uses| uses.iter().any(|container| container.running && container.layers.contains(layer)))
+    }
+
+    fn tell_layer(&mut self, place: &str, wrong: Vec<Wrong>, hint: Option<String>) {
+        for Wrong { line, mended } in wrong {
+            self.tell(format!("{place}: {line}"), mended, hint.clone());
         }
-        Ok(())
+    }
+
+    /// In a repair: asks these for what they have, until one gives it; why none did.
+    fn ask(&mut self, sources: &[Source]) -> Option<String> {
+        let mut failure = None;
+        for source in sources.iter().filter(|_| self.options.repair) {
+            if let Some(reason) = self.asked.get(source) {
+                failure = Some(reason.clone());
+                continue;
+            }
+            let Err(error) = (self.fetch)(source) else { return None };
+            let hint = error.hint_text().map(|hint| format!("; {hint}")).unwrap_or_default();
+            let reason = format!("{error}{hint}");
+            self.asked.insert(source.clone(), reason.clone());
+            failure = Some(reason);
+        }
+        failure
     }
 
     /// What completes a stack: it has no content, and can be made again from the layers.

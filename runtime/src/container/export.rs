@@ -1,18 +1,21 @@
 //! `export`: the whole root file system of a container as a tar.
 //!
 //! Runs in the CLI; the files are read in the storage helper, from the layers themselves: nothing is mounted, so a running
-//! container may go on. lrun's own layers are no part of it, and neither is what is mounted in the container.
+//! container may go on. lrun's own layers are no part of it, and neither is what is mounted in the container. Beside the
+//! packing a second helper reads the layers against their indexes: what is not as it was makes the export fail.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::engine::Engine;
 use super::names::ContainerId;
 use super::owners::Recorded;
 use super::stack::{Stack, borrowed};
+use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::file;
-use crate::idmap::helper;
+use crate::idmap::helper::{self, Helper};
+use crate::image::check::verify_layers;
 use crate::image::pack::{Marks, Merged, pack_merged};
 
 /// Writes the root file system of this container to `out`.
@@ -20,6 +23,7 @@ pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged>
     let stack = Stack::open(engine, id)?;
     let layers = file::open_dir(&engine.root().layers())?;
     let recorded = Recorded::open(engine, &stack.record.layers)?;
+    let verifying = verify(engine, layers.as_fd(), &stack.record.layers)?;
     let packed = helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
         let mut all = stack.own(work)?;
         all.extend(stack.image(work)?);
@@ -29,7 +33,21 @@ pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged>
         }
         pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut File::from(out))
     });
-    let packed = packed.context(|| format!("export container {}", id.short()))?;
+    let attempt = || format!("export container {}", id.short());
+    let packed = match packed {
+        Ok(packed) => verifying.finish(&mut |_| {}).map(|()| packed),
+        Err(error) => {
+            verifying.give_up();
+            Err(error)
+        }
+    };
+    let packed = packed.context(attempt)?;
     stack.check(engine)?;
     Ok(packed)
+}
+
+/// Starts to compare these layers with what they were.
+fn verify(engine: &Engine, folder: BorrowedFd<'_>, layers: &[Digest]) -> Result<Helper<()>> {
+    let facts = engine.store.layer_facts(layers);
+    helper::start_in(&engine.map, folder, &[], |work| verify_layers(work.root.as_fd(), &facts, &engine.map))
 }

@@ -3,7 +3,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -73,18 +72,6 @@ impl Lock {
     /// Takes the lock if it is free at once; `None` if somebody holds it.
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         Self::try_exclusive_fd(open(path)?).context(|| format!("lock {}", path.display()))
-    }
-
-    /// Takes the lock as soon as it is free; `None` if somebody holds it all the time.
-    pub fn exclusive_within(path: &Path, patience: Duration) -> Result<Option<Self>> {
-        const NAP: Duration = Duration::from_millis(5);
-        let end = Instant::now() + patience;
-        loop {
-            match Self::try_exclusive(path)? {
-                None if Instant::now() < end => std::thread::sleep(NAP),
-                other => return Ok(other),
-            }
-        }
     }
 
     /// [`Lock::try_exclusive`] on a file that is open for writing.

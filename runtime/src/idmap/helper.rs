@@ -132,6 +132,12 @@ impl<T: DeserializeOwned> Helper<T> {
         }
     }
 
+    /// Ends the helper: nobody needs what it finds.
+    pub fn give_up(self) {
+        let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+    }
+
     /// Waits for the helper's end, and returns what its work returned.
     pub fn finish(mut self, progress: &mut dyn FnMut(u64)) -> Result<T> {
         let outcome = loop {

@@ -118,7 +118,7 @@ impl Fetch<'_> {
         let tell = |what| (self.events)(Event::Layer(short, what));
         tell(Layer::Waiting);
         let turn = Staging::named(self.store.root(), &format!("fetch-{}", job.diff_id.hex()))?;
-        let fetched = match self.store.layer_exists(&job.diff_id)? {
+        let fetched = match self.store.has_sound_layer(&job.diff_id)? {
             // Another process had it, too.
             true => Ok(Layer::Here),
             false => self.fetch(worker, number, job).map(|()| Layer::Pulled),

@@ -114,7 +114,7 @@ fn current(store: &Store, client: &Client<'_>, reference: &Reference, options: &
     let Some(manifest) = target.manifest else { return Ok(None) };
     let Ok(record) = store.image_record(&target.image) else { return Ok(None) };
     for layer in &record.layers {
-        if !store.layer_exists(layer)? {
+        if !store.has_sound_layer(layer)? {
             return Ok(None);
         }
     }
@@ -181,7 +181,7 @@ fn bring(
     check(&image.manifest, &config, options, events).map_err(|error| error.context(attempt()))?;
     let mut jobs: Vec<Job> = Vec::new();
     for (descriptor, diff_id) in image.manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-        if store.layer_exists(diff_id)? {
+        if store.has_sound_layer(diff_id)? {
             events(Event::Layer(descriptor.digest.short(), super::Layer::Here));
         } else if !jobs.iter().any(|job| job.diff_id == *diff_id) {
             jobs.push(Job { descriptor: descriptor.clone(), diff_id: diff_id.clone() });

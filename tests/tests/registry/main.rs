@@ -8,6 +8,7 @@ mod hostile;
 mod lines;
 mod manifests;
 mod mirrors;
+mod repair;
 mod server;
 mod tls;
 mod trust;

@@ -144,7 +144,7 @@ impl Check<'_> {
         }
         if !self.blobs.contains_key(&record.image.id) {
             let image = record.image.id.clone();
-            self.blob(&image, &format!("{words}: config of its image"))?;
+            self.blob(&image, &format!("{words}: config of its image"), &[])?;
             self.blobs.entry(image).or_default().push(words);
         }
         Ok(Some(record))

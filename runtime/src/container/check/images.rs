@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Check;
+use super::{Check, Source};
 use crate::digest::Digest;
 use crate::error::{ErrorKind, Result};
 use crate::file::{self, Durability, search_byte};
@@ -34,9 +34,10 @@ impl Check<'_> {
         for id in ids {
             let own: Vec<String> = names.iter().filter(|(target, _)| *target == id).map(|(_, n)| n.clone()).collect();
             let words = format!("image {}", own.first().map_or(id.short(), String::as_str));
-            self.blob(&id, &format!("{words}: config"))?;
+            let sources = self.sources_of(&id);
+            self.blob(&id, &format!("{words}: config"), &sources)?;
             self.blobs.entry(id.clone()).or_default().push(words.clone());
-            if let Some(record) = self.image(&id, &words)? {
+            if let Some(record) = self.image(&id, &words, &sources)? {
                 records.push(record);
             }
         }
@@ -53,7 +54,16 @@ impl Check<'_> {
         files.into_iter().filter_map(name).collect()
     }
 
-    fn image(&mut self, id: &Digest, words: &str) -> Result<Option<ImageRecord>> {
+    /// Where the image came from, as its record says.
+    fn sources_of(&self, id: &Digest) -> Vec<Source> {
+        let config = self.engine.store.blob(id).and_then(|bytes| ImageConfig::from_bytes(&bytes)).ok();
+        let platform = config.map(|config| (config.os, config.architecture, config.variant));
+        let names = self.engine.store.image_record(id).map(|record| record.repo_digests).unwrap_or_default();
+        let references = names.iter().filter_map(|name| Reference::parse(name).ok());
+        references.map(|reference| Source { reference, platform: platform.clone() }).collect()
+    }
+
+    fn image(&mut self, id: &Digest, words: &str, sources: &[Source]) -> Result<Option<ImageRecord>> {
         let path = self.root().image(id);
         let place = format!("{words}: record");
         let hint = format!("pull or import it again, or remove it: lrun rmi -f {}", id.short());
@@ -74,13 +84,14 @@ impl Check<'_> {
         };
         self.stacks.insert(record.layers.clone());
         for layer in &record.layers {
+            self.sources.entry(layer.clone()).or_default().extend_from_slice(sources);
             let users = self.users.entry(layer.clone()).or_default();
             if !users.iter().any(|user| user == words) {
                 users.push(words.to_owned());
             }
         }
         for manifest in &record.manifests {
-            self.blob(manifest, &format!("{words}: manifest"))?;
+            self.blob(manifest, &format!("{words}: manifest"), sources)?;
             self.blobs.entry(manifest.clone()).or_default().push(words.to_owned());
         }
         let told = record.id == *id && self.agrees(id, &record);
@@ -99,27 +110,31 @@ impl Check<'_> {
     }
 
     /// A blob against its digest.
-    pub(super) fn blob(&mut self, digest: &Digest, place: &str) -> Result<()> {
+    pub(super) fn blob(&mut self, digest: &Digest, place: &str, sources: &[Source]) -> Result<()> {
         let path = self.root().blob(digest);
-        let mut bytes = match file::read_small(&path, super::MOST) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let hint = "pull or import the image again, or remove it".to_owned();
-                self.tell(format!("{place}: {}", super::reason(&error)), false, Some(hint));
-                return Ok(());
-            }
+        let (what, mut mended) = match file::read_small(&path, super::MOST) {
+            Ok(bytes) if Digest::of(&bytes) == *digest => return Ok(()),
+            Ok(bytes) => (format!("blob {} was changed", digest.short()), self.mend_blob(digest, bytes)?),
+            Err(error) => (super::reason(&error), false),
         };
-        if Digest::of(&bytes) == *digest {
-            return Ok(());
+        let mut failure = None;
+        if !mended {
+            failure = self.ask(sources);
+            mended = self.options.repair && self.engine.store.blob(digest).is_ok();
         }
-        let small = bytes.len() <= SEARCHED;
-        let mended = self.options.repair && small && search_byte(&mut bytes, |bytes| Digest::of(bytes) == *digest);
-        if mended {
-            file::write_atomic(&path, &bytes, Durability::Flushed)?;
-        }
-        let hint = "pull or import the image again, or remove it".to_owned();
-        self.tell(format!("{place}: blob {} was changed", digest.short()), mended, Some(hint));
+        let hint = failure.unwrap_or_else(|| "pull or import the image again, or remove it".to_owned());
+        self.tell(format!("{place}: {what}"), mended, Some(hint));
         Ok(())
+    }
+
+    /// One damaged byte of a small blob is found by its digest.
+    fn mend_blob(&self, digest: &Digest, mut bytes: Vec<u8>) -> Result<bool> {
+        let small = self.options.repair && bytes.len() <= SEARCHED;
+        let mended = small && search_byte(&mut bytes, |bytes| Digest::of(bytes) == *digest);
+        if mended {
+            file::write_atomic(&self.root().blob(digest), &bytes, Durability::Flushed)?;
+        }
+        Ok(mended)
     }
 
     fn references(&mut self, records: &[ImageRecord]) -> Result<()> {

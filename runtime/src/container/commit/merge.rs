@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::file::{self, Staging};
 use crate::idmap::helper;
-use crate::image::check::verify_layer;
+use crate::image::check::verify_layers;
 use crate::image::import::{meta_of, unpack_into};
 use crate::image::pack::{Marks, pack_merged};
 use crate::image::store::LayerMeta;
@@ -66,14 +66,11 @@ fn pack(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp
     let recorded = Recorded::open(engine, stack)?;
     let clock = clock.map(Timestamp::as_second);
     let marks = if depth == 0 { Marks::None } else { Marks::Whiteouts };
+    let facts = engine.store.layer_facts(stack.get(depth..).unwrap_or_default());
     let folders = engine.folders(stack.get(depth..).unwrap_or_default())?;
     helper::run(&engine.map, layers.as_fd(), &mut |_| {}, |work| {
         // Nothing new is made of what is not as it was.
-        for layer in stack.iter().skip(depth) {
-            let meta = engine.store.layer_meta(layer).ok();
-            verify_layer(work.root.as_fd(), layer, meta.as_ref(), &engine.map)
-                .context(|| format!("layer {}", layer.short()))?;
-        }
+        verify_layers(work.root.as_fd(), &facts, &engine.map)?;
         let own = open_layers(work, &folders)?;
         pack_merged(&borrowed(&own), marks, &|path| recorded.find(path), clock, &mut File::from(out))
     })

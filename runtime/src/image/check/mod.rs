@@ -93,14 +93,17 @@ pub fn check_layer(
     Ok(LayerReport { wrong, meta })
 }
 
-/// Whether a layer's tree is what it was; an error that names what is not. For whoever is about to make something new of
-/// it. `meta` and `ids` as in [`check_layer`].
-pub fn verify_layer(layers: BorrowedFd<'_>, diff_id: &Digest, meta: Option<&LayerMeta>, ids: &IdMap) -> Result<()> {
-    let report = check_layer(layers, diff_id, meta, ids, &[], CheckOptions::default())?;
-    match report.wrong.into_iter().next() {
-        None => Ok(()),
-        Some(wrong) => Err(Error::new(ErrorKind::Corrupt, wrong.line).hint(REPAIR)),
+/// Whether the trees of these layers are what they were; an error that names what is not. For whoever is about to make
+/// something new of them. `ids` as in [`check_layer`].
+pub fn verify_layers(layers: BorrowedFd<'_>, facts: &[(Digest, Option<LayerMeta>)], ids: &IdMap) -> Result<()> {
+    for (layer, meta) in facts {
+        let attempt = || format!("layer {}", layer.short());
+        let report = check_layer(layers, layer, meta.as_ref(), ids, &[], CheckOptions::default()).context(attempt)?;
+        if let Some(wrong) = report.wrong.into_iter().next() {
+            return Err(Error::new(ErrorKind::Corrupt, wrong.line).hint(REPAIR).context(attempt()));
+        }
     }
+    Ok(())
 }
 
 fn open_layer(layers: BorrowedFd<'_>, diff_id: &Digest) -> Result<OwnedFd> {

@@ -98,7 +98,7 @@ fn an_archive_of_everything_is_sound() {
     let layer = folder.add(&archive());
     assert_eq!(folder.lines(&layer), [""; 0]);
     assert_eq!(folder.check(&layer.0, Some(&layer.1), &[], REPAIR), LayerReport::default());
-    verify_layer(folder.fd().as_fd(), &layer.0, Some(&layer.1), &own_ids()).unwrap();
+    verify_layers(folder.fd().as_fd(), &[(layer.0, Some(layer.1))], &own_ids()).unwrap();
 }
 
 fn touch(path: &Path, secs: i64) {
@@ -222,8 +222,9 @@ fn a_content_that_nobody_else_has_stays_wrong_and_makes_no_silent_archive() {
     let repaired = folder.check(&id, Some(&meta), std::slice::from_ref(&id), REPAIR);
     let wrong = Wrong { line: "foreign: its content was changed".to_owned(), mended: false };
     assert_eq!(repaired.wrong, [wrong]);
-    let error = verify_layer(folder.fd().as_fd(), &id, Some(&meta), &own_ids()).unwrap_err();
-    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, "foreign: its content was changed".to_owned()));
+    let error = verify_layers(folder.fd().as_fd(), &[(id.clone(), Some(meta.clone()))], &own_ids()).unwrap_err();
+    let message = format!("layer {}: foreign: its content was changed", id.short());
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Corrupt, message));
     let quick = folder.check(&id, Some(&meta), &[], CheckOptions { quick: true, repair: false });
     assert_eq!(quick, LayerReport::default());
 }

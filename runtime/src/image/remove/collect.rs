@@ -32,7 +32,10 @@ pub fn collect(store: &Store, uses: &ContainerUses<'_>, remove: &mut RemoveTree<
     let refs_lock = Lock::exclusive(&store.root().refs_lock())?;
     let kept = roots(store, uses)?;
     let folders = file::list_dir(&store.root().layers())?;
-    let is_left = |name: &&String| Root::completed_chain(name).is_some_and(|chain| !kept.chains.contains(&chain));
+    let is_left = |name: &&String| {
+        Root::completed_chain(name).is_some_and(|chain| !kept.chains.contains(&chain))
+            || Root::replaced_layer(name).is_some_and(|layer| !kept.in_use.contains(&layer))
+    };
     let mut victims: Vec<String> = folders.iter().filter(is_left).cloned().collect();
     let collected = Collected {
         layers: unneeded(folders, &kept.layers),
@@ -66,6 +69,8 @@ pub fn collect(store: &Store, uses: &ContainerUses<'_>, remove: &mut RemoveTree<
 struct Kept {
     layers: HashSet<Digest>,
     blobs: HashSet<Digest>,
+    /// Layers that containers which run stand on.
+    in_use: HashSet<Digest>,
     /// Chain ids of stacks of layers.
     chains: HashSet<Digest>,
 }
@@ -95,6 +100,9 @@ fn roots(store: &Store, uses: &ContainerUses<'_>) -> Result<Kept> {
         kept.blobs.insert(id);
     }
     for container in uses()? {
+        if container.running {
+            kept.in_use.extend(container.layers.iter().cloned());
+        }
         kept.stack(container.layers);
         // A commit of the container builds on its image's config, also after `rmi -f`.
         kept.blobs.insert(container.image);

@@ -253,12 +253,17 @@ fn unused_images_go_with_the_parents_that_they_leave_alone_and_used_ones_stay_wh
 }
 
 #[test]
-fn nothing_is_pruned_while_somebody_publishes_for_longer_than_patience() {
+fn a_prune_waits_for_whoever_publishes() {
     let dir = scratch();
     let store = open(&dir);
-    let lock = store.root().lock();
-    let held = store.lock_shared().unwrap();
-    assert!(crate::file::Lock::exclusive_within(&lock, std::time::Duration::ZERO).unwrap().is_none());
-    drop(held);
-    assert!(crate::file::Lock::exclusive_within(&lock, std::time::Duration::ZERO).unwrap().is_some());
+    let unused = add_image(&store, &["a"], 1, None, &[]);
+    let publishing = store.lock_shared().unwrap();
+    std::thread::scope(|scope| {
+        let prune = scope.spawn(|| unused_images(&store, false, &|_| Ok(true), &|| Ok(Vec::new())).unwrap().len());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!prune.is_finished() && store.image_record(&unused).is_ok(), "nothing goes meanwhile");
+        drop(publishing);
+        assert!(prune.join().unwrap() > 0);
+    });
+    assert!(store.image_record(&unused).is_err());
 }

@@ -1,29 +1,22 @@
 //! Removing the images that no container was made from.
 
-use std::time::Duration;
-
 use super::{ContainerUse, ContainerUses, Options, Plan, Removed};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::file::Lock;
 use crate::image::store::{Found, Listed, Store};
-
-/// How long is waited for those who publish something.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes the images that no container was made from, that no other image was made from, and that are `wanted`; with
 /// `all`, also those with names. Layers stay until [`super::collect`].
 ///
-/// Nobody resolves an image meanwhile, so that none goes that a container is just being made from.
+/// Nobody resolves an image meanwhile, so that none goes that a container is just being made from: whoever publishes
+/// something is waited for.
 pub fn unused_images(
     store: &Store,
     all: bool,
     wanted: &dyn Fn(&Listed) -> Result<bool>,
     uses: &ContainerUses<'_>,
 ) -> Result<Vec<Removed>> {
-    let Some(_lock) = Lock::exclusive_within(&store.root().lock(), PATIENCE)? else {
-        let error = Error::new(ErrorKind::Conflict, "images are being made by another command");
-        return Err(error.hint("try again when it has ended"));
-    };
+    let _lock = Lock::exclusive(&store.root().lock())?;
     let _refs_lock = Lock::exclusive(&store.root().refs_lock())?;
     let mut images = store.images()?.whole()?;
     let used = uses()?;

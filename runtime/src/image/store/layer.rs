@@ -120,6 +120,16 @@ impl Store {
         file::exists(&self.layer_path(diff_id))
     }
 
+    /// Whether the layer is here, and is not one that a check found damaged and could not mend: whoever has the same from
+    /// elsewhere brings it.
+    pub fn has_sound_layer(&self, diff_id: &Digest) -> Result<bool> {
+        Ok(self.layer_exists(diff_id)? && !self.is_marked(diff_id)?)
+    }
+
+    fn is_marked(&self, diff_id: &Digest) -> Result<bool> {
+        file::exists(&self.layer_path(diff_id).join(Root::LAYER_DAMAGED))
+    }
+
     /// The layer's directory, with `diff/`, `index` and `meta.json`.
     pub fn layer_path(&self, diff_id: &Digest) -> PathBuf {
         self.root.layer(diff_id)
@@ -130,14 +140,18 @@ impl Store {
         file::read_json(&self.root.layer_meta(diff_id), META_MAX)
     }
 
+    /// Layers with their facts, where those can be read.
+    pub fn layer_facts(&self, layers: &[Digest]) -> Vec<(Digest, Option<LayerMeta>)> {
+        layers.iter().map(|layer| (layer.clone(), self.layer_meta(layer).ok())).collect()
+    }
+
     /// Moves a finished layer directory on the store's file system to its place, durably.
     ///
     /// `wrapper` has `diff/` and `index`, both flushed by the caller; `meta.json` is written here. The caller holds
     /// [`Store::lock_shared`] until an image or a container that uses the layer is published.
     pub fn publish_layer(&self, wrapper: &Path, meta: &LayerMeta) -> Result<Published> {
         let attempt = || format!("publish layer {}", meta.diff_id);
-        let damaged = file::exists(&self.layer_path(&meta.diff_id).join(Root::LAYER_DAMAGED))?;
-        if damaged || !self.layer_exists(&meta.diff_id)? {
+        if !self.has_sound_layer(&meta.diff_id)? {
             let directory = file::open_dir(wrapper)?;
             let meta = meta.clone().with_digests(directory.as_fd()).context(attempt)?;
             file::write_atomic_at(&directory, Root::LAYER_META, &file::to_json(&meta)?, Durability::Flushed)
@@ -155,10 +169,13 @@ impl Store {
     pub fn place_layer(&self, wrapper: &Path, diff_id: &Digest) -> Result<Published> {
         let target = self.layer_path(diff_id);
         let mut published = Published::Existing;
-        if file::exists(&target.join(Root::LAYER_DAMAGED))? {
-            // A check could not mend the one that is there; what stands on it now keeps it.
+        if self.is_marked(diff_id)? {
+            // A check could not mend the one that is there; what stands on it now keeps it until a collection.
+            let old = self.root.layers().join(Root::replaced(diff_id)?);
             rustix::fs::renameat_with(CWD, wrapper, CWD, &target, RenameFlags::EXCHANGE)
+                .and_then(|()| rustix::fs::rename(wrapper, old))
                 .context(|| format!("replace the damaged layer {diff_id}"))?;
+            published = Published::Moved;
         } else if !file::exists(&target)? {
             match rustix::fs::rename(wrapper, &target) {
                 Ok(()) => published = Published::Moved,
