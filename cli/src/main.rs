@@ -32,7 +32,7 @@ fn main() -> ExitCode {
             if usage.stdout {
                 ui::output::line(&usage.text);
             } else {
-                ui::output::complain(&ui::escape::line(&usage.text));
+                ui::output::complain_lines(&format!("{}\n", usage.text));
             }
             ExitCode::from(usage.exit_code)
         }

@@ -136,7 +136,7 @@ fn code_kind(code: u8) -> ErrorKind {
     KINDS.get(usize::from(code)).copied().unwrap_or(ErrorKind::Io)
 }
 
-/// One line, outermost attempt first: `unpack stage0.tar: write etc/passwd: No space left on device`.
+/// One line, outermost attempt first: `unpack stage0.tar: write etc/passwd: no space left on device`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for context in self.context.iter().rev() {
@@ -158,12 +158,16 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The system's own words for an error number, without Rust's "(os error N)".
+/// The system's own words for an error number, without Rust's "(os error N)", and small as Go writes them: that is what
+/// scripts look for in docker's messages.
 fn errno_text(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
-    match text.rfind(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let text = text.split(" (os error").next().unwrap_or_default();
+    match text.as_bytes() {
+        [first, second, ..] if first.is_ascii_uppercase() && second.is_ascii_lowercase() => {
+            format!("{}{}", first.to_ascii_lowercase() as char, &text[1..])
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -246,7 +250,7 @@ mod tests {
     fn display_names_the_attempt_the_object_and_the_cause() {
         let cause: std::result::Result<(), _> = Err(io::Error::from_raw_os_error(libc::ENOSPC));
         let error = cause.context(|| "write etc/passwd").unwrap_err().context("unpack stage0.tar");
-        assert_eq!(error.to_string(), "unpack stage0.tar: write etc/passwd: No space left on device");
+        assert_eq!(error.to_string(), "unpack stage0.tar: write etc/passwd: no space left on device");
         assert_eq!(error.kind(), ErrorKind::Exhausted);
         assert_eq!(error.errno(), Some(libc::ENOSPC));
     }

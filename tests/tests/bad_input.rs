@@ -194,7 +194,7 @@ fn archives_that_are_none() {
     let file = lrun.file("cut.tar", &whole[..100_000]);
     refused(&lrun, &before, 1, &["import", file.to_str().expect("UTF-8"), "broken"]);
     for (source, why) in [
-        ("missing.tar", "No such file or directory"),
+        ("missing.tar", "no such file or directory"),
         ("home", "is a directory"),
         ("https://x/y.tar", "does not download"),
     ] {
@@ -357,9 +357,9 @@ fn a_store_that_is_none() {
     fs::create_dir(folder.join("full")).expect("a folder");
     lrun.file("full/precious", "of somebody's");
     for (root, why) in [
-        ("plain", "Not a directory"),
+        ("plain", "not a directory"),
         ("full", "is not empty and no lrun store"),
-        ("plain/below", "Not a directory"),
+        ("plain/below", "not a directory"),
         ("/proc/store", ""),
     ] {
         lrun.set_env(
@@ -404,7 +404,7 @@ fn a_store_that_may_not_be_written() {
         &["tag", "busybox", "other"],
         &["import", "small.tar", "other"],
     ];
-    let why = if mode() == Mode::Root { "Read-only file system" } else { "Permission denied" };
+    let why = if mode() == Mode::Root { "read-only file system" } else { "permission denied" };
     let readonly = format!("mount --bind {0} {0}; mount -o remount,bind,ro {0}; exec \"$@\"", lrun.store().display());
     let run = |args: &[&str]| match mode() {
         Mode::Root => lrun.spawn_in(&["unshare", "--mount", "sh", "-c", &readonly, "sh"], args).wait(),
@@ -566,7 +566,7 @@ fn a_full_disk() {
             \"$@\" import $M/busybox.tar busybox; echo $?; \"$@\" images -q; \"$@\" ps -aq; ls $M/store/layers $M/store/staging -A | wc -w");
         assert_eq!(small.stdout, "1\n2\n", "nothing but the two folders' names: {}", small.stderr);
         let [line, hint] = small.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", small.stderr) };
-        assert!(line.starts_with("lrun: import ") && line.ends_with(": No space left on device"), "{line}");
+        assert!(line.starts_with("lrun: import ") && line.ends_with(": no space left on device"), "{line}");
         assert!(hint.starts_with("  hint: free space with \"lrun rm\""), "{hint}");
 
         let script = format!("export LRUN_ROOT=$M/store; {IMPORT}; \"$@\" run --network none --name web busybox sh -c \"echo hi >/x\"
@@ -586,7 +586,7 @@ fn a_full_disk() {
         let lines: Vec<&str> = full.stderr.lines().collect();
         assert_eq!(lines.len(), 12, "a line and a hint for each: {}", full.stderr);
         for pair in lines.chunks(2) {
-            assert!(pair[0].starts_with("lrun: ") && pair[0].ends_with("No space left on device"), "{}", pair[0]);
+            assert!(pair[0].starts_with("lrun: ") && pair[0].ends_with("no space left on device"), "{}", pair[0]);
             assert!(pair[1].starts_with("  hint: free space with"), "{}", pair[1]);
         }
     }
@@ -673,7 +673,7 @@ fn lrun_in_a_container_of_lrun() {
         &["--security-opt", "seccomp=unconfined"],
         &format!("{import}; /lrun run --rm --network none busybox true"),
     );
-    assert_eq!(complaint(&masked, 125, "masked"), "lrun: mount /proc: Operation not permitted");
+    assert_eq!(complaint(&masked, 125, "masked"), "lrun: mount /proc: operation not permitted");
     assert!(masked.stderr.contains("--security-opt systempaths=unconfined"), "{}", masked.stderr);
 
     let open = ["--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined"];

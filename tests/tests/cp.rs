@@ -500,7 +500,7 @@ fn a_full_disk_is_named() {
     lrun.ok(&[&run[..], &["sh", "-c", "trap exit TERM; sleep 1000 & wait"]].concat());
     lrun.file("large", vec![b'x'; 1 << 20]);
     let said = lrun.fails(1, &["cp", "large", "runs:/small"]);
-    assert!(said.contains("copy to runs:/small: large: No space left on device"), "{said}");
+    assert!(said.contains("copy to runs:/small: large: no space left on device"), "{said}");
     assert_eq!(lrun.ok(&["exec", "runs", "ls", "-A", "/small"]), "");
     lrun.ok(&["rm", "-f", "runs"]);
 }

@@ -39,7 +39,7 @@ fn the_commands_exit_code_is_the_clients() {
     assert!(lrun.fails(1, &["exec", "nobody", "true"]).starts_with("lrun: No such container: nobody\n"));
     let id = lrun.inspect("box", "{{.Id}}");
     lrun.ok(&["stop", "box"]);
-    assert_eq!(lrun.fails(1, &["exec", "box", "true"]), format!("lrun: Container {id} is not running\n"));
+    assert_eq!(lrun.fails(1, &["exec", "box", "true"]), format!("lrun: container {id} is not running\n"));
 }
 
 #[test]

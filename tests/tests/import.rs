@@ -160,7 +160,7 @@ for m in tarfile.open(sys.argv[1]):
 fn sources_that_cannot_be_read_are_named() {
     let lrun = Lrun::new();
     let folder = lrun.folder().to_str().expect("UTF-8").to_owned();
-    assert_eq!(lrun.fails(1, &["import", "absent.tar"]), "lrun: open absent.tar: No such file or directory\n");
+    assert_eq!(lrun.fails(1, &["import", "absent.tar"]), "lrun: open absent.tar: no such file or directory\n");
     let error = lrun.fails(1, &["import", &folder]);
     assert_eq!(error, format!("lrun: {folder} is a directory: an archive is expected\n"));
     let error = lrun.fails(1, &["import", "https://example.org/x.tar"]);

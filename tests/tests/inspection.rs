@@ -64,7 +64,7 @@ fn top_shows_the_processes_as_ps_of_the_host_does() {
     lrun.ok(&["rm", "-f", "runs"]);
     lrun.ok(&["create", "--name", "idle", "busybox", "true"]);
     let idle = lrun.inspect("idle", "{{.Id}}");
-    assert_eq!(lrun.fails(1, &["top", "idle"]), format!("lrun: Container {idle} is not running\n"));
+    assert_eq!(lrun.fails(1, &["top", "idle"]), format!("lrun: container {idle} is not running\n"));
     assert!(lrun.fails(1, &["top", &id]).starts_with("lrun: No such container"));
 }
 
@@ -140,7 +140,7 @@ fn export_of_a_running_container_and_to_places_that_do_not_take_it() {
     assert!(lrun.fails(1, &["export", "-o", "/", "c1"]).starts_with("lrun: / is a directory"));
     lrun.ok(&["export", "-o", "/dev/null", "c1"]);
     let full = lrun.fails(1, &["export", "-o", "/dev/full", "c1"]);
-    assert!(full.contains("No space left on device"), "{full}");
+    assert!(full.contains("no space left on device"), "{full}");
     let mut terminal = lrun.pty(&["export", "c1"]);
     terminal.expect("standard output is a terminal");
     assert_eq!(terminal.finish().1, 1);

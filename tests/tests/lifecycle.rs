@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use lrun_tests::{Lrun, Running, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -140,6 +141,55 @@ fn stop_asks_first_and_kills_then() {
     assert_eq!(status(&lrun, "image"), "exited 6");
     let several = lrun.run(&["stop", "polite", "nobody", "deaf"]);
     assert_eq!((several.code, several.stdout.as_str()), (1, "polite\ndeaf\n"), "{}", several.stderr);
+}
+
+#[test]
+fn a_paused_container_stands_still_until_it_may_go_on() {
+    let lrun = Lrun::with_busybox();
+    let tick = "trap 'exit 5' TERM; echo ready; while :; do echo tick; sleep 0.02; done";
+    let id = lrun.ok(&["run", "-d", "--name", "ticker", "busybox", "sh", "-c", tick]);
+    ready(&lrun, "ticker");
+    let said = || lrun.ok(&["logs", "ticker"]).len();
+    assert_eq!(lrun.ok(&["pause", "ticker"]), "ticker");
+    // What was on its way when it stopped arrives.
+    std::thread::sleep(Duration::from_millis(50));
+    let before = said();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(said(), before);
+    assert_eq!(lrun.inspect("ticker", "{{.State.Status}} {{.State.Running}} {{.State.Paused}}"), "paused true true");
+    assert_eq!(lrun.ok(&["ps", "-q", "--no-trunc", "-f", "status=paused"]), id);
+    assert!(lrun.ok(&["ps"]).contains("(Paused)"));
+    for (command, refusal) in [
+        (&["pause", "ticker"][..], format!("container {id} is already paused")),
+        (&["exec", "ticker", "true"], format!("container {id} is paused, unpause the container before exec")),
+        (&["attach", "ticker"], "You cannot attach to a paused container, unpause it first".to_owned()),
+        (&["start", "ticker"], "cannot start a paused container, try unpause instead".to_owned()),
+        (
+            &["rm", "ticker"],
+            "cannot remove container \"/ticker\": container is paused and must be unpaused first".to_owned(),
+        ),
+    ] {
+        assert_eq!(lrun.fails(1, command), format!("lrun: {refusal}\n"));
+    }
+    lrun.ok(&["commit", "ticker", "still"]);
+    assert_eq!(lrun.inspect("ticker", "{{.State.Status}}"), "paused", "a commit leaves it as it is");
+    assert_eq!(lrun.ok(&["unpause", "ticker"]), "ticker");
+    eventually("it goes on", || said() > before);
+    assert_eq!(lrun.fails(1, &["unpause", "ticker"]), format!("lrun: container {id} is not paused\n"));
+    lrun.ok(&["exec", "ticker", "true"]);
+    for (ends, status_after) in [(&["stop", "ticker"][..], "exited 5"), (&["kill", "ticker"], "exited 137")] {
+        lrun.ok(&["pause", "ticker"]);
+        lrun.ok(ends);
+        lrun.ok(&["wait", "ticker"]);
+        assert_eq!(status(&lrun, "ticker"), status_after, "{ends:?}");
+        lrun.ok(&["start", "ticker"]);
+    }
+    lrun.ok(&["pause", "ticker"]);
+    lrun.ok(&["restart", "-t", "5", "ticker"]);
+    assert_eq!(lrun.inspect("ticker", "{{.State.Status}}"), "running");
+    lrun.ok(&["pause", "ticker"]);
+    lrun.ok(&["rm", "-f", "ticker"]);
+    assert_eq!(lrun.fails(1, &["pause", "ticker"]), "lrun: No such container: ticker\n");
 }
 
 #[test]

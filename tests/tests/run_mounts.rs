@@ -318,7 +318,7 @@ fn devices_are_given_by_path_and_nothing_else_is() {
     for (device, complaint) in [
         (file.to_str().expect("UTF-8"), "not a device node"),
         (folder.to_str().expect("UTF-8"), "no device nodes in it"),
-        ("/dev/missing", "No such file or directory"),
+        ("/dev/missing", "no such file or directory"),
     ] {
         let refused = lrun.fails(125, &words(&["--device", device], "true"));
         let line =

@@ -87,7 +87,30 @@ fn labels_come_from_image_files_and_flags() {
     let wrong = lrun.fails(125, &words(&["-l", "=x"], &["true"]));
     assert!(wrong.contains("invalid argument \"=x\" for \"-l, --label\" flag"), "{wrong}");
     let missing = lrun.fails(125, &words(&["--label-file", "missing"], &["true"]));
-    assert_eq!(missing, "lrun: read label file missing: No such file or directory\n");
+    assert_eq!(missing, "lrun: read label file missing: no such file or directory\n");
+}
+
+#[test]
+fn notes_and_ports_are_kept_for_those_who_ask() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&words(
+        &["-d", "--name", "web", "--annotation", "a=b", "--expose", "80", "--expose", "90-91/udp"],
+        &["top"],
+    ));
+    let asked = "{{json .HostConfig.Annotations}} {{json .Config.ExposedPorts}} {{json .NetworkSettings.Ports}}";
+    let expected = r#"{"a":"b"} {"80/tcp":{},"90/udp":{},"91/udp":{}} {"80/tcp":null,"90/udp":null,"91/udp":null}"#;
+    assert_eq!(lrun.inspect("web", asked), expected);
+    assert_eq!(lrun.ok(&["ps", "--format", "{{.Ports}}", "--filter", "expose=80"]), "80/tcp, 90-91/udp");
+    assert_eq!(lrun.ok(&["port", "web"]), "");
+    let nowhere = lrun.fails(1, &["port", "web", "80"]);
+    assert!(nowhere.starts_with("lrun: no public port '80/tcp' published for web\n"), "{nowhere}");
+    lrun.ok(&["rm", "-f", "web"]);
+    let wrong = lrun.fails(125, &words(&["--expose", "80:80"], &["true"]));
+    assert!(wrong.contains("invalid argument \"80:80\" for \"--expose\" flag"), "{wrong}");
+    // What was exposed is the image's that comes of it.
+    lrun.ok(&["create", "--name", "web", "--expose", "80", "busybox", "true"]);
+    lrun.ok(&["commit", "web", "of-web"]);
+    assert_eq!(lrun.inspect("of-web", "{{json .Config.ExposedPorts}}"), r#"{"80/tcp":{}}"#);
 }
 
 #[test]
@@ -99,7 +122,7 @@ fn the_id_is_written_to_a_new_file_only() {
     let found = lrun.fails(125, &words(&["--cidfile", "id"], &["true"]));
     assert_eq!(found, "lrun: container ID file found, make sure the other container isn't running or delete id\n");
     let nowhere = lrun.fails(125, &words(&["--cidfile", "no/where"], &["true"]));
-    assert_eq!(nowhere, "lrun: create the container ID file no/where: No such file or directory\n");
+    assert_eq!(nowhere, "lrun: create the container ID file no/where: no such file or directory\n");
     assert_eq!(lrun.ok(&["ps", "-aq", "--no-trunc"]), id, "only the first was made");
     // A file of a container that never came to be does not stay, so that the command can be given again.
     lrun.fails(125, &words(&["--cidfile", "other", "--name", "web"], &["true"]));

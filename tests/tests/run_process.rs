@@ -134,7 +134,7 @@ fn the_working_directory_is_made_and_belongs_to_the_user() {
          be an absolute path\n"
     );
     let file = lrun.fails(125, &words(&["-w", "/etc/passwd"], &["pwd"]));
-    assert_eq!(file, "lrun: chdir to the working directory /etc/passwd: Not a directory\n");
+    assert_eq!(file, "lrun: chdir to the working directory /etc/passwd: not a directory\n");
 }
 
 #[test]
@@ -323,12 +323,12 @@ fn exit_codes_are_dockers() {
     for (command, code, complaint) in [
         (&["true"][..], 0, ""),
         (&["sh", "-c", "exit 42"], 42, ""),
-        (&["missing"], 127, "lrun: exec \"missing\": executable file not found in $PATH\n"),
-        (&["/missing"], 127, "lrun: exec \"/missing\": No such file or directory\n"),
-        (&["/etc"], 126, "lrun: exec \"/etc\": is a directory\n"),
-        (&["/etc/passwd"], 126, "lrun: exec \"/etc/passwd\": Permission denied\n"),
-        (&["/script"], 126, "lrun: exec \"/script\": Exec format error\n"),
-        (&["/etc/passwd/x"], 127, "lrun: exec \"/etc/passwd/x\": Not a directory\n"),
+        (&["missing"], 127, "lrun: exec: \"missing\": executable file not found in $PATH\n"),
+        (&["/missing"], 127, "lrun: exec: \"/missing\": no such file or directory\n"),
+        (&["/etc"], 126, "lrun: exec: \"/etc\": is a directory\n"),
+        (&["/etc/passwd"], 126, "lrun: exec: \"/etc/passwd\": permission denied\n"),
+        (&["/script"], 126, "lrun: exec: \"/script\": exec format error\n"),
+        (&["/etc/passwd/x"], 127, "lrun: exec: \"/etc/passwd/x\": not a directory\n"),
     ] {
         let output = lrun.run(&words(&["-v", &bind], command));
         assert_eq!((output.code, output.stderr.as_str()), (code, complaint), "{command:?}");

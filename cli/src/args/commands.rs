@@ -5,9 +5,9 @@ use clap::{Args, Subcommand};
 use super::{
     AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
     HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
-    LogoutArgs, LogsArgs, ManifestArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs, RenameArgs, RmArgs, RmiArgs,
-    RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs,
-    UndeleteArgs, WaitArgs,
+    LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs, RenameArgs,
+    RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs,
+    TreeArgs, UndeleteArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -26,6 +26,12 @@ pub enum Command {
     Restart(StopArgs),
     /// Send a signal to running containers
     Kill(KillArgs),
+    /// Let the processes of containers stand still
+    Pause(PauseArgs),
+    /// Let the processes of paused containers go on
+    Unpause(PauseArgs),
+    /// Show where the ports of a container are reached
+    Port(PortArgs),
     /// Remove containers
     Rm(RmArgs),
     /// Bring removed containers back
@@ -192,6 +198,12 @@ enum ContainerCommand {
     Restart(StopArgs),
     /// Send a signal to running containers
     Kill(KillArgs),
+    /// Let the processes of containers stand still
+    Pause(PauseArgs),
+    /// Let the processes of paused containers go on
+    Unpause(PauseArgs),
+    /// Show where the ports of a container are reached
+    Port(PortArgs),
     /// Remove containers
     #[command(alias = "remove")]
     Rm(RmArgs),
@@ -287,6 +299,9 @@ impl ContainerCommand {
             Self::Stop(args) => Command::Stop(args),
             Self::Restart(args) => Command::Restart(args),
             Self::Kill(args) => Command::Kill(args),
+            Self::Pause(args) => Command::Pause(args),
+            Self::Unpause(args) => Command::Unpause(args),
+            Self::Port(args) => Command::Port(args),
             Self::Rm(args) => Command::Rm(args),
             Self::Undelete(args) => Command::Undelete(args),
             Self::Wait(args) => Command::Wait(args),

@@ -9,7 +9,9 @@ use lrun_runtime::container::options::{
 };
 use lrun_runtime::container::options::{Signal, env, limits, mounts, network, security, user};
 use lrun_runtime::error::Context;
+use lrun_runtime::image::config::exposed_ports;
 use lrun_runtime::image::import::architecture;
+use lrun_runtime::registry::platform::Platform;
 use lrun_runtime::stdio::terminal::DetachKeys;
 use lrun_runtime::{Error, ErrorKind, Result};
 
@@ -41,6 +43,9 @@ pub struct ContainerFlags {
 /// Names and the process.
 #[derive(Clone, Debug, Args)]
 struct ProcessFlags {
+    /// Keep a note that inspect shows
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    annotation: Vec<String>,
     /// Attach only these: stdin, stdout, stderr
     #[arg(short, long, value_name = "STREAM")]
     attach: Vec<String>,
@@ -126,6 +131,9 @@ struct NetworkFlags {
     /// NIS domain name
     #[arg(long, value_name = "NAME")]
     domainname: Option<String>,
+    /// Say that the command listens on this port
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    expose: Vec<String>,
     /// Host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
@@ -271,6 +279,7 @@ impl ProcessFlags {
             options.labels.extend(env::parse_label_file(path, &read("label", path, cwd)?)?);
         }
         options.labels.extend(flags("-l, --label", &self.label, env::parse_label)?);
+        options.annotations.extend(flags("--annotation", &self.annotation, env::parse_label)?);
         let mut attach = Streams::default();
         for stream in &self.attach {
             flag("-a, --attach", stream, |stream| attach.add(stream))?;
@@ -306,6 +315,7 @@ impl NetworkFlags {
         options.hostname = given("-h, --hostname", self.hostname.as_ref(), network::parse_hostname)?;
         options.domainname = given("--domainname", self.domainname.as_ref(), network::parse_hostname)?;
         options.network = given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default();
+        options.expose = flags("--expose", &self.expose, exposed_ports)?.concat();
         options.add_hosts = flags("--add-host", &self.add_host, network::parse_add_host)?;
         options.dns = Dns {
             servers: flags("--dns", &self.dns, network::parse_dns_server)?,
@@ -367,12 +377,12 @@ impl SecurityFlags {
 
 /// Only what runs here can be used: another platform's images could not be.
 pub fn check_platform(platform: &str) -> Result<()> {
-    let own = architecture()?;
-    let mut parts = platform.split('/');
-    if parts.next() == Some("linux") && parts.next().is_none_or(|arch| arch == own) {
+    let own = Platform::new("linux", architecture()?, "");
+    let wanted = Platform::parse(platform, &own)?;
+    if (&wanted.os, &wanted.architecture) == (&own.os, &own.architecture) {
         return Ok(());
     }
-    let message = format!("--platform {platform}: this machine runs linux/{own} alone");
+    let message = format!("--platform {platform}: this machine runs {own} alone");
     Err(Error::new(ErrorKind::Unsupported, message))
 }
 

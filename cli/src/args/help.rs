@@ -7,8 +7,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     (
         "Containers",
         &[
-            "run", "create", "start", "stop", "restart", "kill", "rm", "undelete", "ps", "exec", "attach", "logs",
-            "top", "wait", "rename", "inspect",
+            "run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "rm", "undelete", "ps", "exec",
+            "attach", "logs", "top", "port", "wait", "rename", "inspect",
         ],
     ),
     ("A container's files", &["cp", "diff", "commit", "export"]),

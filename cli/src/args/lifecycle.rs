@@ -1,4 +1,4 @@
-//! `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `attach`, `rename`.
+//! `start`, `stop`, `restart`, `kill`, `pause`, `port`, `rm`, `wait`, `attach`, `rename`.
 
 use clap::{ArgAction, Args};
 use lrun_runtime::Result;
@@ -100,6 +100,25 @@ pub struct WaitArgs {
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,
+}
+
+/// `lrun pause` and `lrun unpause`.
+#[derive(Clone, Debug, Args)]
+pub struct PauseArgs {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    pub containers: Vec<String>,
+}
+
+/// `lrun port`.
+#[derive(Clone, Debug, Args)]
+pub struct PortArgs {
+    /// Name or id
+    #[arg(value_name = "CONTAINER")]
+    pub container: String,
+    /// Only this port of the container
+    #[arg(value_name = "PRIVATE_PORT[/PROTOCOL]")]
+    pub port: Option<String>,
 }
 
 /// `lrun attach`.

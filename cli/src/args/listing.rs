@@ -76,7 +76,7 @@ pub struct InspectArgs {
     /// Show the sizes of containers
     #[arg(short, long)]
     pub size: bool,
-    /// Look among these only: container, image
+    /// Look among these only: container, image, network, volume
     #[arg(long = "type", value_name = "TYPE", hide_possible_values = true)]
     pub kind: Option<InspectType>,
 }
@@ -95,6 +95,10 @@ pub enum InspectType {
     Container,
     /// Images
     Image,
+    /// Networks, of which there are none
+    Network,
+    /// Volumes, of which there are none
+    Volume,
 }
 
 /// `lrun top`.

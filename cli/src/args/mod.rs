@@ -32,7 +32,9 @@ pub use container::{ContainerFlags, check_platform};
 pub use cp::{CpArgs, End};
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs, TreeArgs};
-pub use lifecycle::{AttachArgs, KillArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs};
+pub use lifecycle::{
+    AttachArgs, KillArgs, PauseArgs, PortArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs,
+};
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
 pub use registry::{
     CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, ReferrersArgs, SearchArgs,

@@ -9,20 +9,23 @@ use clap::{ArgMatches, Args, Command};
 
 use super::{
     AttachArgs, CommitArgs, CpArgs, CreateArgs, DiffArgs, ExecArgs, ExportArgs, Global, HistoryArgs, ImagesArgs,
-    ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LoadArgs, LogsArgs, PsArgs, PullArgs, PushArgs, RenameArgs,
-    RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs, TopArgs, UndeleteArgs, WaitArgs, docker_grammar,
-    unserved,
+    ImportArgs, InspectArgs, KillArgs, LONG_VERSION, LoadArgs, LogsArgs, PauseArgs, PortArgs, PsArgs, PullArgs,
+    PushArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, StartArgs, StopArgs, TagArgs, TopArgs, UndeleteArgs,
+    WaitArgs, docker_grammar, unserved,
 };
 
 type Augment = fn(Command) -> Command;
 
-const COMMANDS: [(&str, Augment); 29] = [
+const COMMANDS: [(&str, Augment); 32] = [
     ("run", RunArgs::augment_args),
     ("create", CreateArgs::augment_args),
     ("start", StartArgs::augment_args),
     ("stop", StopArgs::augment_args),
     ("restart", StopArgs::augment_args),
     ("kill", KillArgs::augment_args),
+    ("pause", PauseArgs::augment_args),
+    ("unpause", PauseArgs::augment_args),
+    ("port", PortArgs::augment_args),
     ("rm", RmArgs::augment_args),
     ("undelete", UndeleteArgs::augment_args),
     ("wait", WaitArgs::augment_args),

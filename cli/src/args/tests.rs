@@ -158,6 +158,9 @@ fn wrong_command_lines() {
     let lines: Vec<String> = [
         &["foo"][..],
         &["image", "foo"],
+        &["foo", "ls"],
+        &["network", "ls"],
+        &["image", "build", "."],
         &["run"],
         &["run", "--foo", "i"],
         &["run", "--entrypont", "x", "i"],
@@ -172,12 +175,14 @@ fn wrong_command_lines() {
         &["exec", "c"],
         &["top"],
         &["ps", "x"],
+        &["images", "a", "b"],
+        &["commit"],
         &["ps", "--foo"],
         &["inspect", "--type", "pod", "x"],
         &["--idmap", "x", "ps"],
         &["--root"],
-        &["volume", "ls"],
-        &["--root", "ps", "volume", "ls"],
+        &["vol", "ls"],
+        &["--root", "ps", "vol", "ls"],
         &["--foo", "ps"],
     ]
     .iter()
@@ -190,7 +195,12 @@ fn wrong_command_lines() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     1 lrun: 'foo' is not a lrun command. See 'lrun --help'.
     1 lrun: 'foo' is not a lrun image command. See 'lrun image --help'.
-    1 lrun: 'lrun run' requires IMAGE. See 'lrun run --help'.
+    1 lrun: 'foo' is not a lrun command. See 'lrun --help'.
+    1 lrun: network: this version of lrun has no networks of the user's
+      hint: --network is pasta, host or none; --add-host names an address
+    1 lrun: image build: this version of lrun does not build from a Dockerfile
+      hint: `lrun run` the steps and `lrun commit -c INSTRUCTION` the container, or build elsewhere and `lrun load`
+    1 lrun: 'lrun run' requires at least 1 argument. See 'lrun run --help'.
     125 lrun: unknown flag: --foo. See 'lrun run --help'.
     125 lrun: unknown flag: --entrypont (did you mean --entrypoint?). See 'lrun run --help'.
     125 lrun: unknown shorthand flag: 'y' in -y. See 'lrun run --help'.
@@ -198,19 +208,21 @@ fn wrong_command_lines() {
     125 lrun: invalid argument "maybe" for "--tty" flag: parsing "maybe": invalid syntax. See 'lrun run --help'.
     125 lrun: --privileged: a container never has the privileges of the host's root
       hint: --cap-add ALL --security-opt seccomp=unconfined --security-opt systempaths=unconfined gives what there is to give, --device a device
-    125 lrun: invalid argument "x" for "--timeout" flag: invalid digit found in string. See 'lrun stop --help'.
-    1 lrun: 'lrun stop' requires CONTAINER. See 'lrun stop --help'.
-    1 lrun: 'lrun rename' requires NEW_NAME. See 'lrun rename --help'.
-    1 lrun: 'lrun rename' has no place for 'c'. See 'lrun rename --help'.
-    1 lrun: 'lrun exec' requires CONTAINER COMMAND. See 'lrun exec --help'.
-    1 lrun: 'lrun top' requires CONTAINER. See 'lrun top --help'.
-    1 lrun: 'lrun ps' has no place for 'x'. See 'lrun ps --help'.
+    125 lrun: invalid argument "x" for "--timeout" flag: parsing "x": invalid syntax. See 'lrun stop --help'.
+    1 lrun: 'lrun stop' requires at least 1 argument. See 'lrun stop --help'.
+    1 lrun: 'lrun rename' requires 2 arguments. See 'lrun rename --help'.
+    1 lrun: 'lrun rename' requires 2 arguments. See 'lrun rename --help'.
+    1 lrun: 'lrun exec' requires at least 2 arguments. See 'lrun exec --help'.
+    1 lrun: 'lrun top' requires at least 1 argument. See 'lrun top --help'.
+    1 lrun: 'lrun ps' accepts no arguments. See 'lrun ps --help'.
+    1 lrun: 'lrun images' requires at most 1 argument. See 'lrun images --help'.
+    1 lrun: 'lrun commit' requires at least 1 and at most 2 arguments. See 'lrun commit --help'.
     125 lrun: unknown flag: --foo. See 'lrun ps --help'.
-    125 lrun: invalid argument "pod" for "--type" flag: must be one of container, image. See 'lrun inspect --help'.
+    125 lrun: invalid argument "pod" for "--type" flag: must be one of container, image, network, volume. See 'lrun inspect --help'.
     125 lrun: invalid argument "x" for "--idmap" flag: must be one of auto, subids, single, root. See 'lrun ps --help'.
     125 lrun: flag needs an argument: --root. See 'lrun --help'.
-    1 lrun: 'volume' is not a lrun command. See 'lrun --help'.
-    1 lrun: 'volume' is not a lrun command. See 'lrun --help'.
+    1 lrun: 'vol' is not a lrun command. See 'lrun --help'.
+    1 lrun: 'vol' is not a lrun command. See 'lrun --help'.
     125 lrun: unknown flag: --foo (did you mean --root?). See 'lrun --help'.
     "#);
 }
@@ -249,9 +261,9 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn everything_becomes_options() {
-    let words = "-a STDOUT -a stderr --add-host db:10.0.0.1 --cap-add net_raw --cap-drop=ALL --cidfile id --cpus 0 \
+    let words = "-a STDOUT -a stderr --add-host db:10.0.0.1 --annotation k=v --cap-add net_raw --cap-drop=ALL --cidfile id --cpus 0 \
         --detach-keys= --device /dev/fuse --dns 1.1.1.1 --dns-opt ndots:1 --dns-search . --domainname example.org \
-        -e A=1 -e SET -e UNSET -eA=2 --entrypoint= --group-add 7 -h box --init -i -l a=b --log-opt max-size=-1 -m 0 \
+        -e A=1 -e SET -e UNSET -eA=2 --entrypoint= --expose 80 --expose 90-91/udp --group-add 7 -h box --init -i -l a=b --log-opt max-size=-1 -m 0 \
         --mount type=tmpfs,dst=/m --name /web --net none --pids-limit=-1 --read-only --rm \
         --security-opt no-new-privileges --shm-size 1g --stop-signal INT --stop-timeout 3 --sysctl kernel.shmmax=1 \
         --tmpfs /t:size=1m -t --ulimit nofile=5 --ulimit nofile=6 -u 1:2 -v ./s:/s:ro,z -w /w/ img:1 cmd arg";
@@ -274,8 +286,10 @@ fn everything_becomes_options() {
     init: true
     read_only: true
     labels: {"a":"b"}
+    annotations: {"k":"v"}
     mounts: [{"type":"bind","source":"/home/u/s","target":"/s","access":"read-only","recursive":true,"propagation":"rprivate","create":true},{"type":"tmpfs","target":"/m","options":["noexec","nosuid","nodev"]},{"type":"tmpfs","target":"/t","options":["noexec","nosuid","nodev","size=1m"]}]
     network: "none"
+    expose: ["80/tcp","90/udp","91/udp"]
     add_hosts: [{"name":"db","address":"10.0.0.1"}]
     dns: {"servers":["1.1.1.1"],"search":["."],"options":["ndots:1"]}
     ulimits: [{"resource":"RLIMIT_NOFILE","soft":6,"hard":6}]
@@ -311,8 +325,10 @@ fn everything_becomes_options() {
     init: false
     read_only: false
     labels: {}
+    annotations: {}
     mounts: []
     network: "default"
+    expose: []
     add_hosts: []
     dns: {"servers":[],"search":[],"options":[]}
     ulimits: []
@@ -388,8 +404,8 @@ fn wrong_values_name_flag_and_value() {
     invalid argument "tty" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR
     invalid argument "x" for "--log-opt" flag: invalid logging opt 'x': must be a key=value pair
     invalid argument "ctrl-1" for "--detach-keys" flag: invalid detach keys (ctrl-1): unknown key 'ctrl-1'
-    read env file /nonexistent/env: No such file or directory
-    open seccomp profile (/nonexistent/p): No such file or directory
+    read env file /nonexistent/env: no such file or directory
+    open seccomp profile (/nonexistent/p): no such file or directory
     "#);
     let privileged = exec(&["--privileged", "c", "id"]).unwrap_err();
     assert_eq!(privileged.kind(), lrun_runtime::ErrorKind::Unsupported);
@@ -472,7 +488,7 @@ fn flags_that_ask_for_what_happens_anyway_are_accepted() {
         &["--memory-swap", "-1", "--cpu-shares", "0", "--cpuset-cpus", ""],
         &["--userns", "private", "--pid", "private", "--ipc", "private", "--uts", "private", "--cgroupns", "private"],
         &["--no-healthcheck", "--health-interval=0s", "--isolation", "default", "--disable-content-trust=false"],
-        &["--pull", "missing", "--platform", "linux", "--log-driver", "json-file"],
+        &["--pull", "missing", "--platform", "amd64", "--log-driver", "json-file"],
     ] {
         assert_eq!(pretty(&run(&[flags, &["i"]].concat())), plain, "{flags:?}");
     }

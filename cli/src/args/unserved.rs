@@ -1,5 +1,7 @@
-//! docker's flags of `run` and `create` that this version does not serve: each is refused with the reason and a way out,
-//! not as an unknown flag. Values that mean what happens anyway are accepted.
+//! docker's commands, and flags of `run` and `create`, that this version does not serve: each is refused with the reason
+//! and a way out, not as unknown. Values that mean what happens anyway are accepted.
+
+use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use lrun_runtime::{Error, ErrorKind, Result};
@@ -73,10 +75,12 @@ const DEVICES: Reason = ("lrun does not look for devices", "give each by its pat
 const STORAGE: Reason = ("lrun stores all layers alike", "leave it out");
 const RUNTIME: Reason = ("lrun runs containers itself", "leave it out");
 
+const WINDOWS: Reason = ("that is for Windows containers", "leave it out");
+const API: Reason = ("lrun has no daemon and no socket of one", "leave it out");
+
 const UNSERVED: &[Unserved] = &[
     value("publish", &[], PORTS).short('p'),
     switch("publish-all", PORTS).short('P'),
-    value("expose", &[], PORTS),
     value("restart", &["no"], RESTART),
     switch("privileged", PRIVILEGED),
     value("userns", &["private"], USERNS),
@@ -121,10 +125,58 @@ const UNSERVED: &[Unserved] = &[
     value("volume-driver", &["local"], VOLUMES),
     value("gpus", &[], DEVICES),
     value("storage-opt", &[], STORAGE),
+    value("cpu-count", &["0"], WINDOWS),
+    value("cpu-percent", &["0"], WINDOWS),
+    value("io-maxbandwidth", &["0"], WINDOWS),
+    value("io-maxiops", &["0"], WINDOWS),
+    switch("use-api-socket", API),
     value("isolation", &["default"], RUNTIME),
     value("runtime", &["lrun"], RUNTIME),
-    value("annotation", &[], RUNTIME),
 ];
+
+const BUILD: Reason = (
+    "this version of lrun does not build from a Dockerfile",
+    "`lrun run` the steps and `lrun commit -c INSTRUCTION` the container, or build elsewhere and `lrun load`",
+);
+const SWARM: Reason = ("lrun runs containers on this machine alone", "`lrun run` starts one");
+const CLIENT: Reason = ("lrun has no daemon that it would have to find", "--root chooses another store");
+
+/// docker's commands that are not served, by their last word: `build` and `image build` are the same.
+const COMMANDS: &[(&str, Reason)] = &[
+    ("build", BUILD),
+    ("builder", BUILD),
+    ("buildx", BUILD),
+    ("bake", BUILD),
+    ("compose", ("lrun has no compose files", "start each container with `lrun run`")),
+    ("network", NETWORK),
+    ("volume", VOLUMES),
+    ("events", ("without a daemon nobody watches all containers", "`lrun wait NAME` waits for the end of one")),
+    ("stats", ("this version of lrun does not measure containers", "`lrun top NAME -o pid,pcpu,rss,args` does")),
+    ("update", ("what can be updated are limits and restarts, of which this version of lrun has none", "leave it out")),
+    ("checkpoint", ("lrun does not write processes to disk", "`lrun commit` keeps a container's files")),
+    ("context", CLIENT),
+    ("dial-stdio", CLIENT),
+    ("plugin", ("lrun has no plugins", "leave it out")),
+    ("trust", ("lrun checks digests, not signatures", "name the image by its digest: NAME@sha256:…")),
+    ("config", SWARM),
+    ("node", SWARM),
+    ("secret", SWARM),
+    ("service", SWARM),
+    ("stack", SWARM),
+    ("swarm", SWARM),
+];
+
+/// Why a command of docker's is refused: `word` stands where a command should.
+pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
+    let (_, (why, hint)) = COMMANDS.iter().find(|(name, _)| *name == word)?;
+    let words = argv.iter().skip(1).filter_map(|word| word.to_str());
+    let group = words
+        .take_while(|other| *other != word)
+        .last()
+        .filter(|group| ["container", "image", "system"].contains(group));
+    let shown = group.map_or_else(|| word.to_owned(), |group| format!("{group} {word}"));
+    Some(Error::new(ErrorKind::Unsupported, format!("{shown}: {why}")).hint(*hint))
+}
 
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];

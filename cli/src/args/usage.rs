@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lrun_runtime::Error;
 
-use crate::ui::report;
+use super::unserved;
+use crate::ui::{escape, report};
 
 /// What to print instead of running a command, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +34,27 @@ impl Usage {
                 Self { text: error.to_string().trim_end().to_owned(), stdout: true, exit_code: 0 }
             }
             _ => {
-                let path = command_path(root, argv);
-                let (what, exit_code) = explain(&path, error);
-                Self { text: format!("lrun: {what}. See '{path} --help'."), stdout: false, exit_code }
+                if let Some(refusal) = invalid_command(error).and_then(|word| unserved::command(argv, &word)) {
+                    return Self { exit_code: 1, ..Self::refused(&refusal) };
+                }
+                let mut root = root.clone();
+                root.build();
+                let (path, command) = command_path(&root, argv);
+                let (what, exit_code) = explain(&path, command, error);
+                let text = escape::line(&format!("lrun: {what}. See '{path} --help'.")).into_owned();
+                Self { text, stdout: false, exit_code }
             }
         }
     }
 }
 
+/// The word that stands where a command should.
+fn invalid_command(error: &clap::Error) -> Option<String> {
+    text_of(error, ContextKind::InvalidSubcommand).filter(|_| error.kind() == ErrorKind::InvalidSubcommand)
+}
+
 /// The command that `argv` names: `lrun image ls`.
-fn command_path(root: &clap::Command, argv: &[OsString]) -> String {
+fn command_path<'a>(root: &'a clap::Command, argv: &[OsString]) -> (String, &'a clap::Command) {
     let mut path = vec![root.get_name()];
     let mut at = root;
     let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy());
@@ -63,7 +75,7 @@ fn command_path(root: &clap::Command, argv: &[OsString]) -> String {
             break;
         }
     }
-    path.join(" ")
+    (path.join(" "), at)
 }
 
 /// The flag of a command that this word is.
@@ -75,13 +87,18 @@ fn flag<'c>(command: &'c clap::Command, word: &str) -> Option<&'c clap::Arg> {
     })
 }
 
-/// What is wrong, and the exit code.
-fn explain(path: &str, error: &clap::Error) -> (String, u8) {
-    let context = |kind: ContextKind| match error.get(kind) {
+/// One of the things that an error says.
+fn text_of(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(all)) => Some(all.join(" ")),
         _ => None,
-    };
+    }
+}
+
+/// What is wrong, and the exit code.
+fn explain(path: &str, command: &clap::Command, error: &clap::Error) -> (String, u8) {
+    let context = |kind: ContextKind| text_of(error, kind);
     let arg = context(ContextKind::InvalidArg).unwrap_or_default();
     let value = context(ContextKind::InvalidValue).unwrap_or_default();
     match error.kind() {
@@ -91,9 +108,9 @@ fn explain(path: &str, error: &clap::Error) -> (String, u8) {
         }
         ErrorKind::MissingSubcommand => (format!("'{path}' requires a command"), 1),
         ErrorKind::MissingRequiredArgument | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
-            (format!("'{path}' requires {}", plain_name(&arg)), 1)
+            (format!("'{path}' {}", wanted(command)), 1)
         }
-        ErrorKind::UnknownArgument if !arg.starts_with('-') => (format!("'{path}' has no place for '{arg}'"), 1),
+        ErrorKind::UnknownArgument if !arg.starts_with('-') => (format!("'{path}' {}", wanted(command)), 1),
         ErrorKind::UnknownArgument => {
             let meant = context(ContextKind::SuggestedArg).map(|arg| format!(" (did you mean {arg}?)"));
             let what = match arg.strip_prefix('-').filter(|letter| !letter.starts_with('-')) {
@@ -105,6 +122,9 @@ fn explain(path: &str, error: &clap::Error) -> (String, u8) {
         ErrorKind::InvalidValue if value.is_empty() => (format!("flag needs an argument: {}", plain_flag(&arg)), 125),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let why = match std::error::Error::source(error) {
+                Some(source) if source.is::<std::num::ParseIntError>() => {
+                    format!("parsing \"{value}\": invalid syntax")
+                }
                 Some(source) => source.to_string(),
                 None => format!("must be one of {}", valid_values(error)),
             };
@@ -119,6 +139,22 @@ fn explain(path: &str, error: &clap::Error) -> (String, u8) {
     }
 }
 
+/// How many arguments a command takes, in docker's words.
+fn wanted(command: &clap::Command) -> String {
+    let range = |arg: &clap::Arg| arg.get_num_args().unwrap_or_else(|| 1.into());
+    let required = command.get_positionals().filter(|arg| arg.is_required_set());
+    let least: usize = required.map(|arg| range(arg).min_values()).sum();
+    let most = command.get_positionals().map(|arg| range(arg).max_values()).fold(0, usize::saturating_add);
+    let arguments = |n: usize| if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") };
+    match (least, most) {
+        (_, 0) => "accepts no arguments".to_owned(),
+        (least, most) if least == most => format!("requires {}", arguments(least)),
+        (least, usize::MAX) => format!("requires at least {}", arguments(least)),
+        (0, most) => format!("requires at most {}", arguments(most)),
+        (least, most) => format!("requires at least {least} and at most {}", arguments(most)),
+    }
+}
+
 fn valid_values(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => all.join(", "),
@@ -129,9 +165,4 @@ fn valid_values(error: &clap::Error) -> String {
 /// `--tail <N>` → `--tail`.
 fn plain_flag(arg: &str) -> &str {
     arg.split([' ', '=', '[']).next().unwrap_or(arg)
-}
-
-/// `<CONTAINER>...` → `CONTAINER`.
-fn plain_name(arg: &str) -> String {
-    arg.replace(['<', '>'], "").replace("...", "")
 }

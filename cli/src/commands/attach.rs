@@ -4,7 +4,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::options_of;
 use lrun_runtime::container::lifecycle::{self, containers, is_running};
 use lrun_runtime::container::options::Streams;
-use lrun_runtime::container::record::Record;
+use lrun_runtime::container::record::{Record, Status};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::file;
 use lrun_runtime::stdio::attach as protocol;
@@ -25,6 +25,10 @@ pub fn run(global: &Global, args: &AttachArgs) -> Result<u8> {
 pub fn attach(engine: &Engine, record: &Record, stdin: bool, keys: Option<&str>, sig_proxy: bool) -> Result<u8> {
     if !is_running(record) {
         let message = "You cannot attach to a stopped container, start it first";
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    if record.state.status == Status::Paused {
+        let message = "You cannot attach to a paused container, unpause it first";
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     let options = options_of(record)?;

@@ -55,6 +55,11 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<u8> {
     Ok(u8::from(!failures.is_empty()))
 }
 
+/// lrun has none of this kind.
+fn none(kind: &str, name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("No such {kind}: {name}"))
+}
+
 /// A container, else an image, of this name or id; of the wanted type only, if there is one.
 fn find(
     engine: &Engine,
@@ -67,6 +72,8 @@ fn find(
     match kind {
         Some(InspectType::Container) => container().map_err(Failure::Other),
         Some(InspectType::Image) => image().map_err(Failure::Other),
+        Some(InspectType::Network) => Err(Failure::Other(none("network", name))),
+        Some(InspectType::Volume) => Err(Failure::Other(none("volume", name))),
         None => match container() {
             Err(error) if error.kind() == ErrorKind::NotFound => match image() {
                 // A container may have been meant, whose name is none for an image.

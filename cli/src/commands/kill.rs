@@ -14,7 +14,7 @@ pub fn run(global: &Global, args: &KillArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     for_each(&args.containers, |name| {
         let record = lifecycle::find(&engine, name)?;
-        lifecycle::kill(&record, signal.number())
+        lifecycle::kill(&engine, &record, signal.number())
             .map_err(|error| error.context(format!("cannot kill container: {name}")))?;
         output::line(name);
         Ok(())

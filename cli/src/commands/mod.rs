@@ -21,6 +21,8 @@ mod login;
 mod logout;
 mod logs;
 mod manifest;
+mod pause;
+mod port;
 mod prune;
 mod ps;
 mod pull;
@@ -84,6 +86,9 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Exec(args) => exec::run(global, args),
         Command::Logs(args) => logs::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),
+        Command::Pause(args) => pause::pause(global, &args),
+        Command::Unpause(args) => pause::unpause(global, &args),
+        Command::Port(args) => port::run(global, &args),
         Command::Rename(args) => rename::run(global, &args),
         Command::Inspect(args) => inspect::run(global, &args),
         Command::Top(args) => top::run(global, &args),

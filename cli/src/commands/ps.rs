@@ -143,10 +143,10 @@ fn mount(option: &MountOption) -> Option<Mount> {
     }
 }
 
-/// The network's name; one that was not chosen is what this machine has.
+/// The network's name, docker's for the private one; one that was not chosen is what this machine has.
 pub(super) fn network_name(network: &Network, host: &Host) -> String {
     match effective_network(network, host).as_ref().unwrap_or(network) {
-        Network::Default | Network::Pasta => "pasta".to_owned(),
+        Network::Default | Network::Pasta => "bridge".to_owned(),
         Network::Host => "host".to_owned(),
         Network::None => "none".to_owned(),
         Network::Container(name) => format!("container:{name}"),

@@ -4,7 +4,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, load_spec, options_of};
 use lrun_runtime::container::lifecycle::{self, is_running};
 use lrun_runtime::container::options::Streams;
-use lrun_runtime::container::record::Record;
+use lrun_runtime::container::record::{Record, Status};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
@@ -21,6 +21,10 @@ pub fn run(global: &Global, args: &StartArgs) -> Result<u8> {
     if !args.attach && !args.interactive {
         return for_each(&args.containers, |name| {
             let record = lifecycle::find(&engine, name)?;
+            if record.state.status == Status::Paused {
+                let message = "cannot start a paused container, try unpause instead";
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
             start_detached(&engine, &record)?;
             output::line(name);
             Ok(())

@@ -39,7 +39,9 @@ fn listed(options: &[String], pids: &BTreeSet<i32>) -> Result<(Vec<String>, Rows
     // Some options cannot be used together with -q, and not every ps knows it.
     let all = ps(options)?;
     if !all.status.success() {
-        let said = String::from_utf8_lossy(&all.stderr).trim().to_owned();
+        let said = String::from_utf8_lossy(&all.stderr);
+        // Its usage follows.
+        let said = said.trim().lines().next().unwrap_or_default();
         return Err(Error::new(ErrorKind::Invalid, format!("ps: {said}")));
     }
     select(&String::from_utf8_lossy(&all.stdout), Some(pids))

@@ -1,6 +1,6 @@
 //! Creating a container: the image is resolved, the Spec built, the record written. Runs in the CLI.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use oci_spec::runtime::Spec;
 
@@ -13,6 +13,7 @@ use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Durability};
+use crate::image::config::RunConfig;
 use crate::image::store::Image;
 use crate::reference::Reference;
 use crate::sandbox::lower::MOST_LAYERS;
@@ -67,7 +68,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
         labels: config.labels.clone(),
         auto_remove: options.rm,
         by_run,
-        ports: image.config.config.exposed_ports.keys().cloned().collect(),
+        ports: exposed_ports(&image.config.config, options),
         image_depth: layers.len(),
         layers,
         history: Vec::new(),
@@ -89,6 +90,12 @@ fn annotations(image: &Image, options: &RunOptions) -> HashMap<String, String> {
     [(IMAGE, image.id.to_string()), (REFERENCE, options.image.clone())]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
+}
+
+/// The ports that the image exposes and those that the user does, each once.
+fn exposed_ports(image: &RunConfig, options: &RunOptions) -> Vec<String> {
+    let all: BTreeSet<&String> = image.exposed_ports.keys().chain(&options.expose).collect();
+    all.into_iter().cloned().collect()
 }
 
 /// The image to run, which nothing but the store can give.

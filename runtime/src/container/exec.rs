@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::launch::{load_spec, options_of, process_plan};
 use super::lifecycle::{self, init_of};
 use super::options::ExecOptions;
-use super::record::Record;
+use super::record::{Record, Status, not_running};
 use super::spec::exec_process;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sandbox::channel::Heard;
@@ -31,6 +31,10 @@ pub fn exec(
     client: &ClientOptions,
 ) -> Result<Outcome> {
     let init = init_of(record)?;
+    if record.state.status == Status::Paused {
+        let message = format!("container {} is paused, unpause the container before exec", record.id);
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
     let monitor = monitor_of(record)?;
     let directory = lifecycle::containers(engine).paths(&record.id);
     let spec = load_spec(directory.path())?;
@@ -80,7 +84,7 @@ fn failed(error: Error) -> Outcome {
 
 /// The monitor's process, whose user namespace is the container's.
 pub(super) fn monitor_of(record: &Record) -> Result<OwnedFd> {
-    let gone = || Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id));
+    let gone = || not_running(&record.id);
     let pid = record.state.monitor_pid.and_then(rustix::process::Pid::from_raw).ok_or_else(gone)?;
     // The number cannot be another process's: init, held by a pidfd that was checked, dies with its monitor.
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(|_| gone())

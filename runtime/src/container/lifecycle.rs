@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use super::engine::Engine;
 use super::names::ContainerId;
 pub use super::record::LOST;
-use super::record::{Container, Containers, Listing, Record, State, Status, Summary};
-use super::{alive, commit, trash};
+use super::record::{Container, Containers, Listing, Record, State, Status, Summary, not_running};
+use super::{alive, commit, pause, trash};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{Durability, Lock, LockState, RemoveTree};
 use crate::paths::ContainerPaths;
@@ -136,17 +136,25 @@ pub fn is_running(record: &Record) -> bool {
 
 /// A pidfd of the container's first process; an error in docker's words when it is not running.
 pub fn init_of(record: &Record) -> Result<std::os::fd::OwnedFd> {
-    let not_running = || Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id));
-    let key = record.state.init.as_ref().filter(|_| is_running(record)).ok_or_else(not_running)?;
-    alive::open(key)?.ok_or_else(not_running)
+    let gone = || not_running(&record.id);
+    let key = record.state.init.as_ref().filter(|_| is_running(record)).ok_or_else(gone)?;
+    alive::open(key)?.ok_or_else(gone)
 }
 
-/// Sends a signal to the container's first process.
-pub fn kill(record: &Record, signal: i32) -> Result<()> {
+/// Sends a signal to the container's first process. A paused container goes on, so that the signal arrives.
+pub fn kill(engine: &Engine, record: &Record, signal: i32) -> Result<()> {
     let init = init_of(record)?;
     match sys::signal::send(init.as_fd(), signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(errno) => Err(Error::from(errno).context(format!("signal container {}", record.id.short()))),
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(errno) => return Err(Error::from(errno).context(format!("signal container {}", record.id.short()))),
+    }
+    if record.state.status != Status::Paused || signal == libc::SIGKILL {
+        return Ok(());
+    }
+    match pause::resume(engine, record) {
+        // It has ended, or goes on already.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        other => other,
     }
 }
 
@@ -157,9 +165,9 @@ pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Resu
         return Ok(());
     }
     let Ok(init) = init_of(record) else { return await_end(engine, record).map(drop) };
-    let send = |number: i32| match sys::signal::send(init.as_fd(), number) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(errno) => Err(Error::from(errno).context(format!("stop container {}", record.id.short()))),
+    let send = |number: i32| match kill(engine, record, number) {
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        other => other.context(|| format!("stop container {}", record.id.short())),
     };
     send(signal)?;
     let patience = if timeout < 0 { -1 } else { timeout.saturating_mul(1000) };
@@ -232,10 +240,11 @@ pub struct Removal {
 pub fn remove(engine: &Engine, record: &Record, Removal { force, trash }: Removal) -> Result<()> {
     if is_running(record) {
         if !force {
-            let message = format!(
-                "cannot remove container \"/{}\": container is running: stop the container before removing or force remove",
-                record.name
-            );
+            let why = match record.state.status {
+                Status::Paused => "container is paused and must be unpaused first",
+                _ => "container is running: stop the container before removing or force remove",
+            };
+            let message = format!("cannot remove container \"/{}\": {why}", record.name);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         stop(engine, record, libc::SIGKILL, -1)?;

@@ -1,6 +1,7 @@
 //! A container that stands still: every process of its PID namespace is stopped.
 //!
-//! A guardian does it: a process forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells
+//! [`pause`] and [`resume`] are for the user, who says when it goes on; the record tells of it from before the first
+//! process is stopped, so that `unpause` mends what a killed `pause` leaves. During a commit a guardian does it: a process forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells
 //! the CLI, and waits until the CLI closes its pipe or is gone, however that happens; then it lets them go on. So a
 //! container never stays stopped because a command was killed. Not transparent to the container: parents can see that
 //! their children were stopped; a freezer cgroup would be, where there is one.
@@ -16,9 +17,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 
 use super::alive;
+use super::engine::Engine;
+use super::lifecycle::{containers, init_of};
 use super::processes::{self, namespace_of, state_of};
-use super::record::Record;
+use super::record::{Record, Status, not_running, update_record};
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
+use crate::file::Durability;
 use crate::sys::process::{Fork, exit_now, fork_into};
 
 /// How long processes may take to stop.
@@ -38,12 +42,7 @@ pub struct Pause {
 impl Pause {
     /// Stops the processes of a running container whose first process `init` refers to. The caller has one thread.
     pub fn begin(record: &Record, init: &OwnedFd) -> Result<Self> {
-        let pid = record.state.init.as_ref().map(|key| key.pid).unwrap_or_default();
-        let namespace = namespace_of(pid).ok_or_else(|| gone(record))?;
-        // The number was init's while its namespace was looked up, if init is there still.
-        if alive::wait_gone(init, 0)? {
-            return Err(gone(record));
-        }
+        let namespace = namespace_held(record, init)?;
         let (held, hold) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         let (answer, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         match fork_into(0).context(|| "fork")? {
@@ -73,8 +72,65 @@ impl Drop for Pause {
     }
 }
 
-fn gone(record: &Record) -> Error {
-    Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id))
+/// Stops all processes of a running container, until [`resume`].
+pub fn pause(engine: &Engine, record: &Record) -> Result<()> {
+    let namespace = namespace_held(record, &init_of(record)?)?;
+    set_status(engine, record, Status::Running, Status::Paused, "already paused")?;
+    let mut stopped = BTreeMap::new();
+    stop_all(&namespace, &mut stopped).or_else(|error| {
+        go_on(&stopped);
+        set_status(engine, record, Status::Paused, Status::Running, "not paused").and(Err(error))
+    })
+}
+
+/// Lets the processes of a paused container go on.
+pub fn resume(engine: &Engine, record: &Record) -> Result<()> {
+    let namespace = namespace_held(record, &init_of(record)?)?;
+    if record.state.status == Status::Paused {
+        let mut stopped = BTreeMap::new();
+        for pid in processes::all()? {
+            if namespace_of(pid).as_deref() == Some(&*namespace)
+                && let Some(pidfd) = open_member(pid, &namespace)?
+            {
+                stopped.insert(pid, pidfd);
+            }
+        }
+        go_on(&stopped);
+    }
+    set_status(engine, record, Status::Paused, Status::Running, "not paused")
+}
+
+/// Records the new status if the old one is as expected; docker's words, if it is not.
+fn set_status(engine: &Engine, record: &Record, from: Status, to: Status, otherwise: &str) -> Result<()> {
+    let paths = containers(engine).paths(&record.id);
+    let change = |now: &mut Record| match now.state.status {
+        status if !status.is_active() => Err(not_running(&now.id)),
+        status if status == from => {
+            now.state.status = to;
+            Ok(())
+        }
+        _ => Err(Error::new(ErrorKind::Conflict, format!("container {} is {otherwise}", now.id))),
+    };
+    // After a power cut nothing of it would be true.
+    update_record(&paths, Durability::Relaxed, change).map(drop)
+}
+
+/// The PID namespace of the container whose first process `init` refers to.
+fn namespace_held(record: &Record, init: &OwnedFd) -> Result<Vec<u8>> {
+    let pid = record.state.init.as_ref().map(|key| key.pid).unwrap_or_default();
+    let namespace = namespace_of(pid);
+    // The number was init's while its namespace was looked up, if init is there still.
+    match (namespace, alive::wait_gone(init, 0)?) {
+        (Some(namespace), false) => Ok(namespace),
+        _ => Err(not_running(&record.id)),
+    }
+}
+
+/// Parents after their children, as far as numbers tell: so a shell does not find that its command was stopped.
+fn go_on(stopped: &BTreeMap<i32, OwnedFd>) {
+    for pidfd in stopped.values().rev() {
+        let _ = pidfd_send_signal(pidfd, Signal::CONT);
+    }
 }
 
 /// The guardian's whole life.
@@ -87,9 +143,7 @@ fn guard(namespace: &[u8], held: OwnedFd, report: OwnedFd) -> ! {
     if told && outcome.is_none() {
         let _ = File::from(held).read(&mut [0]);
     }
-    for pidfd in stopped.values() {
-        let _ = pidfd_send_signal(pidfd, Signal::CONT);
-    }
+    go_on(&stopped);
     exit_now(0)
 }
 
@@ -124,18 +178,19 @@ fn stop_all(namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<()
     }
 }
 
+/// A process, if it is in this namespace: its number may have become another's before it was opened.
+fn open_member(pid: i32, namespace: &[u8]) -> Result<Option<OwnedFd>> {
+    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
+    match pidfd_open(number, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd).filter(|_| namespace_of(pid).as_deref() == Some(namespace))),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Whether a process was told to stop.
 fn stop(pid: i32, namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<bool> {
-    let Some(number) = Pid::from_raw(pid) else { return Ok(false) };
-    let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(false),
-        Err(errno) => return Err(errno.into()),
-    };
-    // The number may have become another process's before it was opened.
-    if namespace_of(pid).as_deref() != Some(namespace) {
-        return Ok(false);
-    }
+    let Some(pidfd) = open_member(pid, namespace)? else { return Ok(false) };
     match pidfd_send_signal(&pidfd, Signal::STOP) {
         Ok(()) => {
             stopped.insert(pid, pidfd);

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::alive;
 use super::lifecycle::init_of;
-use super::record::Record;
-use crate::error::{Context, Error, ErrorKind, Result};
+use super::record::{Record, not_running};
+use crate::error::{Context, Result};
 
 /// Process ids, on the host, of everything that runs in this container: what is in its PID namespace, and what comes of
 /// that in namespaces of its own.
@@ -15,8 +15,7 @@ pub fn of_container(record: &Record) -> Result<BTreeSet<i32>> {
     let namespace = namespace_of(pid);
     // The number was init's while its namespace was looked up, if init is there still.
     let namespace = namespace.filter(|_| alive::wait_gone(&init, 0).is_ok_and(|gone| !gone));
-    let namespace =
-        namespace.ok_or_else(|| Error::new(ErrorKind::Conflict, format!("Container {} is not running", record.id)))?;
+    let namespace = namespace.ok_or_else(|| not_running(&record.id))?;
     let mut parents = BTreeMap::new();
     let mut found = BTreeSet::new();
     for pid in all()? {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use containers::{Container, Containers, NameChoice, no_such_container, update_record};
+pub use containers::{Container, Containers, NameChoice, no_such_container, not_running, update_record};
 pub use salvage::{Evidence, salvage};
 pub use summary::{Listing, ShownOptions, Summary};
 
@@ -59,7 +59,7 @@ pub struct Record {
     /// Made by `run`, which starts it at once.
     #[serde(default)]
     pub by_run: bool,
-    /// Ports that the image exposes, as in `80/tcp`.
+    /// Ports that it exposes, as in `80/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// The stack below the read-write layer, bottom first: the image's layers, then those that commits made.

@@ -6,6 +6,8 @@
 mod change;
 mod words;
 
+pub use change::exposed_ports;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

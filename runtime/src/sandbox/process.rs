@@ -258,13 +258,13 @@ fn sets(process: &Process, ids: &Ids) -> CapPlan {
 fn execute(program: &str, args: &[CString], environment: &[CString]) -> Error {
     let failure = |errno: nix::errno::Errno| {
         if errno == nix::errno::Errno::EACCES && std::fs::metadata(program).is_ok_and(|found| found.is_dir()) {
-            return Error::new(ErrorKind::NotExecutable, format!("exec \"{program}\": is a directory"));
+            return Error::new(ErrorKind::NotExecutable, format!("exec: \"{program}\": is a directory"));
         }
         let kind = match errno {
             nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => ErrorKind::CommandNotFound,
             _ => ErrorKind::NotExecutable,
         };
-        Error::from(errno).with_kind(kind).context(format!("exec \"{program}\""))
+        Error::from(errno).with_kind(kind).context(format!("exec: \"{program}\""))
     };
     if program.is_empty() || program.contains('/') {
         let Err(errno) = try_exec(program, args, environment);
@@ -284,7 +284,7 @@ fn execute(program: &str, args: &[CString], environment: &[CString]) -> Error {
     match denied {
         Some(errno) => failure(errno),
         None => {
-            Error::new(ErrorKind::CommandNotFound, format!("exec \"{program}\": executable file not found in $PATH"))
+            Error::new(ErrorKind::CommandNotFound, format!("exec: \"{program}\": executable file not found in $PATH"))
         }
     }
 }

@@ -42,7 +42,7 @@ fn info_tells_also_why_there_is_no_store() {
     let output = lrun.run(&["info"]);
     assert_eq!(output.code, 1);
     assert!(output.stdout.contains("Kernel Version: "), "{}", output.stdout);
-    assert!(output.stderr.contains("Not a directory") && output.stderr.contains("  hint: "), "{}", output.stderr);
+    assert!(output.stderr.contains("not a directory") && output.stderr.contains("  hint: "), "{}", output.stderr);
 }
 
 #[test]
@@ -102,6 +102,7 @@ fn wrong_command_lines_say_what_is_wrong_and_where_to_look() {
     let lrun = Lrun::new();
     for (code, args, message) in [
         (1, &["nope"][..], "lrun: 'nope' is not a lrun command. See 'lrun --help'.\n"),
+        (1, &["nope", "ls"], "lrun: 'nope' is not a lrun command. See 'lrun --help'.\n"),
         (1, &["image", "nope"], "lrun: 'nope' is not a lrun image command. See 'lrun image --help'.\n"),
         (125, &["run", "--nope", "i"], "lrun: unknown flag: --nope. See 'lrun run --help'.\n"),
         (125, &["exec", "--nope", "c", "x"], "lrun: unknown flag: --nope. See 'lrun exec --help'.\n"),
@@ -110,13 +111,17 @@ fn wrong_command_lines_say_what_is_wrong_and_where_to_look() {
         (125, &["ps", "-y"], "lrun: unknown shorthand flag: 'y' in -y. See 'lrun ps --help'.\n"),
         (125, &["container", "ls", "--nope"], "lrun: unknown flag: --nope. See 'lrun container ls --help'.\n"),
         (125, &["ps", "--filter"], "lrun: flag needs an argument: --filter. See 'lrun ps --help'.\n"),
-        (1, &["ps", "x"], "lrun: 'lrun ps' has no place for 'x'. See 'lrun ps --help'.\n"),
-        (1, &["rmi"], "lrun: 'lrun rmi' requires IMAGE. See 'lrun rmi --help'.\n"),
-        (1, &["tag", "a"], "lrun: 'lrun tag' requires TARGET_IMAGE[:TAG]. See 'lrun tag --help'.\n"),
-        (1, &["inspect"], "lrun: 'lrun inspect' requires NAME|ID. See 'lrun inspect --help'.\n"),
+        (1, &["ps", "x"], "lrun: 'lrun ps' accepts no arguments. See 'lrun ps --help'.\n"),
+        (1, &["rmi"], "lrun: 'lrun rmi' requires at least 1 argument. See 'lrun rmi --help'.\n"),
+        (1, &["tag", "a"], "lrun: 'lrun tag' requires 2 arguments. See 'lrun tag --help'.\n"),
+        (1, &["inspect"], "lrun: 'lrun inspect' requires at least 1 argument. See 'lrun inspect --help'.\n"),
     ] {
         assert_eq!(lrun.fails(code, args), message, "{args:?}");
     }
+    let refused = lrun.fails(125, &["run", "-p", "80:80", "i"]);
+    assert!(refused.starts_with("lrun: --publish 80:80: ") && refused.lines().count() == 2, "{refused}");
+    let refused = lrun.fails(1, &["volume", "create"]);
+    assert!(refused.starts_with("lrun: volume: this version") && refused.contains("\n  hint: "), "{refused}");
     let escaped = lrun.fails(1, &["\u{1b}[2Jx"]);
     assert!(!escaped.contains('\u{1b}'), "{escaped:?}");
     assert!(!lrun.store().exists(), "nothing was made");

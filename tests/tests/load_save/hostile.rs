@@ -187,7 +187,7 @@ fn large_documents_and_damaged_archives() {
             .tar(),
         "it is in the archive twice",
     );
-    assert_eq!(lrun.fails(1, &["load", "-i", "absent.tar"]), "lrun: open absent.tar: No such file or directory\n");
+    assert_eq!(lrun.fails(1, &["load", "-i", "absent.tar"]), "lrun: open absent.tar: no such file or directory\n");
 }
 
 /// Names and links that lead out of the archive or the folder.

@@ -110,7 +110,7 @@ impl<'a> Matcher<'a> {
                 };
                 entry.mounts.iter().any(|mount| mount.destination == volume || named(mount))
             })
-            && filters.any("network", |network| entry.networks.iter().any(|own| own == network))
+            && filters.any("network", |network| entry.networks.iter().any(|own| own == network_name(network)))
             // lrun has no swarm, so no container is a task of one.
             && filters.any("is-task", |task| matches!(task, "0" | "false"))
             && self.ports(entry)
@@ -140,6 +140,11 @@ impl<'a> Matcher<'a> {
 const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 /// Refuses values that are none of these words.
+/// The private network goes by docker's name, lrun's own and the one that means whatever is usual.
+fn network_name(wanted: &str) -> &str {
+    if matches!(wanted, "pasta" | "default") { "bridge" } else { wanted }
+}
+
 fn check_words(filters: &Filters, filter: &str, words: &[&str]) -> Result<()> {
     match filters.values(filter).find(|value| !words.contains(value)) {
         Some(value) => Err(invalid(filter, value, &format!("must be one of {}", words.join(", ")))),
@@ -224,7 +229,8 @@ mod tests {
             (&["volume=vol"], &["middle"]),
             (&["volume=/v"], &[]),
             (&["network=pasta"], &["made", "new", "middle", "old_one"]),
-            (&["network=bridge"], &[]),
+            (&["network=bridge"], &["made", "new", "middle", "old_one"]),
+            (&["network=host"], &[]),
             (&["publish=8080"], &["new"]),
             (&["publish=8000-9000/tcp"], &["new"]),
             (&["publish=8080/udp"], &[]),

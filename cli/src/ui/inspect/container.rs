@@ -334,8 +334,8 @@ mod tests {
                 labels: BTreeMap::from([("a".to_owned(), "1".to_owned())]),
                 ..Config::default()
             },
-            host: Host { network_mode: "pasta".to_owned(), shm_size: 64 << 20, ..Host::default() },
-            networks: vec!["pasta".to_owned()],
+            host: Host { network_mode: "bridge".to_owned(), shm_size: 64 << 20, ..Host::default() },
+            networks: vec!["bridge".to_owned()],
             ports: vec![
                 Port { private: 80, ip: "0.0.0.0".parse().ok(), public: 8080, protocol: "tcp".to_owned() },
                 Port { private: 53, ip: None, public: 0, protocol: "udp".to_owned() },
@@ -371,9 +371,9 @@ mod tests {
             ),
             ("{{json .NetworkSettings.Ports}}", r#"{"53/udp":null,"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}"#),
             ("{{json .HostConfig.PortBindings}}", r#"{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}"#),
-            ("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{$v.IPAddress}}{{end}}", "pasta"),
+            ("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{$v.IPAddress}}{{end}}", "bridge"),
             ("{{if .Config.Healthcheck}}{{print .State.Health.Status}}{{end}}", ""),
-            ("{{.HostConfig.NetworkMode}} {{.HostConfig.ShmSize}} {{json .HostConfig.Binds}}", "pasta 67108864 null"),
+            ("{{.HostConfig.NetworkMode}} {{.HostConfig.ShmSize}} {{json .HostConfig.Binds}}", "bridge 67108864 null"),
             ("{{.GraphDriver.Name}} {{.GraphDriver.Data.UpperDir}}", "overlay /r/diff"),
             ("{{json .SizeRw}}", "null"),
         ] {

@@ -23,10 +23,12 @@ pub struct Host {
     pub oom_score_adj: i32,
     /// `--log-opt`.
     pub log_options: BTreeMap<String, String>,
-    /// `pasta`, `host`, `none`, `container:ID`.
+    /// `bridge`, `host`, `none`, `container:ID`.
     pub network_mode: String,
     /// `--rm`.
     pub auto_remove: bool,
+    /// `--annotation`.
+    pub annotations: BTreeMap<String, String>,
     /// `--cap-add`.
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
@@ -78,7 +80,7 @@ impl Host {
             "VolumeDriver": "",
             "VolumesFrom": null,
             "ConsoleSize": [0, 0],
-            "Annotations": null,
+            "Annotations": self.annotations,
         })
     }
 

@@ -105,6 +105,14 @@ impl Info {
 
     /// The object for `--format`.
     pub fn to_json(&self) -> Json {
+        let mut json = self.facts();
+        if let (Json::Object(fields), Json::Object(constant)) = (&mut json, constant()) {
+            fields.extend(constant);
+        }
+        json
+    }
+
+    fn facts(&self) -> Json {
         json!({
             "Containers": self.running + self.paused + self.stopped,
             "ContainersRunning": self.running,
@@ -147,6 +155,34 @@ impl Info {
         let options = [("seccomp", self.seccomp), ("userns", true), ("cgroupns", true), ("rootless", self.rootless)];
         options.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect()
     }
+}
+
+/// What docker tells of its daemon and its swarm, and lrun has none of, so that a template that asks finds an answer.
+fn constant() -> Json {
+    json!({
+        "ID": "",
+        "Plugins": {
+            "Volume": [],
+            "Network": ["bridge", "host", "none"],
+            "Authorization": null,
+            "Log": [LOGGING_DRIVER, "none"],
+        },
+        "Debug": false,
+        "OomKillDisable": false,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": null,
+        "GenericResources": null,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Labels": [],
+        "ExperimentalBuild": false,
+        "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null},
+        "LiveRestoreEnabled": false,
+        "Isolation": "",
+        "InitBinary": "",
+        "ClientInfo": {"Debug": false, "Context": "default", "Plugins": [], "Warnings": null},
+    })
 }
 
 /// The storage driver's name, as inspect and info print it.
@@ -207,7 +243,17 @@ mod tests {
     #[test]
     fn json_has_dockers_names() {
         let json = info().to_json();
-        for name in ["Containers", "ServerVersion", "CgroupDriver", "CgroupVersion", "NCPU", "MemTotal", "Runtimes"] {
+        for name in [
+            "Containers",
+            "ServerVersion",
+            "CgroupDriver",
+            "CgroupVersion",
+            "NCPU",
+            "MemTotal",
+            "Runtimes",
+            "ID",
+            "Swarm",
+        ] {
             assert!(json.get(name).is_some(), "{name}");
         }
         assert_eq!(json["SecurityOptions"][3], "name=rootless");

@@ -223,7 +223,7 @@ pub mod tests {
             labels: BTreeMap::new(),
             ports: vec![],
             mounts: vec![],
-            networks: vec!["pasta".to_owned()],
+            networks: vec!["bridge".to_owned()],
             size_rw: None,
             size_root: None,
         }
@@ -297,7 +297,7 @@ c2c5bcdbd95e   stage0    "bash"    2 minutes ago   Exited (0) 2 minutes ago     
             Mount { source: "/srv/very/long/path".to_owned(), destination: "/data".to_owned(), ..Mount::default() },
             Mount { name: "vol".to_owned(), driver: "local".to_owned(), ..Mount::default() },
         ];
-        insta::assert_snapshot!(render(Some("json"), false, false, &[row], &view()), @r#"{"Command":"\"bash\"","CreatedAt":"2026-01-02 15:00:00 +0000 UTC","HealthStatus":"","ID":"4c1c0ee8492b","Image":"stage0","Labels":"a=1,b=2","LocalVolumes":"1","Mounts":"/srv/very/long…,vol","Names":"web","Networks":"pasta","Ports":"","RunningFor":"4 minutes ago","Size":"0B","State":"exited","Status":"Exited (0) 4 minutes ago"}"#);
+        insta::assert_snapshot!(render(Some("json"), false, false, &[row], &view()), @r#"{"Command":"\"bash\"","CreatedAt":"2026-01-02 15:00:00 +0000 UTC","HealthStatus":"","ID":"4c1c0ee8492b","Image":"stage0","Labels":"a=1,b=2","LocalVolumes":"1","Mounts":"/srv/very/long…,vol","Names":"web","Networks":"bridge","Ports":"","RunningFor":"4 minutes ago","Size":"0B","State":"exited","Status":"Exited (0) 4 minutes ago"}"#);
     }
 
     #[test]

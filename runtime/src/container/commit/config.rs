@@ -1,6 +1,7 @@
 //! The config of a committed image: pure, but for reading the config of the image below.
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::{CommitOptions, Stack, options_of};
 use crate::container::engine::Engine;
@@ -26,6 +27,7 @@ fn merged(base: &ImageConfig, options: &RunOptions) -> Result<RunConfig> {
     let container = container_config(options, &image_facts(base))?;
     let mut run = base.config.clone();
     run.user = container.user.map(|user| user.to_string()).unwrap_or_default();
+    run.exposed_ports.extend(options.expose.iter().map(|port| (port.clone(), json!({}))));
     run.env = container.env;
     run.entrypoint = Some(container.entrypoint).filter(|words| !words.is_empty());
     run.cmd = Some(container.cmd).filter(|words| !words.is_empty());

@@ -176,10 +176,8 @@ fn not_found(error: Error, path: &str, name: &str) -> Error {
 fn lstat(error: Error, path: &str) -> Error {
     match error.errno() {
         Some(errno) => {
-            let kind = error.kind();
-            let mut text = std::io::Error::from_raw_os_error(errno).to_string().to_lowercase();
-            text.truncate(text.find(" (os error").unwrap_or(text.len()));
-            Error::new(kind, format!("lstat {path}: {text}"))
+            let own = Error::from(std::io::Error::from_raw_os_error(errno));
+            own.with_kind(error.kind()).context(format!("lstat {path}"))
         }
         None => error,
     }

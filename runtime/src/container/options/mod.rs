@@ -67,10 +67,14 @@ pub struct RunOptions {
     pub read_only: bool,
     /// `--label-file` then `-l`.
     pub labels: BTreeMap<String, String>,
+    /// `--annotation`: shown by `inspect`.
+    pub annotations: BTreeMap<String, String>,
     /// `-v`, `--mount` and `--tmpfs`, in the order given; every target once.
     pub mounts: Vec<Mount>,
     /// `--network`.
     pub network: Network,
+    /// `--expose`: ports with their protocol, as in `80/tcp`, besides the image's.
+    pub expose: Vec<String>,
     /// `--add-host`.
     pub add_hosts: Vec<HostEntry>,
     /// `--dns`, `--dns-search`, `--dns-option`.

@@ -415,6 +415,11 @@ pub fn update_record(
     Ok(record)
 }
 
+/// docker's words for a container of which no process runs.
+pub fn not_running(id: &ContainerId) -> Error {
+    Error::new(ErrorKind::Conflict, format!("container {id} is not running"))
+}
+
 /// docker's words for a container that is not here.
 pub fn no_such_container(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("No such container: {name}"))

@@ -156,7 +156,7 @@ impl State {
         let mut ports = Vec::new();
         for word in split(rest) {
             for word in split(&expand(&word, &self.config.env)?) {
-                ports.extend(exposed(&word)?);
+                ports.extend(exposed_ports(&word)?);
             }
         }
         add(&mut self.config.exposed_ports, ports);
@@ -272,7 +272,7 @@ fn json_form(text: &str) -> Result<Option<Vec<String>>> {
 }
 
 /// `80`, `80/udp`, `8000-8002/tcp` as single ports with their protocol.
-fn exposed(word: &str) -> Result<Vec<String>> {
+pub fn exposed_ports(word: &str) -> Result<Vec<String>> {
     let bad = || invalid(format!("invalid containerPort: {word}"));
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
