@@ -4,5 +4,6 @@ mod hostile;
 mod layouts;
 mod made;
 mod others;
+mod programs;
 mod round_trip;
 mod stacks;

@@ -138,3 +138,42 @@ fn podman_loads_and_saves() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("end podman's process");
     }
 }
+
+#[test]
+fn buildah_adds_a_layer() {
+    if missing("buildah") {
+        skip!("buildah is not installed");
+    }
+    if mode() == Mode::Single {
+        skip!("buildah stores no image with one id");
+    }
+    let (lrun, _) = committed();
+    let layers = "{{range .RootFS.Layers}}{{println .}}{{end}}";
+    let base = lrun.inspect("base:v1", layers);
+    let [storage, run] = ["storage", "run"].map(|name| format!("{}/{name}", lrun.folder().display()));
+    let buildah = |args: &[&str]| {
+        let words = ["buildah", "--root", &storage, "--runroot", &run, "--storage-driver", "vfs"];
+        tool(&lrun, &[&words[..], args].concat()).trim().to_owned()
+    };
+    lrun.file("two", "two\n");
+    for (format, transport) in
+        [("docker-archive", "docker-archive"), ("oci-archive", "oci-archive"), ("oci-dir", "oci")]
+    {
+        lrun.ok(&["save", "--format", format, "-o", format, "base:v1"]);
+        let container = buildah(&["from", "-q", &format!("{transport}:{format}")]);
+        buildah(&["copy", "-q", &container, "two", "/etc/two"]);
+        let name = format!("r.io/{format}:v1");
+        buildah(&["commit", "-q", &container, &format!("{transport}:new-{format}:{name}")]);
+        let other = Lrun::new();
+        let path = lrun.folder().join(format!("new-{format}"));
+        assert_eq!(other.ok(&["load", "-i", path.to_str().expect("UTF-8")]), format!("Loaded image: {name}"));
+        let said = other.ok(&["run", "--rm", "--network", "none", &name, "cat", "/etc/one", "/etc/two"]);
+        assert_eq!(said, "one\ntwo", "{format}");
+        assert!(other.inspect(&name, layers).starts_with(base.trim_end()), "{format}: the layers are the same");
+    }
+    buildah(&["rm", "-a"]);
+    buildah(&["rmi", "-af"]);
+    if mode() != Mode::Root {
+        tool(&lrun, &["buildah", "unshare", "rm", "-rf", &storage, &run]);
+    }
+}
