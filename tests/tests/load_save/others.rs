@@ -99,7 +99,7 @@ fn podman_loads_and_saves() {
     }
     let (lrun, id) = committed();
     let folder = lrun.folder().to_str().expect("UTF-8").to_owned();
-    let (root, run) = (format!("{folder}/storage"), format!("{folder}/runroot"));
+    let (root, run) = (format!("{folder}/storage"), format!("{folder}/r"));
     let podman = |args: &[&str]| {
         let words =
             ["podman", "--root", &root, "--runroot", &run, "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"];
