@@ -277,6 +277,42 @@ fn rm_removes_what_does_not_run_and_by_force_what_does() {
     no_containers(&lrun);
 }
 
+/// podman's words: all containers, those that may be missing, and the question whether there is one.
+#[test]
+fn all_containers_at_once() {
+    let lrun = Lrun::with_busybox();
+    let sleep = ["--network", "none", "busybox", "sh", "-c", "trap 'exit 3' TERM; echo ready; sleep 1000 & wait"];
+    let run = |name: &str| lrun.ok(&[&["run", "-d", "--name", name], &sleep[..]].concat());
+    let (one, two) = (run("one"), run("two"));
+    let fresh = lrun.ok(&["create", "--name", "fresh", "busybox", "true"]);
+    ready(&lrun, "one");
+    ready(&lrun, "two");
+    assert_eq!(lrun.ok(&["stop", "-a"]), format!("{two}\n{one}"), "the newest first");
+    assert_eq!(status(&lrun, "one"), "exited 3");
+    assert_eq!(lrun.ok(&["kill", "--all"]), "");
+    lrun.ok(&["start", "one"]);
+    assert_eq!(lrun.ok(&["kill", "-a"]), one);
+    lrun.ok(&["wait", "one"]);
+    lrun.ok(&["start", "two"]);
+    eventually("it is ready again", || lrun.run(&["logs", "two"]).stdout.matches("ready").count() == 2);
+    for (code, name) in [(0, "two"), (0, &two[..12]), (1, "three")] {
+        let output = lrun.run(&["container", "exists", name]);
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (code, "", ""), "{name}");
+    }
+    // What runs stays without --force; with --time it may end by itself.
+    let output = lrun.run(&["rm", "-a"]);
+    assert_eq!((output.code, output.stdout.as_str()), (1, format!("{fresh}\n{one}\n").as_str()), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["rm", "-f", "-t", "20", "two"]), "two");
+    lrun.ok(&["undelete", "two"]);
+    assert_eq!(status(&lrun, "two"), "exited 3");
+    assert_eq!(lrun.ok(&["rm", "-af"]), two);
+    assert_eq!(lrun.ok(&["rm", "--ignore", "two"]), "");
+    assert_eq!(lrun.ok(&["rm", "-a"]), "");
+    for wrong in [&["rm"][..], &["rm", "-a", "x"], &["rm", "-t", "3", "x"], &["stop", "-a", "x"]] {
+        assert_ne!(lrun.run(wrong).code, 0, "{wrong:?}");
+    }
+}
+
 #[test]
 fn rm_leaves_nothing_in_whatever_way_the_container_ends() {
     let lrun = Lrun::with_busybox();

@@ -150,6 +150,8 @@ fn the_entrypoint_comes_before_the_command() {
     assert_eq!(run(&[], &["a", "b"]), "entry a b");
     assert_eq!(run(&["--entrypoint", "printf"], &["<%s>", "x"]), "<x>");
     assert_eq!(run(&["--entrypoint="], &["echo", "plain"]), "plain");
+    // As podman has it: a list of the program and its arguments.
+    assert_eq!(run(&["--entrypoint", r#"["printf", "<%s>"]"#], &["x"]), "<x>");
     let nothing = "lrun: no command specified\n  hint: the image names none, so add one after its name: entry sh\n";
     assert_eq!(lrun.fails(125, &["run", "--rm", "--network", "none", "--entrypoint=", "entry"]), nothing);
 }

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExportArgs,
-    HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs, LoginArgs,
-    LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs, RenameArgs,
-    RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs,
-    TreeArgs, UndeleteArgs, WaitArgs,
+    AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExistsArgs,
+    ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs,
+    LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs,
+    RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs,
+    TagArgs, TopArgs, TreeArgs, UndeleteArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -101,9 +101,15 @@ pub enum Command {
     Manifest(ManifestGroupArgs),
     /// Commands about the store: what it takes on disk, and its care
     System(SystemGroupArgs),
+    /// `container exists`
+    #[command(skip)]
+    ContainerExists(ExistsArgs),
     /// `container prune`
     #[command(skip)]
     ContainerPrune(ContainerPruneArgs),
+    /// `image exists`
+    #[command(skip)]
+    ImageExists(ExistsArgs),
     /// `image prune`
     #[command(skip)]
     ImagePrune(ImagePruneArgs),
@@ -239,6 +245,8 @@ enum ContainerCommand {
         override_usage = "lrun container cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       lrun container cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"
     )]
     Cp(CpArgs),
+    /// Say by the exit code whether there is such a container
+    Exists(ExistsArgs),
     /// Remove all containers that do not run
     Prune(ContainerPruneArgs),
 }
@@ -264,6 +272,8 @@ enum ImageCommand {
     Load(LoadArgs),
     /// Write images to an archive
     Save(SaveArgs),
+    /// Say by the exit code whether there is such an image
+    Exists(ExistsArgs),
     /// Remove images that are not used
     Prune(ImagePruneArgs),
     /// Show which layers images share
@@ -316,6 +326,7 @@ impl ContainerCommand {
             Self::Diff(args) => Command::Diff(args),
             Self::Export(args) => Command::Export(args),
             Self::Cp(args) => Command::Cp(args),
+            Self::Exists(args) => Command::ContainerExists(args),
             Self::Prune(args) => Command::ContainerPrune(args),
         }
     }
@@ -334,6 +345,7 @@ impl ImageCommand {
             Self::Save(args) => Command::Save(args),
             Self::Pull(args) => Command::Pull(args),
             Self::Push(args) => Command::Push(args),
+            Self::Exists(args) => Command::ImageExists(args),
             Self::Prune(args) => Command::ImagePrune(args),
             Self::Tree(args) => Command::ImageTree(args),
         }

@@ -52,7 +52,7 @@ struct ProcessFlags {
     /// Write the container's id to this file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
-    /// Run this instead of the image's entrypoint; empty: none
+    /// Run this instead of the image's entrypoint: a program, or a JSON list of it and its arguments; empty: none
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
     /// Add a group
@@ -268,8 +268,7 @@ impl ProcessFlags {
         given("--platform", self.platform.as_ref(), check_platform)?;
         self.pulling()?;
         options.name = given("--name", self.name.as_ref(), parse_name)?;
-        options.entrypoint =
-            self.entrypoint.map(|command| Some(command).filter(|c| !c.is_empty()).into_iter().collect());
+        options.entrypoint = self.entrypoint.map(entrypoint);
         options.user = given("-u, --user", self.user.as_ref(), user::parse_user)?;
         options.groups = flags("--group-add", &self.group_add, user::parse_group)?;
         options.workdir = given("-w, --workdir", self.workdir.as_ref(), options::parse_workdir)?;
@@ -372,6 +371,15 @@ impl SecurityFlags {
         options.security = security;
         options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
         Ok(())
+    }
+}
+
+/// The program of `--entrypoint` and, as podman has it, its arguments.
+fn entrypoint(text: String) -> Vec<String> {
+    match serde_json::from_str::<Vec<String>>(&text) {
+        Ok(words) => words,
+        Err(_) if text.is_empty() => Vec::new(),
+        Err(_) => vec![text],
     }
 }
 

@@ -76,8 +76,14 @@ pub struct TagArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RmiArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "IMAGE")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "IMAGE")]
     pub images: Vec<String>,
+    /// All images
+    #[arg(short, long)]
+    pub all: bool,
+    /// An image that does not exist is no failure
+    #[arg(short, long)]
+    pub ignore: bool,
     /// Remove the image with all its names
     #[arg(short, long)]
     pub force: bool,

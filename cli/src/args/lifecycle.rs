@@ -25,8 +25,11 @@ pub struct StartArgs {
 #[derive(Clone, Debug, Args)]
 pub struct StopArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "CONTAINER")]
     pub containers: Vec<String>,
+    /// All running containers
+    #[arg(short, long)]
+    pub all: bool,
     /// Signal to send first
     #[arg(short, long, value_name = "SIGNAL")]
     pub signal: Option<String>,
@@ -46,8 +49,11 @@ impl StopArgs {
 #[derive(Clone, Debug, Args)]
 pub struct KillArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "CONTAINER")]
     pub containers: Vec<String>,
+    /// All running containers
+    #[arg(short, long)]
+    pub all: bool,
     /// Signal to send
     #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
     pub signal: String,
@@ -64,17 +70,34 @@ impl KillArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RmArgs {
     /// Names or ids
-    #[arg(required = true, value_name = "CONTAINER")]
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "CONTAINER")]
     pub containers: Vec<String>,
+    /// All containers
+    #[arg(short, long)]
+    pub all: bool,
     /// Kill and remove running containers too
     #[arg(short, long)]
     pub force: bool,
+    /// A container that does not exist is no failure
+    #[arg(short, long)]
+    pub ignore: bool,
+    /// With --force: seconds until a running container is killed
+    #[arg(short, long, value_name = "SECONDS", requires = "force")]
+    pub time: Option<i32>,
     /// Remove their anonymous volumes too
     #[arg(short, long)]
     pub volumes: bool,
     /// Delete at once: do not keep what `lrun undelete` could bring back
     #[arg(long)]
     pub no_trash: bool,
+}
+
+/// `lrun container exists` and `lrun image exists`.
+#[derive(Clone, Debug, Args)]
+pub struct ExistsArgs {
+    /// Name or id
+    #[arg(value_name = "NAME|ID")]
+    pub name: String,
 }
 
 /// `lrun undelete`.

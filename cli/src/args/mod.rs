@@ -33,7 +33,8 @@ pub use cp::{CpArgs, End};
 pub use exec::ExecArgs;
 pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs, TreeArgs};
 pub use lifecycle::{
-    AttachArgs, KillArgs, PauseArgs, PortArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs, WaitArgs,
+    AttachArgs, ExistsArgs, KillArgs, PauseArgs, PortArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs,
+    WaitArgs,
 };
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
 pub use registry::{

@@ -239,16 +239,19 @@ fn help_and_version_are_answers() {
     insta::assert_snapshot!(usage(&["rm", "--help"]).text, @r#"
     Remove containers
 
-    Usage: lrun rm [OPTIONS] <CONTAINER>...
+    Usage: lrun rm [OPTIONS] [CONTAINER]...
 
     Arguments:
-      <CONTAINER>...  Names or ids
+      [CONTAINER]...  Names or ids
 
     Options:
-      -f, --force     Kill and remove running containers too
-      -v, --volumes   Remove their anonymous volumes too
-          --no-trash  Delete at once: do not keep what `lrun undelete` could bring back
-      -h, --help      Print help
+      -a, --all             All containers
+      -f, --force           Kill and remove running containers too
+      -i, --ignore          A container that does not exist is no failure
+      -t, --time <SECONDS>  With --force: seconds until a running container is killed
+      -v, --volumes         Remove their anonymous volumes too
+          --no-trash        Delete at once: do not keep what `lrun undelete` could bring back
+      -h, --help            Print help
     "#);
     let run = usage(&["run", "--help"]).text;
     assert!(run.contains("Usage: lrun run [OPTIONS] IMAGE [COMMAND] [ARG...]"), "{run}");

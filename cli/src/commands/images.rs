@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
 use lrun_runtime::reference::Reference;
 
 use super::ps::view;
-use crate::args::{Global, ImagesArgs};
+use crate::args::{Global, ImagesArgs, time};
 use crate::context;
 use crate::ui::filters::Filters;
 use crate::ui::filters::images::{NAMES, Query};
@@ -22,7 +24,7 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     }
     let format = format(args.format.as_deref(), args.quiet, args.digests)?;
     let store = context::engine(global)?.store;
-    let with_labels = filters.has("label");
+    let with_labels = filters.has("label") || filters.has("label!");
     let mut entries = Vec::new();
     let images = store.images()?;
     for image in images.listed {
@@ -34,7 +36,8 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
         }
     }
     let id = |name: &str| store.find(name).ok().map(|found| found.id.to_string());
-    let chosen = Query { filters: &filters, all: args.all }.select(entries, id)?;
+    let chosen = Query { filters: &filters, all: args.all }
+        .select(entries, id, |text| time::parse(text, Timestamp::now(), &TimeZone::system()))?;
     let digests = args.digests || args.format.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
     output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
     for Damaged { id, error, .. } in images.damaged {

@@ -3,7 +3,7 @@
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::error::Result;
 
-use super::for_each;
+use super::{chosen, for_each};
 use crate::args::{Global, KillArgs};
 use crate::context;
 use crate::ui::output;
@@ -12,7 +12,8 @@ use crate::ui::output;
 pub fn run(global: &Global, args: &KillArgs) -> Result<u8> {
     let signal = args.signal()?;
     let engine = context::engine(global)?;
-    for_each(&args.containers, |name| {
+    let names = chosen(&engine, &args.containers, args.all, lifecycle::is_running)?;
+    for_each(&names, |name| {
         let record = lifecycle::find(&engine, name)?;
         lifecycle::kill(&engine, &record, signal.number())
             .map_err(|error| error.context(format!("cannot kill container: {name}")))?;

@@ -9,6 +9,7 @@ mod create;
 mod df;
 mod diff;
 mod exec;
+mod exists;
 mod export;
 mod history;
 mod images;
@@ -48,6 +49,9 @@ mod wait;
 
 use std::process::ExitCode;
 
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::lifecycle::containers;
+use lrun_runtime::container::record::Record;
 use lrun_runtime::error::Result;
 
 use crate::args::{Cli, Command, Global, LogLevel};
@@ -112,6 +116,8 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         Command::Version(args) => version::run(global, &args),
         Command::Check(args) => check::run(global, &args),
         Command::Df(args) => df::run(global, &args),
+        Command::ContainerExists(args) => exists::container(global, &args),
+        Command::ImageExists(args) => exists::image(global, &args),
         Command::ContainerPrune(args) => prune::containers(global, &args),
         Command::ImagePrune(args) => prune::images(global, &args),
         Command::ImageTree(args) => tree::run(global, &args),
@@ -121,6 +127,22 @@ fn dispatch(global: &Global, command: Command) -> Result<u8> {
         // `args::parse` turns these into the short forms.
         Command::Container(_) | Command::Image(_) | Command::Manifest(_) | Command::System(_) => Ok(1),
     }
+}
+
+/// The containers that a command is for: those that were named, or with `--all` all that `takes` says yes to, by id.
+fn chosen(engine: &Engine, names: &[String], all: bool, takes: impl Fn(&Record) -> bool) -> Result<Vec<String>> {
+    if !all {
+        return Ok(names.to_vec());
+    }
+    let all = containers(engine);
+    let mut ids = Vec::new();
+    for summary in all.list()?.summaries {
+        // One that is gone meanwhile needs nothing.
+        if all.read(&summary.id).is_ok_and(|record| takes(&record)) {
+            ids.push(summary.id.to_string());
+        }
+    }
+    Ok(ids)
 }
 
 /// Does `one` for each name; goes on after a failure, which is printed and makes the exit code 1.

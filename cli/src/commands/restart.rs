@@ -4,7 +4,7 @@ use lrun_runtime::container::lifecycle::{self, containers};
 use lrun_runtime::error::Result;
 use lrun_runtime::file::Lock;
 
-use super::{for_each, start, stop};
+use super::{chosen, for_each, start, stop};
 use crate::args::{Global, StopArgs};
 use crate::context;
 use crate::ui::output;
@@ -13,7 +13,8 @@ use crate::ui::output;
 pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
     let signal = args.signal()?;
     let engine = context::engine(global)?;
-    for_each(&args.containers, |name| {
+    let names = chosen(&engine, &args.containers, args.all, lifecycle::is_running)?;
+    for_each(&names, |name| {
         let record = lifecycle::find(&engine, name)?;
         // Whoever follows the log stays for what comes after.
         let _restarting = Lock::exclusive(&containers(&engine).paths(&record.id).restart_lock())?;

@@ -3,8 +3,9 @@
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle::containers;
 use lrun_runtime::container::trash;
-use lrun_runtime::error::{ErrorKind, Result};
+use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::remove::{Options, collect, remove_image};
+use lrun_runtime::reference::Reference;
 
 use crate::args::{Global, RmiArgs};
 use crate::context;
@@ -15,8 +16,12 @@ pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
     let engine = context::settled_engine(global)?;
     let options = Options { force: args.force, no_prune: args.no_prune };
     let mut code = 0;
-    for name in &args.images {
+    let names = if args.all { all(&engine)? } else { args.images.clone() };
+    for name in &names {
         if let Err(error) = remove(&engine, name, options) {
+            if (args.ignore || args.all) && error.kind() == ErrorKind::NotFound {
+                continue;
+            }
             output::error(&error);
             if !(args.force && error.kind() == ErrorKind::NotFound) {
                 code = 1;
@@ -33,7 +38,21 @@ pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
     }
 }
 
+/// Every name of every image, and the id of those without one; what was made of an image comes before it.
+fn all(engine: &Engine) -> Result<Vec<String>> {
+    let mut images = engine.store.images()?.listed;
+    images.sort_by_key(|image| std::cmp::Reverse(image.record.created));
+    let names = images.into_iter().flat_map(|image| match image.references.is_empty() {
+        true => vec![image.record.id.to_string()],
+        false => image.references.iter().map(Reference::familiar_with_tag).collect(),
+    });
+    Ok(names.collect())
+}
+
 fn remove(engine: &Engine, name: &str, options: Options) -> Result<()> {
+    if name.trim().is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "image name cannot be blank"));
+    }
     for line in remove_image(&engine.store, name, options, &|| containers(engine).uses())? {
         output::line(&line.to_string());
     }

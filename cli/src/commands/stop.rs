@@ -7,7 +7,7 @@ use lrun_runtime::container::options::Signal;
 use lrun_runtime::container::record::Record;
 use lrun_runtime::error::Result;
 
-use super::for_each;
+use super::{chosen, for_each};
 use crate::args::{Global, StopArgs};
 use crate::context;
 use crate::ui::output;
@@ -19,7 +19,8 @@ const TIMEOUT: i32 = 10;
 pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
     let signal = args.signal()?;
     let engine = context::engine(global)?;
-    for_each(&args.containers, |name| {
+    let names = chosen(&engine, &args.containers, args.all, lifecycle::is_running)?;
+    for_each(&names, |name| {
         let record = lifecycle::find(&engine, name)?;
         stop(&engine, &record, signal, args.timeout)?;
         output::line(name);

@@ -170,6 +170,27 @@ fn a_digest_names_the_image_that_a_registry_gave() {
     assert!(removed.starts_with(&expected), "{removed}");
 }
 
+/// podman's words: all images, those that may be missing, and the question whether there is one.
+#[test]
+fn all_images_at_once() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["tag", "busybox", "again:1"]);
+    lrun.ok(&["create", "--name", "box", "busybox", "true"]);
+    lrun.ok(&["commit", "box", "child"]);
+    for (code, name) in [(0, "again:1"), (0, "child"), (1, "again"), (1, "none")] {
+        let output = lrun.run(&["image", "exists", name]);
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (code, "", ""), "{name}");
+    }
+    let output = lrun.run(&["rmi", "-a"]);
+    assert!(output.code == 1 && output.stderr.contains("is using its referenced image"), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["images", "--format", "{{.Repository}}"]).lines().count(), 1);
+    lrun.ok(&["rm", "box"]);
+    assert!(lrun.ok(&["rmi", "-af"]).contains("Untagged: "));
+    assert_eq!(lrun.ok(&["images", "-aq"]), "");
+    assert_eq!(lrun.ok(&["rmi", "-i", "busybox"]), "");
+    assert_eq!(lrun.fails(1, &["rmi", " "]), "lrun: image name cannot be blank\n");
+}
+
 #[test]
 fn an_image_goes_with_its_last_name() {
     let lrun = Lrun::new();

@@ -10,7 +10,7 @@ use super::glob::Glob;
 use crate::ui::rows::images::Entry;
 
 /// The names that `images --filter` knows.
-pub const NAMES: [&str; 5] = ["before", "dangling", "label", "reference", "since"];
+pub const NAMES: [&str; 7] = ["before", "dangling", "label", "label!", "reference", "since", "until"];
 
 /// What `images` was asked for. Its argument is one more filter `reference`.
 pub struct Query<'a> {
@@ -22,22 +22,28 @@ pub struct Query<'a> {
 
 impl Query<'_> {
     /// The images to list, newest first, each with the names to list it under. `find` gives the full id of the image
-    /// that `before` or `since` names.
+    /// that `before` or `since` names, `time` reads the value of `until`.
     ///
     /// # Errors
     ///
     /// `Invalid`: a value that its filter does not take. `NotFound`: no such image.
-    pub fn select(&self, mut images: Vec<Entry>, find: impl Fn(&str) -> Option<String>) -> Result<Vec<Entry>> {
+    pub fn select(
+        &self,
+        mut images: Vec<Entry>,
+        find: impl Fn(&str) -> Option<String>,
+        time: impl Fn(&str) -> Result<Timestamp>,
+    ) -> Result<Vec<Entry>> {
         let dangling = self.filters.truth("dangling")?;
-        let globs: Vec<Glob> = self.filters.values("reference").map(Glob::parse).collect::<Result<_>>()?;
+        let patterns: Vec<Pattern> = self.filters.values("reference").map(Pattern::parse).collect::<Result<_>>()?;
+        let until: Vec<Timestamp> = self.filters.values("until").map(time).collect::<Result<_>>()?;
         let before = self.times("before", &images, &find)?.into_iter().min();
         let since = self.times("since", &images, &find)?.into_iter().max();
         let parents: BTreeSet<String> = images.iter().map(|image| image.parent.clone()).collect();
         images.retain_mut(|image| {
             let named = !image.tags.is_empty() || !image.digests.is_empty();
-            if !globs.is_empty() {
-                image.tags.retain(|name| names(name).iter().any(|name| globs.iter().any(|glob| glob.matches(name))));
-                image.digests.retain(|name| names(name).iter().any(|name| globs.iter().any(|glob| glob.matches(name))));
+            if !patterns.is_empty() {
+                image.tags.retain(|name| patterns.iter().any(|pattern| pattern.matches(name)));
+                image.digests.retain(|name| patterns.iter().any(|pattern| pattern.matches(name)));
                 if image.tags.is_empty() && image.digests.is_empty() {
                     return false;
                 }
@@ -51,7 +57,9 @@ impl Query<'_> {
             shown
                 && before.is_none_or(|limit| image.created.is_some_and(|created| created < limit))
                 && since.is_none_or(|limit| image.created.is_some_and(|created| created > limit))
+                && until.iter().all(|limit| image.created.is_some_and(|created| created < *limit))
                 && self.filters.labels(&image.labels)
+                && !(self.filters.has("label!") && self.filters.have_labels("label!", &image.labels))
         });
         images.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         Ok(images)
@@ -69,7 +77,27 @@ impl Query<'_> {
     }
 }
 
-/// What a pattern may be written for: the short and the full form of a name, each with and without its tag.
+/// The value of a filter `reference`.
+struct Pattern {
+    glob: Glob,
+    /// It names the registry whose name docker leaves out.
+    full: bool,
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self> {
+        Ok(Self { glob: Glob::parse(text)?, full: text.starts_with("docker.io/") })
+    }
+
+    /// Whether an image is meant by its name, with or without the tag.
+    fn matches(&self, name: &str) -> bool {
+        let [short, bare, full, full_bare] = names(name);
+        let forms = if self.full { [full, full_bare] } else { [short, bare] };
+        forms.iter().any(|form| self.glob.matches(form))
+    }
+}
+
+/// The short and the full form of a name, each with and without its tag.
 fn names(name: &str) -> [String; 4] {
     let bare = match (name.split_once('@'), name.rsplit_once(':')) {
         (Some((repository, _)), _) => repository,
@@ -106,7 +134,8 @@ mod tests {
     fn select(filters: &[&str], all: bool) -> Result<Vec<String>> {
         let filters = Filters::parse(filters, &NAMES)?;
         let find = |name: &str| (name == "mine").then(|| entry("cc", &[], "2026-01-03T00:00:00Z").id);
-        let chosen = Query { filters: &filters, all }.select(images(), find)?;
+        let time = |text: &str| Ok(text.parse().expect("a time"));
+        let chosen = Query { filters: &filters, all }.select(images(), find, time)?;
         Ok(chosen.iter().map(|image| format!("{}{}", &image.id[7..9], image.tags.len())).collect())
     }
 
@@ -125,7 +154,11 @@ mod tests {
             (&["reference=debian:12"], false, &["aa1"]),
             (&["reference=deb*:l*"], false, &["aa1"]),
             (&["reference=docker.io/library/debian"], false, &["aa2"]),
-            (&["reference=*/me/*"], false, &["dd0", "cc1"]),
+            (&["reference=*/me/*"], false, &["cc1"]),
+            (&["reference=me/*"], false, &["dd0"]),
+            (&["reference=docker.io/*/tool"], false, &["dd0"]),
+            (&["label!=os"], false, &["ee0", "dd0", "cc1"]),
+            (&["until=2026-01-03T12:00:00Z"], false, &["cc1", "aa2"]),
             (&["reference=*/tool", "reference=debian:12"], false, &["dd0", "aa1"]),
             (&["reference=app"], false, &[]),
         ];

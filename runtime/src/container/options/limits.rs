@@ -186,10 +186,11 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
-    /// Applies `--log-driver`. `json-file`, docker's default, means the usual log here, too.
+    /// Applies `--log-driver`. `json-file`, docker's default, and `k8s-file`, podman's, mean
+    /// the usual log here, too.
     pub fn set_driver(&mut self, name: &str) -> Result<()> {
         match name {
-            "local" | "json-file" => self.none = false,
+            "local" | "json-file" | "k8s-file" => self.none = false,
             "none" => self.none = true,
             _ => {
                 return Err(unsupported(format!("--log-driver {name}: lrun keeps its logs itself"))
