@@ -149,7 +149,8 @@ fn wanted(command: &clap::Command) -> String {
     match (least, most) {
         (_, 0) => "accepts no arguments".to_owned(),
         (least, most) if least == most => format!("requires {}", arguments(least)),
-        (least, usize::MAX) => format!("requires at least {}", arguments(least)),
+        // Those that `--all` stands for are required without it.
+        (least, usize::MAX) => format!("requires at least {}", arguments(least.max(1))),
         (0, most) => format!("requires at most {}", arguments(most)),
         (least, most) => format!("requires at least {least} and at most {}", arguments(most)),
     }
