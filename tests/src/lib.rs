@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod canary;
+pub mod disturb;
 mod environment;
 mod lrun;
 mod pty;

@@ -1,160 +1,9 @@
 //! `kill -9` at system calls of `run`, `start`, `commit`, `import`, `load`, `rm`, `rmi` and `prune`, and calls that fail:
 //! whatever process makes the call, what was acknowledged before is there afterwards, the container's files are never lost,
 //! and the next commands clean up.
-//!
-//! A first traced run counts the calls of each kind; then, for each call, the command is run again on a store in the
-//! same state with strace(1) killing whoever makes it. A sample of fixed seed by default, every call with
-//! `LRUN_TEST_LONG`. strace must be root's, for it follows `newuidmap`: without root these tests are skipped.
 
-use std::collections::BTreeMap;
-
-use lrun_tests::{Lrun, Mode, Output, eventually, images, long, mode, record_skip, victim};
-
-/// Calls that change something, start something, or tell somebody.
-const CALLS: [&str; 29] = [
-    "clone3",
-    "execve",
-    "exit_group",
-    "fchmodat",
-    "fchownat",
-    "fsconfig",
-    "fsmount",
-    "fsync",
-    "linkat",
-    "mkdirat",
-    "mknodat",
-    "move_mount",
-    "openat",
-    "pivot_root",
-    "rename",
-    "renameat",
-    "renameat2",
-    "sendmsg",
-    "setns",
-    "setxattr",
-    "symlink",
-    "symlinkat",
-    "syncfs",
-    "umount2",
-    "unlink",
-    "unlinkat",
-    "utimensat",
-    "waitid",
-    "write",
-];
-
-/// How many calls of each command are tried in the short form.
-const SAMPLE: usize = 14;
-
-/// One command under test.
-struct Scenario {
-    name: &'static str,
-    args: Vec<String>,
-    /// Brings a new store into the state that the command begins with.
-    prepare: fn(&Lrun),
-    /// What must hold afterwards; the output is the killed command's.
-    check: fn(&Lrun, &Output),
-}
-
-fn words(args: &[&str]) -> Vec<String> {
-    args.iter().map(|word| (*word).to_owned()).collect()
-}
-
-/// The calls made by the command: for each name the most that one process makes.
-fn count(scenario: &Scenario, user: &str, calls: &[&'static str]) -> BTreeMap<&'static str, usize> {
-    let lrun = Lrun::as_user(user);
-    (scenario.prepare)(&lrun);
-    let log = lrun.folder().join("calls");
-    let filter = format!("trace={}", calls.join(","));
-    let log_path = log.to_str().expect("UTF-8");
-    let wrapper = ["strace", "-u", user, "-f", "-qq", "-e", &filter, "-o", log_path];
-    let output = lrun.run_in(&wrapper, &scenario.args);
-    assert_eq!(output.code, 0, "{}: {}", scenario.name, output.stderr);
-    (scenario.check)(&lrun, &output);
-    let mut each: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
-    for line in std::fs::read_to_string(&log).expect("the trace").lines() {
-        let mut fields = line.splitn(2, ' ');
-        let (Some(pid), Some(rest)) = (fields.next(), fields.next()) else { continue };
-        if let Some(call) = calls.iter().find(|call| rest.trim_start().starts_with(&format!("{call}("))) {
-            *each.entry((pid.to_owned(), call)).or_default() += 1;
-        }
-    }
-    let mut most = BTreeMap::new();
-    for ((_, call), n) in each {
-        let slot: &mut usize = most.entry(call).or_default();
-        *slot = n.max(*slot);
-    }
-    assert!(most.len() > 1, "{}: {most:?}", scenario.name);
-    most
-}
-
-/// The cases to try: all, or a sample that takes every kind of call alike, by a fixed sequence of numbers that looks
-/// random (a linear congruential generator).
-fn cases(counted: BTreeMap<&'static str, usize>) -> Vec<(&'static str, usize)> {
-    let all: usize = counted.values().sum();
-    if long() || all <= SAMPLE {
-        return counted.into_iter().flat_map(|(call, n)| (1..=n).map(move |at| (call, at))).collect();
-    }
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    let counted: Vec<_> = counted.into_iter().collect();
-    let mut chosen = Vec::new();
-    while chosen.len() < SAMPLE {
-        let (call, n) = counted[next(counted.len())];
-        let one = (call, 1 + next(n));
-        if !chosen.contains(&one) {
-            chosen.push(one);
-        }
-    }
-    chosen
-}
-
-fn kill_at_every_call(scenario: &Scenario) {
-    at_every_call(scenario, &CALLS, |_| "signal=KILL");
-}
-
-/// Lets calls that change files fail, as on a full, overdrawn or broken disk.
-fn fail_every_call(scenario: &Scenario, calls: &[&'static str]) {
-    at_every_call(scenario, calls, |number| ["error=ENOSPC", "error=EIO", "error=EDQUOT"][number % 3]);
-}
-
-/// What strace is told to do at the numbered case.
-type Disturbance = fn(usize) -> &'static str;
-
-fn at_every_call(scenario: &Scenario, calls: &[&'static str], disturbance: Disturbance) {
-    let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
-        record_skip("strace has to be run by root");
-        return;
-    };
-    for (number, (call, at)) in cases(count(scenario, &user, calls)).into_iter().enumerate() {
-        let lrun = Lrun::as_user(&user);
-        (scenario.prepare)(&lrun);
-        let what = disturbance(number);
-        let inject = format!("inject={call}:{what}:when={at}");
-        let trace = format!("trace={call}");
-        let wrapper = ["strace", "-u", &user, "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null"];
-        let output = lrun.run_in(&wrapper, &scenario.args);
-        println!("{}: {call} {at} {what}: code {}", scenario.name, output.code);
-        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
-        (scenario.check)(&lrun, &output);
-        nothing_is_left(&lrun);
-    }
-}
-
-/// The next command sweeps what was in progress; no process is left.
-fn nothing_is_left(lrun: &Lrun) {
-    for id in lrun.ok(&["ps", "-aq"]).lines() {
-        lrun.ok(&["rm", "-f", id]);
-    }
-    eventually("no process is left", || lrun.processes().is_empty());
-    lrun.ok(&["ps", "-a"]);
-    let staging = std::fs::read_dir(lrun.store().join("staging")).expect("staging");
-    let left: Vec<_> = staging.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    assert!(left.is_empty(), "left in staging: {left:?}");
-}
+use lrun_tests::disturb::{CALLS, Scenario, fail_every_call, kill_at_every_call, words};
+use lrun_tests::{Lrun, Output, eventually, images};
 
 fn with_busybox(lrun: &Lrun) {
     let archive = images("busybox.tar");
@@ -301,32 +150,32 @@ fn load_of_two_layers() -> Scenario {
 
 #[test]
 fn run() {
-    kill_at_every_call(&run_of_a_container());
+    kill_at_every_call(&run_of_a_container(), &CALLS);
 }
 
 #[test]
 fn run_that_removes_itself() {
-    kill_at_every_call(&run_of_one_that_removes_itself());
+    kill_at_every_call(&run_of_one_that_removes_itself(), &CALLS);
 }
 
 #[test]
 fn start() {
-    kill_at_every_call(&start_of_one());
+    kill_at_every_call(&start_of_one(), &CALLS);
 }
 
 #[test]
 fn commit() {
-    kill_at_every_call(&commit_of_one());
+    kill_at_every_call(&commit_of_one(), &CALLS);
 }
 
 #[test]
 fn import() {
-    kill_at_every_call(&import_of_an_archive());
+    kill_at_every_call(&import_of_an_archive(), &CALLS);
 }
 
 #[test]
 fn load() {
-    kill_at_every_call(&load_of_two_layers());
+    kill_at_every_call(&load_of_two_layers(), &CALLS);
 }
 
 /// Calls by which files are made, moved and flushed. Those that the container's own program makes are not among them.
@@ -382,7 +231,7 @@ fn removal_of_a_container() -> Scenario {
 
 #[test]
 fn rm() {
-    kill_at_every_call(&removal_of_a_container());
+    kill_at_every_call(&removal_of_a_container(), &CALLS);
 }
 
 #[test]
@@ -429,7 +278,7 @@ fn removal_of_an_image() -> Scenario {
 
 #[test]
 fn rmi() {
-    kill_at_every_call(&removal_of_an_image());
+    kill_at_every_call(&removal_of_an_image(), &CALLS);
 }
 
 #[test]
@@ -463,7 +312,7 @@ fn prune_of_the_store() -> Scenario {
 
 #[test]
 fn prune() {
-    kill_at_every_call(&prune_of_the_store());
+    kill_at_every_call(&prune_of_the_store(), &CALLS);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! ID; anything else stays in `staging/` and is deleted.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,14 +131,15 @@ impl Fetch<'_> {
     fn fetch(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
         let wrapper = worker.directory.join(number.to_string());
         file::make_dir(&wrapper)?;
-        let unpacked: Unpacked = match worker.feeder.begin(number).map_err(|_| Stopped::Helper) {
+        let unpacked: Unpacked = match worker.feeder.begin(number).map_err(Stopped::writing) {
             Ok(()) => match self.download(&mut worker.feeder, job) {
                 Ok(()) => worker.helper.answer()?,
                 Err(Stopped::Download(error)) => return Err(error),
                 // It says why in its answer.
                 Err(Stopped::Helper) => worker.helper.answer()?,
             },
-            Err(_) => worker.helper.answer()?,
+            Err(Stopped::Download(error)) => return Err(error),
+            Err(Stopped::Helper) => worker.helper.answer()?,
         };
         if unpacked.diff_id != job.diff_id {
             let message = format!("its content is {}, and not {} as the image says", unpacked.diff_id, job.diff_id);
@@ -185,7 +186,7 @@ impl Fetch<'_> {
             let message = format!("what came is {digest}: the download is damaged, or was exchanged");
             return Err(Stopped::Download(Error::new(ErrorKind::Corrupt, message)));
         }
-        feeder.end().map_err(|_| Stopped::Helper)
+        feeder.end().map_err(Stopped::writing)
     }
 
     fn stream(
@@ -226,7 +227,7 @@ impl Fetch<'_> {
             }
             if !bytes.is_empty() {
                 state.hasher.update(bytes);
-                feeder.data(bytes).map_err(|_| Broken::Stopped(Stopped::Helper))?;
+                feeder.data(bytes).map_err(|error| Broken::Stopped(Stopped::writing(error)))?;
                 state.done += bytes.len() as u64;
                 (self.events)(Event::Layer(job.descriptor.digest.short(), Layer::Downloading(state.done, size)));
             }
@@ -246,6 +247,16 @@ enum Stopped {
     Download(Error),
     /// The helper ended.
     Helper,
+}
+
+impl Stopped {
+    /// What an error of the helper's pipe means: one that is still there is not waited for.
+    fn writing(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Helper,
+            _ => Self::Download(Error::from(error).context("feed the storage helper")),
+        }
+    }
 }
 
 /// Why a stream ended.

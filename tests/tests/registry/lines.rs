@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lrun_tests::Lrun;
 
-use crate::fake::{Content, INDEX, architecture, digest, gzip, insecure, layer};
+use crate::fake::{Content, INDEX, MANIFEST, architecture, descriptor, digest, gzip, insecure, layer, through};
 use crate::server::{Response, Server};
 
 /// A connection that breaks in the middle of a layer, twice, goes on from there; the rest is not asked for again.
@@ -235,4 +235,31 @@ fn an_index_gives_the_image_for_the_platform() {
     assert!(complaint.contains("does not provide the specified platform (linux/s390x)"), "{complaint}");
     let output = lrun.run(&["pull", "-q", &format!("{name}:{other}")]);
     assert!(output.stderr.starts_with("WARNING: The requested image's platform"), "{}", output.stderr);
+}
+
+/// Layers as they are, and compressed in each way that manifests know.
+#[test]
+fn layers_in_every_form_are_pulled() {
+    let tars = [layer("plain", 1000), layer("gzip", 2000), layer("zstd", 3000), layer("frames", 4000)];
+    let mut content = Content::default();
+    let mut document = content.image("latest", architecture(), &tars);
+    let zstd = through(&["zstd", "-qc19"], &tars[2]);
+    // As zstd:chunked ends: with a frame that is to be passed over.
+    let frames = [through(&["zstd", "-qc"], &tars[3]), b"\x50\x2a\x4d\x18\x04\x00\x00\x00toc!".to_vec()].concat();
+    let of = "application/vnd.oci.image.layer.v1.tar";
+    let forms =
+        [(0, of.to_owned(), tars[0].clone()), (2, format!("{of}+zstd"), zstd), (3, format!("{of}+zstd"), frames)];
+    for (at, media_type, bytes) in forms {
+        content.blob(&bytes);
+        document["layers"][at] = descriptor(&media_type, &bytes);
+    }
+    content.manifest("latest", MANIFEST, &document);
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let name = format!("{}/x", server.name());
+    let output = lrun.run(&["pull", &name]);
+    assert_eq!((output.code, output.stderr.matches(": Pull complete").count()), (0, 4), "{}", output.stderr);
+    let wanted: Vec<String> = tars.iter().map(|tar| digest(tar)).collect();
+    assert_eq!(lrun.inspect(&name, "{{range .RootFS.Layers}}{{.}} {{end}}").trim_end(), wanted.join(" "));
 }

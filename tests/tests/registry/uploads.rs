@@ -15,17 +15,17 @@ use crate::server::{Request, Response, Server};
 
 /// What a registry that takes blobs has got.
 #[derive(Default)]
-struct Got {
+pub struct Got {
     uploads: HashMap<String, Vec<u8>>,
     begun: usize,
     blobs: HashMap<String, Vec<u8>>,
-    manifest: Vec<u8>,
+    pub manifest: Vec<u8>,
 }
 
-type Shared = Arc<Mutex<Got>>;
+pub type Shared = Arc<Mutex<Got>>;
 
 /// A registry's answers to a push.
-fn take(got: &Shared, request: &Request) -> Response {
+pub fn take(got: &Shared, request: &Request) -> Response {
     let mut got = got.lock().expect("what came");
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
     let told = |bytes: &[u8]| {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Extra, Store};
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::file::{self, Durability};
+use crate::file::{self, Durability, Staging};
 use crate::paths::Root;
 
 const META_MAX: usize = 1 << 20;
@@ -194,6 +194,14 @@ impl Store {
         let _refs_lock = self.lock_refs()?;
         let mut meta = self.layer_meta(diff_id)?;
         change(&mut meta);
-        file::write_atomic(&self.root.layer_meta(diff_id), &file::to_json(&meta)?, Durability::Flushed)
+        // Written elsewhere: in a layer's directory nobody would delete what a killed process leaves.
+        let staging = Staging::new(&self.root)?;
+        let written = staging.path().join(Root::LAYER_META);
+        file::write_atomic(&written, &file::to_json(&meta)?, Durability::Flushed)?;
+        rustix::fs::rename(&written, self.root.layer_meta(diff_id)).context(|| "replace the layer's facts")?;
+        file::fsync_dir(&self.layer_path(diff_id))?;
+        // What cannot be deleted now is swept later.
+        let _ = staging.remove(&mut |path| file::remove_tree(path));
+        Ok(())
     }
 }
