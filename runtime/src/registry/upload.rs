@@ -157,8 +157,8 @@ impl Client<'_> {
                     _ => Ok(()),
                 }
             }
-            // It is elsewhere than the chunk begins.
-            416 => Err(Broken::Line(self.refusal(answer, "send a layer"), None)),
+            // It has lost the upload, or is elsewhere in it.
+            404 | 416 => Err(Broken::Line(self.refusal(answer, "send a layer"), None)),
             status if is_temporary(status) => Err(Broken::Line(self.refusal(answer, "send a layer"), retry_after)),
             _ => Err(Broken::Stopped(self.refusal(answer, "send a layer"))),
         }

@@ -213,10 +213,10 @@ fn what_a_registry_lost_is_sent_again() {
     }
 }
 
-/// A registry that is busy, or whose token ended meanwhile, is asked again.
+/// A registry that is busy, whose token ended meanwhile, or that forgot the upload, is asked again.
 #[test]
 fn a_registry_that_is_busy_for_a_while_gets_the_layer() {
-    for status in [503, 429, 401] {
+    for status in [503, 429, 401, 404] {
         let (got, refusals) = (Shared::default(), AtomicUsize::new(0));
         let ours = Arc::clone(&got);
         let tokens = Server::start("127.0.0.1", |_| Response::new(200, r#"{"token": "tok"}"#));
