@@ -36,6 +36,10 @@ fn the_commands_exit_code_is_the_clients() {
         assert_eq!(output.stderr.is_empty(), code != 126 && code != 127, "{command:?}: {}", output.stderr);
     }
     assert_eq!(lrun.run(&["exec", "-d", "box", "nonsense"]).code, 127);
+    for flags in [["-u", "nobody-at-all"], ["-w", "/no/such/place"]] {
+        let output = lrun.run(&[&["exec"][..], &flags, &["box", "true"]].concat());
+        assert!(output.code == 126 && !output.stderr.is_empty(), "{flags:?}: {} {}", output.code, output.stderr);
+    }
     assert!(lrun.fails(1, &["exec", "nobody", "true"]).starts_with("lrun: No such container: nobody\n"));
     let id = lrun.inspect("box", "{{.Id}}");
     lrun.ok(&["stop", "box"]);

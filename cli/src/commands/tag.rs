@@ -12,6 +12,10 @@ pub fn run(global: &Global, args: &TagArgs) -> Result<u8> {
     if target.digest().is_some() {
         return Err(Error::new(ErrorKind::Invalid, "refusing to create a tag with a digest reference"));
     }
+    if target.repository() == "library/sha256" {
+        let text = "refusing to create an ambiguous tag using digest algorithm as name";
+        return Err(Error::new(ErrorKind::Invalid, text));
+    }
     let store = context::engine(global)?.store;
     let _using = store.lock_shared()?;
     store.tag(&store.find(&args.source)?.id, &target)?;

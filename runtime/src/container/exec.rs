@@ -17,7 +17,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sandbox::channel::Heard;
 use crate::sandbox::join::{Joining, join};
 use crate::sandbox::lower::joined_namespaces;
-use crate::sandbox::process::exit_code;
 use crate::stdio::pty;
 use crate::stdio::terminal::{ClientOptions, LocalIo, Outcome, Stdio, run_local, window};
 use crate::sys;
@@ -77,8 +76,9 @@ fn ended() -> Error {
     Error::new(ErrorKind::Conflict, "the container ended")
 }
 
+/// docker's codes of a command that could not be started: 127 not found, 126 for any other reason.
 fn failed(error: Error) -> Outcome {
-    let code = u8::try_from(exit_code(&error)).unwrap_or(125);
+    let code = if error.kind() == ErrorKind::CommandNotFound { 127 } else { 126 };
     Outcome::Failed { error, code }
 }
 

@@ -116,6 +116,7 @@ fn names_have_registries_ports_tags_and_digests() {
     assert_eq!(lrun.fails(1, &["history", &digest]), format!("lrun: No such image: {digest}\n"));
     for (target, message) in [
         (digest.as_str(), "refusing to create a tag with a digest reference"),
+        ("sha256:x", "refusing to create an ambiguous tag using digest algorithm as name"),
         ("UPPER", "invalid reference format: repository name (library/UPPER) must be lowercase"),
         ("a:b:c", "invalid reference format"),
         ("../../etc", "invalid reference format"),

@@ -57,9 +57,14 @@ struct State {
 impl State {
     fn apply(&mut self, line: &str) -> Result<()> {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        // As podman has it, too: CMD=/bin/sh.
+        let (name, rest) = match line.split_once('=') {
+            Some((left, right)) if is_instruction(&left.to_ascii_uppercase()) => (left, right),
+            _ => (name, rest),
+        };
         let rest = rest.trim();
         let name = name.to_ascii_uppercase();
-        if rest.is_empty() && !matches!(name.as_str(), "CMD" | "ENTRYPOINT") && is_known(&name) {
+        if rest.is_empty() && needs_argument(&name) {
             return Err(invalid(format!("{name} requires at least one argument")));
         }
         match name.as_str() {
@@ -245,7 +250,11 @@ impl State {
     }
 }
 
-fn is_known(name: &str) -> bool {
+fn is_instruction(name: &str) -> bool {
+    matches!(name, "CMD" | "ENTRYPOINT") || needs_argument(name)
+}
+
+fn needs_argument(name: &str) -> bool {
     matches!(
         name,
         "ENV" | "EXPOSE" | "LABEL" | "ONBUILD" | "USER" | "VOLUME" | "WORKDIR" | "STOPSIGNAL" | "HEALTHCHECK"
@@ -367,6 +376,11 @@ mod tests {
             ),
             (json!({"Labels": {"a": "0"}}), &["LABEL a=1 \"b c\"='d e'"], json!({"Labels": {"a": "1", "b c": "d e"}})),
             (json!({}), &["ONBUILD RUN x y"], json!({"OnBuild": ["RUN x y"]})),
+            (
+                json!({}),
+                &["CMD=/x y", "ENTRYPOINT=[\"e\"]", "env=A=b"],
+                json!({"Cmd": ["/bin/sh", "-c", "/x y"], "Entrypoint": ["e"], "Env": ["A=b"]}),
+            ),
             (json!({}), &["USER 1000:1000"], json!({"User": "1000:1000"})),
             (json!({}), &["VOLUME /a /b"], json!({"Volumes": {"/a": {}, "/b": {}}})),
             (json!({}), &["VOLUME [\"/a b\"]"], json!({"Volumes": {"/a b": {}}})),
