@@ -75,7 +75,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
         prepared: false,
         pending_commit: None,
         restart_count: 0,
-        options: serde_json::to_value(options).map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?,
+        options: options.to_record()?,
         extra: BTreeMap::new(),
     };
     let durability = if options.rm { Durability::Relaxed } else { Durability::Flushed };

@@ -165,6 +165,17 @@ impl RunOptions {
         Ok(())
     }
 
+    /// The options as a record keeps them: without those that are as [`RunOptions::default`] has them, which are most, and
+    /// which every `ps` would read.
+    pub fn to_record(&self) -> Result<serde_json::Value> {
+        let value = |options: &Self| serde_json::to_value(options).map_err(|error| invalid(error.to_string()));
+        let (mut given, default) = (value(self)?, value(&Self::default())?);
+        if let serde_json::Value::Object(fields) = &mut given {
+            fields.retain(|name, value| default.get(name) != Some(value));
+        }
+        Ok(given)
+    }
+
     fn check_targets(&self) -> Result<()> {
         let mut seen = BTreeSet::new();
         let devices = self.devices.iter().map(|device| device.target.as_str());

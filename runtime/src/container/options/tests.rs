@@ -832,3 +832,12 @@ proptest! {
         prop_assert_eq!(limits::parse_size(&format!("{number}{letter}")).unwrap(), number << (10 * power));
     }
 }
+
+#[test]
+fn a_record_has_what_differs_from_the_defaults_and_gives_it_all_back() {
+    assert_eq!(RunOptions::default().to_record().unwrap(), serde_json::json!({}));
+    let options = RunOptions { tty: true, image: "a".into(), network: Network::None, ..RunOptions::default() };
+    let record = options.to_record().unwrap();
+    assert_eq!(record, serde_json::json!({"image": "a", "network": "none", "tty": true}));
+    assert_eq!(serde_json::from_value::<RunOptions>(record).unwrap(), options);
+}
