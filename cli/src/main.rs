@@ -1,7 +1,7 @@
 //! The `lrun` command: reads the command line, runs one command, and says what came of it.
 //!
-//! The same binary is every process of a container's making: the monitor, init and what `exec` adds start it again under
-//! names of their own, before anything else is looked at.
+//! The same binary is every process of a container's making: the monitor and what `exec` adds start it again under names
+//! of their own, before anything else is looked at.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -14,14 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use lrun_runtime::container::monitor;
-use lrun_runtime::sandbox::{init, join};
+use lrun_runtime::sandbox::join;
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let name = argv.first().map(|name| name.as_bytes()).unwrap_or_default();
-    if name == init::STAGE.to_bytes() {
-        init::main()
-    } else if name == monitor::STAGE.to_bytes() {
+    if name == monitor::STAGE.to_bytes() {
         monitor::main()
     } else if name == join::STAGE.to_bytes() {
         join::main()

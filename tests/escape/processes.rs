@@ -24,7 +24,7 @@ fn a_container_sees_only_its_own_processes() {
         let monitor = parent(init);
         let names =
             host.lrun.ok(&["exec", "inside", "sh", "-c", "for p in /proc/[0-9]*; do cat $p/comm; done 2>/dev/null"]);
-        let known = ["sleep", "sh", "cat", "lrun"];
+        let known = ["sleep", "sh", "cat", "lrun-init"];
         assert!(names.lines().all(|name| known.contains(&name)), "{options:?}: {names}");
         let outside = ["lrun-monitor", "pasta", "passt"];
         assert!(!names.lines().any(|name| outside.iter().any(|other| name.contains(other))), "{options:?}: {names}");

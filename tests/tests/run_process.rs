@@ -287,8 +287,9 @@ fn the_filter_and_no_new_privileges_are_chosen_by_security_options() {
 #[test]
 fn init_reaps_and_passes_signals_on() {
     let lrun = Lrun::with_busybox();
-    let output = lrun.run(&words(&["--init"], &["sh", "-c", "cat /proc/1/comm; echo $$; exit 3"]));
-    assert_eq!((output.code, output.stdout.as_str()), (3, "lrun\n2\n"), "{}", output.stderr);
+    let script = "cat /proc/1/comm; tr -d '\\0' < /proc/1/cmdline; echo; echo $$; exit 3";
+    let output = lrun.run(&words(&["--init"], &["sh", "-c", script]));
+    assert_eq!((output.code, output.stdout.as_str()), (3, "lrun-init\nlrun-init\n2\n"), "{}", output.stderr);
     assert_eq!(lrun.run(&words(&["--init", "-u", "alice"], &["sh", "-c", "kill -9 $$"])).code, 137);
     assert_eq!(lrun.fails(127, &words(&["--init"], &["missing"])).lines().count(), 1);
     // An orphan that ends does not stay a zombie; a real-time signal arrives.

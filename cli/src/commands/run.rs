@@ -25,7 +25,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let engine = context::engine(global)?;
     options.image = pull::ensure(&engine, options.image, &pulling)?;
-    let monitor = launch::prepare_monitor(&engine)?;
+    let monitor = launch::prepare_monitor(&engine, &options)?;
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;

@@ -67,7 +67,7 @@ pub fn start_detached(engine: &Engine, record: &Record) -> Result<()> {
 
 /// Starts a container; `None` when it runs already, or another command was faster.
 fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientOptions) -> Result<Option<Client<'a>>> {
-    let monitor = launch::prepare_monitor(engine)?;
+    let monitor = launch::prepare_monitor(engine, &options_of(record)?)?;
     let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? else { return Ok(None) };
     let spec = load_spec(container.paths.path())?;
     let (ours, monitors) = attach::pair()?;

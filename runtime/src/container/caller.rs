@@ -2,7 +2,7 @@
 //!
 //! Runs in the CLI, on the host: inside the container's user namespace nothing can be raised any more.
 
-use rustix::process::{Pid, Rlimit, getrlimit, prlimit};
+use rustix::process::{Rlimit, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
 
 use super::options::Ulimit;
@@ -28,25 +28,26 @@ pub fn limits() -> Vec<Ulimit> {
         .collect()
 }
 
-/// Raises the hard limits of a process (`None`: this one), which what it starts inherits, to those of a plan, where the
-/// caller may. Init says so where that was not enough.
-pub fn raise_limits(pid: Option<Pid>, limits: &[(u32, u64, u64)]) {
+/// Raises this process's hard limits, which what it starts inherits, to these (as in a plan), where it may. Init says so
+/// where that was not enough.
+pub fn raise_limits(limits: &[(u32, u64, u64)]) {
     for (number, _, hard) in limits {
         let Ok(resource) = process::resource(*number) else { continue };
         let now = getrlimit(resource);
         if now.maximum.is_some_and(|maximum| maximum < *hard) {
             let raised = Rlimit { current: now.current, maximum: (*hard != UNLIMITED).then_some(*hard) };
-            let _ = prlimit(pid, resource, raised);
+            let _ = setrlimit(resource, raised);
         }
     }
 }
 
-/// `CAP_SYS_RESOURCE` counts in the initial user namespace only; `setrlimit(2)`.
-fn may_raise() -> bool {
+/// Whether this process may raise hard limits: `CAP_SYS_RESOURCE` counts in the initial user namespace only;
+/// `setrlimit(2)`.
+pub fn may_raise() -> bool {
     let held =
         rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    held && map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    held && map().split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 fn most_files() -> Option<u64> {

@@ -41,7 +41,7 @@ pub fn exec(
     let process = spec.process().as_ref().ok_or_else(|| Error::new(ErrorKind::Corrupt, "spec.json has no process"))?;
     let mut plan = process_plan(engine, directory.path(), &run, &spec, &exec_process(process, options))?;
     plan.create_cwd = false;
-    caller::raise_limits(None, &plan.rlimits);
+    caller::raise_limits(&plan.rlimits);
     plan.window = window(&stdio).filter(|_| options.tty).map(|size| (size.rows, size.cols));
     if options.user.is_some() {
         plan.groups.clear();

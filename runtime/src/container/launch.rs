@@ -15,18 +15,18 @@ use super::monitor;
 use super::options::{Network, RunOptions, SeccompChoice};
 use super::orders::{self, Orders, PastaProgram};
 use super::record::{Container, Record};
-use super::spec::{ImageFacts, NetworkNamespace, SpecContext, build_spec};
+use super::spec::{self, ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
-use crate::idmap::enter::{Mapped, Mapping, Unmapped, fork_mapping};
+use crate::idmap::enter::{Mapping, Unmapped, fork_mapping};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
 use crate::paths::ContainerPaths;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
 use crate::sandbox::plan::{Mount, Plan, Process, Rootfs};
-use crate::sandbox::reexec;
+use crate::sandbox::reexec::Protected;
 use crate::sandbox::seccomp::{self, Rules};
 use crate::sandbox::view::{Layers, MOST_LOWERS, View};
 use crate::sandbox::{caps, keyring};
@@ -99,7 +99,7 @@ pub fn container_spec(
         idmap: &engine.map,
         limits: &limits,
         oom_score_adj: caller::oom_score_adj(),
-        network: if with_host { NetworkNamespace::Host } else { NetworkNamespace::New },
+        network: network_namespace(network),
         rootfs: PathBuf::from("rootfs"),
         hosts: files.join("hosts"),
         hostname_file: files.join("hostname"),
@@ -183,22 +183,37 @@ fn rules(options: &RunOptions, spec: &Spec) -> Result<Rules> {
 /// A monitor that has not been told yet which container is its own. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
-    process: Mapped,
     orders: OwnedFd,
+    /// The new namespaces of its init, bits of [`namespace`].
+    namespaces: u64,
 }
 
-/// Makes a monitor's process, while the caller holds no lock. What is forked from a session keyring keeps it, so the
-/// caller leaves its own for one of the container's.
-pub fn prepare_monitor(engine: &Engine) -> Result<Waiting> {
+/// Makes a monitor's process for a container with these options, while the caller holds no lock. What is forked keeps the
+/// session keyring and the limits, so the caller leaves its own for those of the container.
+pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Waiting> {
     keyring::leave_callers()?;
-    let (ours, monitors) = orders::pair()?;
-    match fork_mapping(&engine.map, namespace::PID).context(|| "start the container's monitor")? {
+    if caller::may_raise()
+        && let Ok(limits) = spec::rlimits(options, &caller::limits())
+    {
+        caller::raise_limits(&lower::rlimits(&limits));
+    }
+    let namespaces = lower::new_namespaces(&spec::namespaces(&network_namespace(&options.network)));
+    let (ours, monitors) = orders::pair(namespaces)?;
+    match fork_mapping(&engine.map, namespace::PID | namespace::MOUNT).context(|| "start the container's monitor")? {
         Mapping::Child(unmapped) => {
             drop(ours);
             become_monitor(monitors.as_fd(), &unmapped)
         }
-        Mapping::Parent(process) => Ok(Waiting { process, orders: ours }),
+        // It makes the namespaces while the record is written: that takes as long.
+        Mapping::Parent(mapped) => {
+            mapped.finish().context(|| "start the container's monitor")?;
+            Ok(Waiting { orders: ours, namespaces })
+        }
     }
+}
+
+fn network_namespace(network: &Network) -> NetworkNamespace {
+    if *network == Network::Host { NetworkNamespace::Host } else { NetworkNamespace::New }
 }
 
 /// Starts a container whose lock the caller holds; the monitor keeps it. `client` is the monitor's end of the first
@@ -215,12 +230,17 @@ pub fn start(
 ) -> Result<()> {
     let record = &commit::recover(engine, &container, record.clone())?;
     let options = &options_of(record)?;
+    if lower::new_namespaces(lower::listed(spec)) != waiting.namespaces {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("container {}: its Spec is not of its options", record.id.short()),
+        ));
+    }
     let Container { paths, lock, .. } = container;
     let network = effective_network(&options.network, host)?;
     sources::prepare(options)?;
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
     let plan = plan(engine, paths.path(), record, options, spec)?;
-    caller::raise_limits(Some(waiting.process.pid()), &plan.process.rlimits);
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,
@@ -233,7 +253,6 @@ pub fn start(
         stdin_once: options.interactive && !options.detach,
         log: log_options(options),
         auto_remove: options.rm,
-        namespaces: lower::namespaces(spec),
         pasta,
     };
     let orders = Orders {
@@ -244,7 +263,6 @@ pub fn start(
         lock: lock.into_fd(),
         client,
     };
-    waiting.process.finish().context(|| "start the container's monitor")?;
     orders.send(waiting.orders.as_fd())
 }
 
@@ -346,8 +364,7 @@ fn become_monitor(orders: BorrowedFd<'_>, unmapped: &Unmapped) -> ! {
     let attempt = || -> Result<std::convert::Infallible> {
         unmapped.keep_capabilities()?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, FileMode::empty())?;
-        let binary = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, FileMode::empty())?;
-        reexec::execute(binary, monitor::STAGE, &[null.as_fd(), null.as_fd(), null.as_fd(), orders, unmapped.as_fd()])
+        Protected::here()?.execute(monitor::STAGE, [null.as_fd(); 3], &[orders, unmapped.as_fd()])
     };
     match attempt() {
         Ok(never) => match never {},

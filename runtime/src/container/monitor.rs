@@ -1,13 +1,15 @@
 //! The monitor: one process per container, its only supervisor.
 //!
-//! Forked by the CLI as uid 0 of the container's user namespace and PID 1 of an outer PID namespace, executed anew from
-//! lrun's binary so that it starts small. Host mount and network namespaces. It starts init, the network helper and the
-//! pump of the standard streams, keeps the container's lock for as long as it lives, and records the exit. When it dies,
-//! however that happens, the kernel kills everything in its PID namespace: a free lock means that nobody writes the
-//! read-write layer any more. Single-threaded; signals from inside cannot reach it, and as a PID 1 it ignores all that it
-//! has no handler for.
+//! Forked by the CLI as uid 0 of the container's user namespace and PID 1 of an outer PID namespace, executed anew from a
+//! protected clone of lrun's binary ([`crate::sandbox::reexec`]) so that it starts small, and so that init need not be.
+//! The host's network namespace, and a mount namespace of its own in which the host's files are as they were. It forks
+//! init, starts the network helper and the pump of the standard streams, keeps the container's lock for as long as it
+//! lives, and records the exit. When it dies, however that happens, the kernel kills everything in its PID namespace: a
+//! free lock means that nobody writes the read-write layer any more. Single-threaded; signals from inside cannot reach it,
+//! and as a PID 1 it ignores all that it has no handler for.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
@@ -17,14 +19,14 @@ use rustix::process::{WaitId, WaitIdOptions};
 use super::alive;
 use super::lifecycle::is_restarting;
 use super::names::ContainerId;
-use super::orders::{Config, Orders, PastaProgram, read_config};
+use super::orders::{self, Config, Orders, PastaProgram, read_config};
 use super::record::{Container, Containers, State, Status, update_record};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock};
 use crate::idmap::enter::Unmapped;
 use crate::network::pasta::{Pasta, PastaOptions};
 use crate::paths::{ContainerPaths, Root};
-use crate::sandbox::channel::{self, Heard, Supervised, Supervisor};
+use crate::sandbox::channel::{self, Heard, Supervisor};
 use crate::sandbox::{init, process};
 use crate::stdio::attach::{self, Hello, Report};
 use crate::stdio::log::LogWriter;
@@ -43,7 +45,6 @@ pub const UNMAPPED: i32 = 4;
 struct Monitor {
     config: Config,
     container: OwnedFd,
-    store: OwnedFd,
     paths: ContainerPaths,
     /// Held as long as anything of the container may run, and until its end is recorded.
     lock: Option<OwnedFd>,
@@ -60,18 +61,17 @@ pub fn main() -> ! {
     sys::signal::reset_all();
     sys::signal::ignore(libc::SIGPIPE);
     sys::signal::ignore(libc::SIGXFSZ);
-    let orders = receive_orders();
+    let received = receive();
     // Whoever made this process has no container for it.
-    let Ok(Some(Orders { config, plan, store, container, lock, client })) = orders else { exit_now(125) };
+    let Ok(Some((init, Orders { config, plan, store, container, lock, client }))) = received else { exit_now(125) };
     let monitor = read_config(config).map(|config| Monitor {
         paths: Root::new(&config.root).container(&config.id),
         config,
         container,
-        store,
         lock: Some(lock),
         before: None,
     });
-    let code = match monitor.and_then(|monitor| monitor.run(plan, &client)) {
+    let code = match monitor.and_then(|monitor| monitor.run(init, (&plan, &store), &client)) {
         Ok(()) => 0,
         Err(error) => {
             let code = u8::try_from(process::exit_code(&error)).unwrap_or(125);
@@ -82,10 +82,20 @@ pub fn main() -> ! {
     exit_now(code)
 }
 
-fn receive_orders() -> Result<Option<Orders>> {
+/// The orders, and init: its namespaces are made while the CLI still writes the container's record.
+fn receive() -> Result<Option<(Result<Init>, Orders)>> {
     let socket = sys::fd::take(ORDERS)?;
     Unmapped::from_fd(sys::fd::take(UNMAPPED)?).wait()?;
-    Orders::receive(socket.as_fd())
+    let init = fork_init(orders::receive_namespaces(socket.as_fd())?);
+    Ok(Orders::receive(socket.as_fd())?.map(|orders| (init, orders)))
+}
+
+fn fork_init(namespaces: u64) -> Result<Init> {
+    let (supervisor, supervised) = channel::pair()?;
+    match fork_into(namespaces).context(|| "create the container's namespaces")? {
+        Fork::Child => init::main(supervised),
+        Fork::Parent { pidfd, .. } => Ok(Init { pidfd, channel: supervisor }),
+    }
 }
 
 /// The container's first process as the monitor has it.
@@ -101,17 +111,17 @@ struct Streams {
 }
 
 impl Monitor {
-    fn run(mut self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
-        self.live(plan, client).inspect_err(|error| self.record_failure(error))
+    fn run(mut self, init: Result<Init>, of_init: (&OwnedFd, &OwnedFd), client: &OwnedFd) -> Result<()> {
+        self.live(init, of_init, client).inspect_err(|error| self.record_failure(error))
     }
 
-    fn live(&mut self, plan: OwnedFd, client: &OwnedFd) -> Result<()> {
+    fn live(&mut self, init: Result<Init>, (plan, store): (&OwnedFd, &OwnedFd), client: &OwnedFd) -> Result<()> {
         let Some(hello) = attach::receive_hello(client)? else {
             return Err(Error::new(ErrorKind::Io, "the client is gone"));
         };
-        let streams = self.streams()?;
-        let mut init = self.start_init(&plan, &streams)?;
-        drop(plan);
+        let (mut init, streams) = (init?, self.streams()?);
+        let told = init::instruct(&init.channel, plan.as_fd(), store.as_fd(), &streams.container);
+        told.map_err(|error| hung_up(&init, error))?;
         self.supervise(&mut init, streams, client, hello).inspect_err(|_| {
             let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED);
@@ -119,7 +129,8 @@ impl Monitor {
     }
 
     fn streams(&self) -> Result<Streams> {
-        let null = |flags: OFlags| rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty());
+        // Its own streams are a `/dev/null` that no container can change; see `sandbox::reexec`.
+        let null = |flags: OFlags| rustix::fs::open("/proc/self/fd/0", flags | OFlags::CLOEXEC, Mode::empty());
         if self.config.tty {
             let container = [null(OFlags::RDONLY)?, null(OFlags::WRONLY)?, null(OFlags::WRONLY)?];
             return Ok(Streams { container, engine: None });
@@ -131,17 +142,6 @@ impl Monitor {
         let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Streams { container: [stdin, stdout, stderr], engine: Some((feed, out, err)) })
-    }
-
-    fn start_init(&self, plan: &OwnedFd, streams: &Streams) -> Result<Init> {
-        let (supervisor, supervised) = channel::pair()?;
-        match fork_into(self.config.namespaces).context(|| "create the container's namespaces")? {
-            Fork::Child => {
-                drop(supervisor);
-                become_init(plan.as_fd(), &supervised, self.store.as_fd(), &streams.container)
-            }
-            Fork::Parent { pidfd, .. } => Ok(Init { pidfd, channel: supervisor }),
-        }
     }
 
     /// From the started init to the end of the last client.
@@ -165,10 +165,7 @@ impl Monitor {
         if !self.config.auto_remove {
             self.record_start(host_pid)?;
         }
-        init.channel.go().map_err(|error| match error.errno() {
-            Some(libc::EPIPE | libc::ECONNRESET) => died(init),
-            _ => error,
-        })?;
+        init.channel.go().map_err(|error| hung_up(init, error))?;
         match init.channel.hear()? {
             Heard::Closed => {}
             Heard::Failed(error) => return Err(error),
@@ -182,11 +179,17 @@ impl Monitor {
         }
         // Who sees the exit, finds the whole log; who is told of it, finds it recorded and the container free.
         pump.close()?;
-        self.record_exit(code);
-        self.lock = None;
+        let grave = self.record_exit(code);
+        if grave.is_none() {
+            self.lock = None;
+        }
         pump.finish(code)?;
         while !pump.drained() {
             turn(&epoll, &mut pump, init)?;
+        }
+        // Nobody need wait for this. What is left of it is swept by the next command.
+        if let Some(grave) = grave {
+            let _ = file::remove_tree(&grave);
         }
         Ok(())
     }
@@ -242,7 +245,10 @@ impl Monitor {
     /// A container that could not be started is as it was, with the reason.
     fn record_failure(&mut self, error: &Error) {
         if self.config.auto_remove {
-            return self.remove();
+            if let Some(grave) = self.bury() {
+                let _ = file::remove_tree(&grave);
+            }
+            return;
         }
         let (code, text) = (process::exit_code(error), error.to_string());
         let before = self.before.take();
@@ -256,10 +262,10 @@ impl Monitor {
 
     /// The read-write layer is on disk: its unmount wrote it back before the exit was seen. Best effort from here on, for
     /// the program has ended and whoever waits must hear of it; an exit that could not be recorded reads as "monitor
-    /// lost".
-    fn record_exit(&self, code: u8) {
+    /// lost". With `--rm`, where the container is that nobody sees any more.
+    fn record_exit(&self, code: u8) -> Option<PathBuf> {
         if self.config.auto_remove && !is_restarting(&self.paths) {
-            return self.remove();
+            return self.bury();
         }
         let _ = update_record(&self.paths, Durability::Flushed, |record| {
             let before = std::mem::take(&mut record.state);
@@ -273,20 +279,15 @@ impl Monitor {
             };
             Ok(())
         });
+        None
     }
 
-    /// `--rm`: the monitor may delete what belongs to the container's ids, being in their namespace.
-    fn remove(&self) {
-        let remove = || -> Result<()> {
-            let id = ContainerId::parse(&self.config.id)?;
-            let Some(lock) = &self.lock else { return Ok(()) };
-            let lock = Lock::from_fd(rustix::io::fcntl_dupfd_cloexec(lock, 3)?);
-            let container = Container { id, paths: self.paths.clone(), lock };
-            let remove = &mut file::remove_tree;
-            Containers::new(&Root::new(&self.config.root)).remove(container, Durability::Relaxed, remove)
-        };
-        // What is left is swept by the next command.
-        let _ = remove();
+    /// `--rm`: out of sight. The monitor may delete what belongs to the container's ids, being in their namespace.
+    fn bury(&self) -> Option<PathBuf> {
+        let lock = rustix::io::fcntl_dupfd_cloexec(self.lock.as_ref()?, 3).ok()?;
+        let id = ContainerId::parse(&self.config.id).ok()?;
+        let container = Container { id, paths: self.paths.clone(), lock: Lock::from_fd(lock) };
+        Containers::new(&Root::new(&self.config.root)).bury(&container).ok()
     }
 }
 
@@ -327,19 +328,20 @@ fn signal(init: &Init, number: i32) {
     let _ = sys::signal::send(init.pidfd.as_fd(), number);
 }
 
-/// In the forked child: never returns.
-fn become_init(plan: BorrowedFd<'_>, channel: &Supervised, store: BorrowedFd<'_>, streams: &[OwnedFd; 3]) -> ! {
-    let streams = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
-    channel.failed(&init::execute(plan, channel, store, streams));
-    exit_now(125)
-}
-
 /// The process id that the host's procfs shows; the monitor itself is in another PID namespace.
 fn host_pid(pidfd: &OwnedFd) -> Result<i32> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))
         .context(|| "find the container's process id")?;
     let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
     pid.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the host's /proc does not show the container's process id"))
+}
+
+/// Why something could not be sent to init.
+fn hung_up(init: &Init, error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EPIPE | libc::ECONNRESET) => died(init),
+        _ => error,
+    }
 }
 
 /// Init ended without a word.

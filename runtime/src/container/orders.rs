@@ -1,4 +1,5 @@
-//! What a monitor is told: the container that is its own, in one packet on the socket that it was started with.
+//! What a monitor is told, in packets on the socket that it was started with: the namespaces of init, then the container
+//! that is its own.
 //!
 //! The CLI makes a monitor's process before it knows the container, since mapping the process's ids takes a while, and
 //! sends the orders when everything is in place. A socket closed without any ends the process.
@@ -31,8 +32,6 @@ pub struct Config {
     pub log: Option<LogOptions>,
     /// Remove the container when it has ended.
     pub auto_remove: bool,
-    /// New namespaces of init.
-    pub namespaces: u64,
     /// The network helper to start.
     pub pasta: Option<PastaProgram>,
 }
@@ -63,9 +62,19 @@ pub struct Orders {
     pub client: OwnedFd,
 }
 
-/// The two ends of the socket for the orders: the CLI's, the monitor's.
-pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    packet::pair().context(|| "make a socket pair")
+/// The two ends of the socket for the orders: the CLI's, the monitor's. What [`receive_namespaces`] is to get is in it
+/// already: bits of [`crate::sys::process::namespace`].
+pub fn pair(namespaces: u64) -> Result<(OwnedFd, OwnedFd)> {
+    let (ours, monitors) = packet::pair().context(|| "make a socket pair")?;
+    packet::send(ours.as_fd(), &namespaces.to_le_bytes(), &[], SendFlags::empty()).context(|| "tell the monitor")?;
+    Ok((ours, monitors))
+}
+
+/// The new namespaces that init is to have.
+pub fn receive_namespaces(socket: BorrowedFd<'_>) -> Result<u64> {
+    let mut bits = [0u8; size_of::<u64>()];
+    packet::receive(socket, &mut bits, RecvFlags::empty())?;
+    Ok(u64::from_le_bytes(bits))
 }
 
 impl Orders {

@@ -1,57 +1,54 @@
 //! Init: the first process of a container. It applies the plan, then becomes the entrypoint.
 //!
 //! Forked by the monitor as PID 1 of the inner PID namespace, uid 0 with all capabilities in the container's user
-//! namespace, single-threaded. It executes lrun's binary again from a protected clone ([`super::reexec`]) before it does
-//! anything, and so starts with nothing of the monitor's memory. Descriptors it is passed: [`fds`]. It closes all else.
+//! namespace, single-threaded. The monitor forks it before it knows the container, so that there is nothing of that in its
+//! memory, and runs from a binary that no container can change ([`super::reexec`]). What it needs comes in one packet.
 
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::net::{RecvFlags, SendFlags};
 
-use super::channel::Supervised;
+use super::channel::{Supervised, Supervisor};
 use super::plan::Plan;
-use super::reexec::Protected;
 use super::{device, hidden, mounts, process, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::enter::reopen_directory;
-use crate::sys;
+use crate::sys::{self, packet};
 
-/// The stage's name, its `argv[0]`.
-pub const STAGE: &std::ffi::CStr = c"lrun-init";
-
-/// The numbers of the descriptors that init is passed, above the standard streams.
-pub mod fds {
-    /// The plan, JSON.
-    pub const PLAN: i32 = 3;
-    /// The channel to the monitor.
-    pub const CHANNEL: i32 = 4;
-    /// The store's directory.
-    pub const STORE: i32 = 5;
-}
-
-/// In the forked child: executes the init stage with these descriptors; returns only the failure.
-///
-/// `streams` become 0, 1 and 2. The child's close-on-exec descriptors, the container's lock among them, end here.
-pub fn execute(
+/// Tells the init at the other end what it needs: the plan as JSON, the store's directory, its standard streams.
+pub fn instruct(
+    channel: &Supervisor,
     plan: BorrowedFd<'_>,
-    channel: &Supervised,
     store: BorrowedFd<'_>,
-    streams: [BorrowedFd<'_>; 3],
-) -> Error {
-    let passed = [plan, channel.as_fd(), store];
-    let executed = Protected::here().and_then(|protected| protected.execute(STAGE, streams, &passed));
-    match executed {
-        Ok(never) => match never {},
-        Err(error) => error.context("start the container's init"),
-    }
+    streams: &[OwnedFd; 3],
+) -> Result<()> {
+    let [stdin, stdout, stderr] = streams;
+    let fds = [plan, store, stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    packet::send(channel.as_fd(), &[fds.len() as u8], &fds, SendFlags::empty()).context(|| "tell init its container")
 }
 
-/// The init stage's whole life. Never returns: it becomes the entrypoint, or reports why not and exits.
-pub fn main() -> ! {
-    let Ok(channel) = sys::fd::take(fds::CHANNEL) else { sys::process::exit_now(125) };
-    let channel = Supervised::from_fd(channel);
-    let error = match run(&channel) {
+/// Receives what [`instruct`] sent: the plan and the store's directory; the streams become the process's own. `None` when
+/// the monitor has no container.
+fn receive(channel: &Supervised) -> Result<Option<(OwnedFd, OwnedFd)>> {
+    let (length, fds) = packet::receive(channel.as_fd(), &mut [0u8; 1], RecvFlags::empty())?;
+    if length == 0 {
+        return Ok(None);
+    }
+    let [plan, store, streams @ ..] = <[OwnedFd; 5]>::try_from(fds)
+        .map_err(|_| Error::new(ErrorKind::Io, "init was told an incomplete container"))?;
+    for (stream, number) in streams.iter().zip(0..) {
+        sys::fd::place(stream.as_fd(), number)?;
+    }
+    Ok(Some((plan, store)))
+}
+
+/// In the forked child, its whole life: it becomes the entrypoint, or reports why not and exits. It closes all of the
+/// monitor's but the channel.
+pub fn main(channel: Supervised) -> ! {
+    let closed = sys::fd::close_all_but(&[0, 1, 2, channel.as_fd().as_raw_fd()]);
+    let error = match closed.map_err(Error::from).and_then(|()| run(&channel)) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -60,9 +57,8 @@ pub fn main() -> ! {
 }
 
 fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
-    let plan = read_plan(sys::fd::take(fds::PLAN)?)?;
-    let store = sys::fd::take(fds::STORE).context(|| "take the store's descriptor")?;
-    let store = reopen_directory(store.as_fd())?;
+    let Some((plan, store)) = receive(channel)? else { sys::process::exit_now(125) };
+    let (plan, store) = (read_plan(plan)?, reopen_directory(store.as_fd())?);
     let own = process::own_proc()?;
     process::set_oom_score_adj(plan.process.oom_score_adj)?;
     rustix::process::umask(Mode::empty());

@@ -62,20 +62,24 @@ pub fn lower(spec: &Spec, rootfs: Rootfs, lowering: &Lowering<'_>) -> Result<Pla
     })
 }
 
-/// The new namespaces of init, as bits of [`namespace`]; the user namespace is the monitor's, and init makes that for
-/// cgroups itself.
-pub fn namespaces(spec: &Spec) -> u64 {
-    listed(spec, |ns| ns.path().is_none()) & !namespace::CGROUP | namespace::MOUNT
+/// The new namespaces of init among those listed, as bits of [`namespace`]; the user namespace is the monitor's, and init
+/// makes that for cgroups itself.
+pub fn new_namespaces(listed: &[oci::LinuxNamespace]) -> u64 {
+    bits(listed.iter().filter(|ns| ns.path().is_none())) & !namespace::CGROUP | namespace::MOUNT
 }
 
 /// The namespaces that a process joins which is added to the running container; those of the host it has already.
 pub fn joined_namespaces(spec: &Spec) -> u64 {
-    listed(spec, |_| true) | namespace::MOUNT
+    bits(listed(spec).iter()) | namespace::MOUNT
 }
 
-fn listed(spec: &Spec, wanted: impl Fn(&oci::LinuxNamespace) -> bool) -> u64 {
-    let linux = spec.linux().clone().unwrap_or_default();
-    let bits = linux.namespaces().iter().flatten().filter(|ns| wanted(ns)).map(|ns| match ns.typ() {
+/// The namespaces that the Spec lists.
+pub fn listed(spec: &Spec) -> &[oci::LinuxNamespace] {
+    spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default()
+}
+
+fn bits<'a>(namespaces: impl Iterator<Item = &'a oci::LinuxNamespace>) -> u64 {
+    let bits = namespaces.map(|ns| match ns.typ() {
         LinuxNamespaceType::Mount => namespace::MOUNT,
         LinuxNamespaceType::Cgroup => namespace::CGROUP,
         LinuxNamespaceType::Uts => namespace::UTS,
@@ -140,7 +144,7 @@ pub fn lower_process(process: &oci::Process, lowering: &Lowering<'_>) -> Result<
         groups,
         capabilities: bounding(process.capabilities().as_ref()),
         added: lowering.added,
-        rlimits: process.rlimits().iter().flatten().map(|l| (rlimit(l.typ()), l.soft(), l.hard())).collect(),
+        rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default()),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         terminal: process.terminal().unwrap_or(false),
@@ -153,6 +157,11 @@ pub fn lower_process(process: &oci::Process, lowering: &Lowering<'_>) -> Result<
 
 fn bounding(sets: Option<&oci::LinuxCapabilities>) -> CapSet {
     sets.and_then(|sets| sets.bounding().as_ref()).map(CapSet::from_oci).unwrap_or_default()
+}
+
+/// Resource limits as the plan has them: the resource's number, the soft and the hard limit.
+pub fn rlimits(limits: &[oci::PosixRlimit]) -> Vec<(u32, u64, u64)> {
+    limits.iter().map(|limit| (rlimit(limit.typ()), limit.soft(), limit.hard())).collect()
 }
 
 /// `getrlimit(2)`'s number of a resource.

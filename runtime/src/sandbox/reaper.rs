@@ -17,6 +17,7 @@ pub fn supervise() -> Result<Option<i32>> {
         sys::signal::reset_all();
         return Ok(None);
     };
+    sys::process::rename(c"lrun-init");
     // Nothing but the standard streams stays open, which tells the supervisor that the entrypoint was started.
     let _ = sys::fd::close_from(3);
     loop {

@@ -1,5 +1,6 @@
 //! Making processes: `clone3(2)`, and joining the namespaces of another by its pidfd, `setns(2)`.
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
@@ -107,6 +108,23 @@ pub fn unshare(namespaces: u64) -> Result<()> {
     // SAFETY: only namespace bits are passed (no CLONE_FILES), so no descriptor changes owner.
     checked(libc::c_long::from(unsafe { libc::unshare(namespaces) }))?;
     Ok(())
+}
+
+/// Changes what `ps` shows of this process: its name, and its only argument, which must not be shorter.
+pub fn rename(name: &CStr) {
+    let _ = rustix::thread::set_name(name);
+    // SAFETY: glibc keeps a pointer to `argv[0]` here, which the kernel put on the stack, writable and terminated, and
+    // which nobody else refers to: the standard library hands out copies. Nothing beyond its end is written.
+    unsafe {
+        unsafe extern "C" {
+            static program_invocation_name: *mut libc::c_char;
+        }
+        let length = libc::strlen(program_invocation_name);
+        if name.count_bytes() <= length {
+            std::ptr::write_bytes(program_invocation_name, 0, length);
+            std::ptr::copy_nonoverlapping(name.as_ptr(), program_invocation_name, name.count_bytes());
+        }
+    }
 }
 
 /// Ends the process at once with this code, without running destructors or exit handlers that belong to the parent

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use lrun_tests::{Lrun, Tar};
+use lrun_tests::{Lrun, Tar, eventually};
 
 use crate::made::{config, contents, digest, filtered, hex, layer, oci, read};
 
@@ -65,6 +65,7 @@ fn every_format_comes_back_with_the_same_digests_and_bytes() {
         assert_eq!(members.contains("manifest.json\n"), format == "docker-archive", "{members}");
         assert!(members.contains("oci-layout\n") && members.contains("index.json\n"), "{members}");
         // Again: nothing new comes in, and nothing is left over.
+        eventually("what --rm left is deleted", || contents(&other)["staging"] == 0);
         let before = contents(&other);
         assert_eq!(other.run_with(&archive, &["load", "-q"]).stdout, loaded.stdout);
         assert_eq!(contents(&other), before);

@@ -4,7 +4,7 @@
 //! moving it back, the lock still held. Names are symlinks, so that symlink(2) decides who gets one. They change under
 //! `names.lock` together with the directory that they point to, so a symlink to nothing is a leftover of a crash.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -306,13 +306,19 @@ impl Containers {
     /// Removes a locked container. Once it is out of sight (durably, if `Flushed`) its tree is deleted; what a failure
     /// of that leaves is swept later.
     pub fn remove(&self, container: Container, durability: Durability, remove: &mut RemoveTree<'_>) -> Result<()> {
-        // Named by the id: needs no new directory, so it works on a full disk.
-        let grave = self.root.staging().join(container.id.as_str());
-        self.take_out(&container, &grave)?;
+        let grave = self.bury(&container)?;
         if durability == Durability::Flushed {
             self.flush()?;
         }
         remove(&grave)
+    }
+
+    /// Takes a locked container out of sight; returns where its tree is now, to be deleted under its lock.
+    pub fn bury(&self, container: &Container) -> Result<PathBuf> {
+        // Named by the id: needs no new directory, so it works on a full disk.
+        let grave = self.root.staging().join(container.id.as_str());
+        self.take_out(container, &grave)?;
+        Ok(grave)
     }
 
     /// Moves a locked container to a path in the store, durably.

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{Extent, IdMap};
 
 pub use config::{ContainerConfig, container_config};
-pub use process::exec_process;
+pub use process::{exec_process, rlimits};
 
 /// What a container takes from its image's config (OCI image specification, "config").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn linux(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Linux> {
     linux.set_sysctl(Some(sysctls(options, ctx).into_iter().collect()));
     linux.set_resources(None);
     linux.set_cgroups_path(ctx.cgroup.clone());
-    linux.set_namespaces(Some(namespaces(ctx)));
+    linux.set_namespaces(Some(namespaces(&ctx.network)));
     linux.set_devices(None);
     linux.set_seccomp(None);
     linux.set_rootfs_propagation(Some(rootfs_propagation(&options.mounts).to_owned()));
@@ -165,7 +165,7 @@ fn unbuilt(error: oci_spec::OciSpecError) -> Error {
 }
 
 /// Private namespaces of every sort but the network's, which is the user's choice.
-fn namespaces(ctx: &SpecContext<'_>) -> Vec<LinuxNamespace> {
+pub fn namespaces(network: &NetworkNamespace) -> Vec<LinuxNamespace> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
     let namespace = |typ, path: Option<PathBuf>| {
         let mut namespace = LinuxNamespace::default();
@@ -174,7 +174,7 @@ fn namespaces(ctx: &SpecContext<'_>) -> Vec<LinuxNamespace> {
         namespace
     };
     let mut all: Vec<_> = [User, Mount, Pid, Ipc, Uts, Cgroup].map(|typ| namespace(typ, None)).into();
-    match &ctx.network {
+    match network {
         NetworkNamespace::New => all.push(namespace(Network, None)),
         NetworkNamespace::Join(path) => all.push(namespace(Network, Some(path.clone()))),
         NetworkNamespace::Host => {}

@@ -9,7 +9,7 @@ use super::config::{ContainerConfig, merge_env, split_env};
 use super::{SpecContext, unbuilt};
 use crate::container::options::limits::{UNLIMITED, resource_name};
 use crate::container::options::mounts::clean_absolute;
-use crate::container::options::{CapabilityChanges, EnvVar, ExecOptions, IdOrName, RunOptions, UserSpec};
+use crate::container::options::{CapabilityChanges, EnvVar, ExecOptions, IdOrName, RunOptions, Ulimit, UserSpec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{IdMap, Mode};
 use crate::sandbox::caps;
@@ -40,7 +40,7 @@ pub(super) fn process(
     process.set_env(Some(environment(options, config, hostname)));
     process.set_cwd(PathBuf::from(working_dir(&config.working_dir)?));
     process.set_capabilities(Some(capability_sets(&options.capabilities)?));
-    process.set_rlimits(Some(rlimits(options, ctx)?));
+    process.set_rlimits(Some(rlimits(options, ctx.limits)?));
     process.set_no_new_privileges(Some(options.security.no_new_privileges));
     process.set_oom_score_adj(oom_score_adj(options, ctx)?);
     Ok(process)
@@ -172,9 +172,9 @@ fn oom_score_adj(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Option<i
 }
 
 /// The user's limits, and podman's defaults as far as the caller's own allow.
-fn rlimits(options: &RunOptions, ctx: &SpecContext<'_>) -> Result<Vec<PosixRlimit>> {
+pub fn rlimits(options: &RunOptions, most: &[Ulimit]) -> Result<Vec<PosixRlimit>> {
     let ceiling = |resource: PosixRlimitType| {
-        let found = ctx.limits.iter().find(|limit| limit.resource == resource);
+        let found = most.iter().find(|limit| limit.resource == resource);
         found.map_or(UNLIMITED, |limit| limit.hard)
     };
     let mut limits = Vec::new();
