@@ -113,7 +113,7 @@ fn names_that_nothing_has_and_names_that_nothing_can_have() {
         refused(&lrun, &before, 1, &["rename", "web", name]);
     }
     let line = refused(&lrun, &before, 125, &["run", "--pull", "never", "--network", "none", "nothing:v1", "true"]);
-    assert_eq!(line, "lrun: Unable to find image 'nothing:v1' locally");
+    assert_eq!(line, "lrun: No such image: nothing:v1");
 }
 
 #[test]

@@ -56,6 +56,9 @@ pub struct HistoryArgs {
     /// Do not shorten anything
     #[arg(long)]
     pub no_trunc: bool,
+    /// Only if the image is for this platform, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// Print ids only
     #[arg(short, long)]
     pub quiet: bool,
@@ -90,6 +93,9 @@ pub struct RmiArgs {
     /// Keep parents without a name
     #[arg(long)]
     pub no_prune: bool,
+    /// Only if the image is for this platform, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 }
 
 /// `lrun commit`.

@@ -73,6 +73,9 @@ pub struct InspectArgs {
     /// json or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub format: Option<String>,
+    /// Only if the image is for this platform, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// Show the sizes of containers
     #[arg(short, long)]
     pub size: bool,

@@ -32,6 +32,9 @@ pub struct PushArgs {
     /// How layers that must be sent are compressed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub compression_format: CompressionFormat,
+    /// Only if the image is for this platform, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
     /// Print the image's name alone
     #[arg(short, long)]
     pub quiet: bool,

@@ -481,6 +481,20 @@ fn what_is_not_served_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn so_are_those_of_other_commands() {
+    for (words, flag) in [
+        (&["rm", "-l", "a/b"][..], "--link: "),
+        (&["container", "rm", "--link", "a/b"], "--link: "),
+        (&["start", "--checkpoint", "c1", "web"], "--checkpoint c1: "),
+        (&["images", "--tree"], "--tree: "),
+    ] {
+        let refused = usage(words);
+        assert!(refused.exit_code == 125 && refused.text.starts_with(&format!("lrun: {flag}")), "{}", refused.text);
+    }
+    parse(&["rm", "--link=false", "a"]);
+}
+
+#[test]
 fn flags_that_ask_for_what_happens_anyway_are_accepted() {
     let plain = pretty(&run(&["i"]));
     for flags in [

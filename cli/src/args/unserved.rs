@@ -1,4 +1,4 @@
-//! docker's commands, and flags of `run` and `create`, that this version does not serve: each is refused with the reason
+//! docker's commands and flags that this version does not serve: each is refused with the reason
 //! and a way out, not as unknown. Values that mean what happens anyway are accepted.
 
 use std::ffi::OsString;
@@ -178,17 +178,36 @@ pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
     Some(Error::new(ErrorKind::Unsupported, format!("{shown}: {why}")).hint(*hint))
 }
 
+const LINKS: Reason = ("this version of lrun has no networks of the user's, so no links in them", "leave it out");
+const CHECKPOINT: Reason = ("lrun does not write processes to disk", "`lrun commit` keeps a container's files");
+const TREE: Reason = ("that is another command here", "`lrun image tree` shows which layers images share");
+
+/// Flags of other commands.
+const OTHERS: &[(&str, Unserved)] = &[
+    ("rm", switch("link", LINKS).short('l')),
+    ("start", value("checkpoint", &[], CHECKPOINT)),
+    ("start", value("checkpoint-dir", &[], CHECKPOINT)),
+    ("images", switch("tree", TREE)),
+];
+
+/// The flags of this command.
+fn flags_of(command: &str) -> Vec<&'static Unserved> {
+    let others = OTHERS.iter().filter(|(name, _)| *name == command).map(|(_, flag)| flag);
+    let of_run = if matches!(command, "run" | "create") { UNSERVED } else { &[] };
+    of_run.iter().chain(others).collect()
+}
+
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
 
-/// Adds the flags to `run` and `create`, not shown in their help.
+/// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {
     let name = command.get_name().to_owned();
-    if name == "run" || name == "create" {
-        let harmless = HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue));
-        return command.args(UNSERVED.iter().map(arg)).args(harmless);
+    let command = command.args(flags_of(&name).into_iter().map(arg)).mut_subcommands(add_to);
+    match name.as_str() {
+        "run" | "create" => command.args(HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
+        _ => command,
     }
-    command.mut_subcommands(add_to)
 }
 
 fn arg(flag: &Unserved) -> Arg {
@@ -206,8 +225,9 @@ fn hidden(name: &'static str, short: Option<char>, action: ArgAction) -> Arg {
 /// Refuses the first of them that was given with a value that would change something.
 pub fn check(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
-        Some(("run" | "create", matches)) => UNSERVED.iter().try_for_each(|flag| check_flag(flag, matches)),
-        Some((_, matches)) => check(matches),
+        Some((name, matches)) => {
+            flags_of(name).into_iter().try_for_each(|flag| check_flag(flag, matches)).and_then(|()| check(matches))
+        }
         None => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Result};
 use lrun_runtime::image::store::{Image, Store};
 
+use super::images::check_platform;
 use super::ps::view;
 use crate::args::{Global, HistoryArgs};
 use crate::context;
@@ -18,6 +19,7 @@ pub fn run(global: &Global, args: &HistoryArgs) -> Result<u8> {
     let format = format(args.format.as_deref(), args.quiet, args.human)?;
     let store = context::engine(global)?.store;
     let image = store.resolve(&args.image)?;
+    check_platform(&image.config, &args.image, args.platform.as_deref())?;
     let view = View { human: args.human, ..view(!args.no_trunc) };
     output::text(&MODEL.render(&format, &entries(&store, &image)?, &view)?);
     Ok(0)

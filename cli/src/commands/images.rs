@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use lrun_runtime::error::{ErrorKind, REPAIR, Result};
+use lrun_runtime::error::{Error, ErrorKind, REPAIR, Result};
+use lrun_runtime::image::config::ImageConfig;
 use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
 use lrun_runtime::reference::Reference;
+use lrun_runtime::registry::platform::Platform;
 
 use super::ps::view;
 use crate::args::{Global, ImagesArgs, time};
@@ -69,6 +71,17 @@ pub(super) fn shown(record: ImageRecord, references: Vec<Reference>, labels: BTr
         labels,
         usage: None,
     }
+}
+
+/// Refuses an image that is not for the platform that was asked for; an image here is for one alone.
+pub(super) fn check_platform(config: &ImageConfig, name: &str, wanted: Option<&str>) -> Result<()> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
+    let own = Platform::new(&config.os, &config.architecture, &config.variant);
+    if Platform::parse(wanted, &own)?.accepts(&own) {
+        return Ok(());
+    }
+    let message = format!("image {name} was found but does not provide the specified platform ({wanted})");
+    Err(Error::new(ErrorKind::NotFound, message).hint(format!("it is for {own}")))
 }
 
 /// `repository@digest` as people write it.

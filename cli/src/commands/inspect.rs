@@ -9,6 +9,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
+use super::images::check_platform;
 use crate::args::{Global, InspectArgs, InspectType};
 use crate::context;
 use crate::ui::inspect::{Format, Object};
@@ -33,11 +34,16 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<u8> {
             return Ok(BAD_TEMPLATE);
         }
     };
+    // A container has its image's.
+    let kind = if args.platform.is_some() { Some(args.kind.unwrap_or(InspectType::Image)) } else { args.kind };
+    if kind == Some(InspectType::Container) && args.platform.is_some() {
+        return Err(Error::new(ErrorKind::Invalid, "--platform is for images"));
+    }
     let engine = context::engine(global)?;
     let with_sizes = args.size || format.uses("SizeRw") || format.uses("SizeRootFs");
     let (mut objects, mut failures) = (Vec::new(), Vec::new());
     for name in &args.names {
-        match find(&engine, name, args.kind, with_sizes) {
+        match find(&engine, name, kind, (with_sizes, args.platform.as_deref())) {
             Ok(object) => objects.push(object),
             Err(failure) => failures.push(failure),
         }
@@ -65,10 +71,14 @@ fn find(
     engine: &Engine,
     name: &str,
     kind: Option<InspectType>,
-    with_sizes: bool,
+    (with_sizes, platform): (bool, Option<&str>),
 ) -> std::result::Result<Object, Failure> {
     let container = || lifecycle::look(engine, name).and_then(|record| container::object(engine, &record, with_sizes));
-    let image = || engine.store.resolve(name).and_then(|found| image::object(&engine.store, &found));
+    let image = || {
+        let found = engine.store.resolve(name)?;
+        check_platform(&found.config, name, platform)?;
+        image::object(&engine.store, &found)
+    };
     match kind {
         Some(InspectType::Container) => container().map_err(Failure::Other),
         Some(InspectType::Image) => image().map_err(Failure::Other),

@@ -7,6 +7,7 @@ use lrun_runtime::registry::client::Purpose;
 use lrun_runtime::transfer::{Event, Format, push};
 
 use super::access::{Registries, transfers};
+use super::images::check_platform;
 use crate::args::{CompressionFormat, Global, PushArgs};
 use crate::context;
 use crate::ui::output;
@@ -47,6 +48,10 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
 }
 
 fn one(engine: &Engine, registries: &Registries, reference: &Reference, args: &PushArgs) -> Result<()> {
+    if args.platform.is_some() {
+        let image = engine.store.resolve(&reference.to_string())?;
+        check_platform(&image.config, &reference.familiar_with_tag(), args.platform.as_deref())?;
+    }
     let format = match args.compression_format {
         CompressionFormat::Gzip => Format::Gzip,
         CompressionFormat::Zstd => Format::Zstd,

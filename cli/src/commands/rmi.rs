@@ -7,6 +7,7 @@ use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::remove::{Options, collect, remove_image};
 use lrun_runtime::reference::Reference;
 
+use super::images::check_platform;
 use crate::args::{Global, RmiArgs};
 use crate::context;
 use crate::ui::output;
@@ -18,7 +19,7 @@ pub fn run(global: &Global, args: &RmiArgs) -> Result<u8> {
     let mut code = 0;
     let names = if args.all { all(&engine)? } else { args.images.clone() };
     for name in &names {
-        if let Err(error) = remove(&engine, name, options) {
+        if let Err(error) = remove(&engine, name, options, args.platform.as_deref()) {
             if (args.ignore || args.all) && error.kind() == ErrorKind::NotFound {
                 continue;
             }
@@ -49,9 +50,12 @@ fn all(engine: &Engine) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
-fn remove(engine: &Engine, name: &str, options: Options) -> Result<()> {
+fn remove(engine: &Engine, name: &str, options: Options, platform: Option<&str>) -> Result<()> {
     if name.trim().is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "image name cannot be blank"));
+    }
+    if platform.is_some() {
+        check_platform(&engine.store.resolve(name)?.config, name, platform)?;
     }
     for line in remove_image(&engine.store, name, options, &|| containers(engine).uses())? {
         output::line(&line.to_string());

@@ -104,7 +104,7 @@ fn find_image(engine: &Engine, text: &str) -> Result<Image> {
         && error.kind() == ErrorKind::NotFound
     {
         let name = Reference::parse(text).map_or_else(|_| text.to_owned(), |name| name.familiar_with_tag());
-        return Err(Error::new(ErrorKind::NotFound, format!("Unable to find image '{name}' locally"))
+        return Err(Error::new(ErrorKind::NotFound, format!("No such image: {name}"))
             .hint("`lrun images` lists what is there; `lrun import ARCHIVE NAME` makes an image"));
     }
     engine.store.resolve(text)

@@ -6,15 +6,13 @@
 mod change;
 mod words;
 
-pub use change::exposed_ports;
-
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-pub use change::apply_changes;
+pub use change::{apply_changes, exposed_ports};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};

@@ -84,6 +84,8 @@ fn each_filter() {
         (&["-f", "reference=me/*:1", "-f", "reference=b*"], &["busybox:latest", "me/labelled:1"]),
         (&["-f", "since=busybox"], &["<none>:<none>", "me/labelled:1"]),
         (&["-f", "before=me/labelled:1"], &["busybox:latest", "ghcr.io/a/b:2"]),
+        (&["-f", "until=1h"], &[]),
+        (&["-f", "until=2999-01-01"], &all),
     ];
     for (args, expected) in cases {
         assert_eq!(list(args), *expected, "{args:?}");
@@ -93,6 +95,7 @@ fn each_filter() {
         ("dangling=perhaps", "invalid filter 'dangling=perhaps'"),
         ("since=nobody", "No such image: nobody"),
         ("status=running", "invalid filter 'status'"),
+        ("until=soon", "invalid time \"soon\""),
         ("reference=[", "syntax error in pattern '['"),
     ] {
         assert!(lrun.fails(1, &["images", "--filter", filter]).starts_with(&format!("lrun: {message}")), "{filter}");
@@ -292,6 +295,19 @@ fn several_at_once_and_the_missing_ones() {
     assert_eq!((forced.code, forced.stderr.as_str()), (0, "lrun: No such image: nobody:latest\n"), "as docker has it");
     assert_eq!(lrun.fails(1, &["rmi", "sha256:0123"]), "lrun: No such image: sha256:0123\n");
     assert_eq!(lrun.fails(1, &["history", "nobody"]), "lrun: No such image: nobody:latest\n");
+}
+
+#[test]
+fn an_image_is_for_one_platform_only() {
+    let lrun = Lrun::new();
+    tiny(&lrun, "x", "here");
+    for command in [&["history"][..], &["image", "inspect"], &["inspect"], &["rmi"]] {
+        let refused = lrun.run(&[command, &["--platform", "plan9/mips", "here"]].concat());
+        let expected = "lrun: image here was found but does not provide the specified platform (plan9/mips)\n";
+        assert!(refused.code == 1 && refused.stderr.starts_with(expected), "{command:?}: {refused:?}");
+        lrun.ok(&[command, &["--platform", "linux", "here"]].concat());
+    }
+    assert_eq!(lrun.ok(&["images", "-q"]), "", "rmi came last");
 }
 
 #[test]

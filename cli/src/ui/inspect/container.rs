@@ -13,7 +13,7 @@ use crate::ui::rows::ps::State;
 use crate::ui::units;
 
 /// Fields that docker's JSON leaves out when they are empty.
-const OMIT: [&str; 16] = [
+const OMIT: [&str; 22] = [
     "/State/Health",
     "/SizeRw",
     "/SizeRootFs",
@@ -30,6 +30,13 @@ const OMIT: [&str; 16] = [
     "/Config/OnBuild",
     "/Config/StopSignal",
     "/Config/StopTimeout",
+    // Those that docker had until its version 28, so that a template that asks finds an answer.
+    "/NetworkSettings/Bridge",
+    "/NetworkSettings/EndpointID",
+    "/NetworkSettings/Gateway",
+    "/NetworkSettings/IPAddress",
+    "/NetworkSettings/IPPrefixLen",
+    "/NetworkSettings/MacAddress",
 ];
 
 /// What inspect tells of a container; docker's words are in [`Container::object`].
@@ -175,6 +182,12 @@ impl Container {
             "NetworkSettings": {
                 "SandboxID": "",
                 "SandboxKey": "",
+                "Bridge": "",
+                "EndpointID": "",
+                "Gateway": "",
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "MacAddress": "",
                 "Ports": port_map(&self.ports),
                 "Networks": self.networks.iter().map(|name| (name.clone(), endpoint())).collect::<Map<_, _>>(),
             },
@@ -375,6 +388,7 @@ mod tests {
             ("{{if .Config.Healthcheck}}{{print .State.Health.Status}}{{end}}", ""),
             ("{{.HostConfig.NetworkMode}} {{.HostConfig.ShmSize}} {{json .HostConfig.Binds}}", "bridge 67108864 null"),
             ("{{.GraphDriver.Name}} {{.GraphDriver.Data.UpperDir}}", "overlay /r/diff"),
+            ("<{{.NetworkSettings.IPAddress}}>", "<>"),
             ("{{json .SizeRw}}", "null"),
         ] {
             assert_eq!(ask(&container, format), output, "{format}");
