@@ -524,6 +524,23 @@ fn signals_of_the_client_are_the_programs_unless_it_is_told_otherwise() {
 }
 
 #[test]
+fn a_program_that_heeds_no_signal_does_not_keep_the_client() {
+    let lrun = Lrun::with_busybox();
+    let deaf = "trap '' INT TERM; echo ready; while :; do sleep 0.02; done";
+    let client = lrun.spawn(&["run", "--name", "box", "busybox", "sh", "-c", deaf]);
+    ready(&lrun, "box");
+    for signal in [Signal::INT, Signal::TERM, Signal::INT] {
+        client.signal(signal);
+        // Two of a kind that come at once are one.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let output = client.wait();
+    assert_eq!(output.code, 130);
+    assert!(output.stderr.contains(" runs on\n"), "{}", output.stderr);
+    assert_eq!(status(&lrun, "box"), "running 0");
+}
+
+#[test]
 fn the_id_goes_to_the_file_that_was_asked_for() {
     let lrun = Lrun::with_busybox();
     let file = lrun.folder().join("cid");

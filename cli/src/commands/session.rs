@@ -72,7 +72,12 @@ pub fn finish(engine: &Engine, id: &ContainerId, before: Option<&State>, outcome
         Outcome::Exited(code) => Ok(code),
         Outcome::Detached => Ok(0),
         Outcome::OutputClosed => Ok(141),
-        Outcome::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
+        Outcome::Interrupted(signal) => {
+            if lifecycle::settle(engine, id).is_ok_and(|record| lifecycle::is_running(&record)) {
+                output::complain(&format!("lrun: container {} runs on", id.short()));
+            }
+            Ok(u8::try_from(128 + signal).unwrap_or(255))
+        }
         Outcome::Failed { error, code } => {
             output::error(&error);
             Ok(code)

@@ -66,7 +66,7 @@ pub enum Outcome {
     Lost,
     /// Nobody reads this process's stdout or stderr any more (as with `| head -1`). End quietly, as SIGPIPE would.
     OutputClosed,
-    /// This signal came, and is not passed on; the terminal is as it was. End as the signal would: 128 + its number.
+    /// This signal came, and is not passed on, or once too often; the terminal is as it was. End as the signal would: 128 + its number.
     Interrupted(i32),
 }
 

@@ -152,6 +152,10 @@ enum Source {
     Output(usize),
 }
 
+/// A program need not heed a signal, and the first process of a container is not killed by one that it does not know. At
+/// the third SIGINT or SIGTERM the client leaves, as docker's does; the container runs on.
+const ENOUGH: u32 = 3;
+
 pub(super) struct Session<'a> {
     stdio: Stdio<'a>,
     window: Option<WindowSize>,
@@ -161,6 +165,8 @@ pub(super) struct Session<'a> {
     /// Restored before the signal mask is, so that a signal finds the terminal as it was.
     raw: Option<RawMode<'a>>,
     signals: Signals,
+    /// How often the user asked for the end.
+    asked: u32,
     ended: Option<Outcome>,
 }
 
@@ -177,7 +183,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let terminal = stdio.stdin.filter(|stdin| options.tty && rustix::termios::isatty(stdin));
         let raw = terminal.map(RawMode::enter).transpose()?;
-        let mut session = Self { stdio, window, input, outputs, peer, raw, signals, ended: None };
+        let mut session = Self { stdio, window, input, outputs, peer, raw, signals, asked: 0, ended: None };
         if options.tty {
             session.resized();
         }
@@ -290,7 +296,13 @@ impl<'a> Session<'a> {
                 Signal::SIGWINCH => self.resized(),
                 Signal::SIGTSTP => self.stop()?,
                 Signal::SIGCONT => self.resume()?,
-                other if self.signals.proxy => self.peer.signal(other as i32),
+                other if self.signals.proxy => {
+                    self.peer.signal(other as i32);
+                    self.asked += u32::from(matches!(other, Signal::SIGINT | Signal::SIGTERM));
+                    if self.asked == ENOUGH && matches!(self.peer, Peer::Monitor(_)) {
+                        return Ok(Some(Outcome::Interrupted(other as i32)));
+                    }
+                }
                 other => return Ok(Some(Outcome::Interrupted(other as i32))),
             }
         }
