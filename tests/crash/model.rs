@@ -12,6 +12,9 @@ use lrun_tests::{Lrun, long};
 /// Names that all workers want; how many have each now.
 static SHARED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
+/// A worker with so many containers or images removes some before it makes more.
+const MOST: usize = 8;
+
 /// A fixed sequence that looks random: a linear congruential generator.
 struct Numbers(u64);
 
@@ -53,6 +56,9 @@ impl Worker<'_> {
 
     fn step(&mut self) {
         match self.numbers.below(12) {
+            // A store in use: what is made goes again, else each listing would be longer than the one before.
+            0..=5 if self.containers.len() >= MOST => self.remove(),
+            3..=9 if self.images.len() >= MOST => self.remove_an_unused_image(),
             0..=2 => self.run(),
             3 => self.start(),
             4 | 5 => self.commit(),
@@ -63,7 +69,7 @@ impl Worker<'_> {
             10 => self.compete(),
             _ => self.read_image(),
         }
-        if self.next.is_multiple_of(4) {
+        if self.numbers.below(6) == 0 {
             self.lists();
         }
     }
@@ -132,6 +138,20 @@ impl Worker<'_> {
         assert_eq!(output.code, i32::from(last && used), "worker {}: rmi {tag}: {}", self.number, output.stderr);
         if output.code == 0 {
             self.images.remove(&tag);
+        }
+    }
+
+    /// The same of one that is not needed; without one, a container that needs some goes.
+    fn remove_an_unused_image(&mut self) {
+        let needed: Vec<&String> = self.containers.values().map(|(_, image)| image).collect();
+        let unused = |(_, (_, id)): &(&String, &(Vec<String>, String))| !needed.contains(&id);
+        let unused = self.images.iter().find(unused).map(|(tag, _)| tag.clone());
+        match unused {
+            Some(tag) => {
+                self.ok(&["rmi", &tag]);
+                self.images.remove(&tag);
+            }
+            None => self.remove(),
         }
     }
 
