@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use lrun_runtime::container::monitor;
 use lrun_runtime::sandbox::join;
+use lrun_runtime::sys;
+use rustix::process::Signal;
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
     } else if name == join::STAGE.to_bytes() {
         join::main()
     }
+    // A file that may not grow is an error like a full disk, and not this process's silent end.
+    sys::signal::ignore(Signal::XFSZ.as_raw());
     match args::parse(argv) {
         Ok(cli) => commands::run(cli),
         Err(usage) => {

@@ -14,7 +14,7 @@
 //!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
 //!   staging/<random>/                work in progress
-//!   trash/<time>-<bytes>-<id>/       containers that were removed a short time ago
+//!   trash/<time>-<bytes>-<id>…/       containers that were removed a short time ago
 //!   engine/                          the engine's own layers
 //! ```
 //!

@@ -377,6 +377,16 @@ fn what_is_left_over_is_no_error() {
 
 #[test]
 fn the_disk_is_full_and_room_is_made() {
+    full_disk("", "cat /dev/zero > \"$LRUN_ROOT/.fill\" 2>/dev/null || true");
+}
+
+#[test]
+fn the_disk_has_no_inode_left_and_room_is_made() {
+    full_disk("-N 1024", "true");
+}
+
+/// A store on a disk made with these options, which is filled: by the command, and by folders until none can be made.
+fn full_disk(options: &str, fill: &str) {
     if mode() != Mode::Root {
         skip!("mounting needs root");
     }
@@ -386,10 +396,10 @@ fn the_disk_is_full_and_room_is_made() {
     fs::create_dir(lrun.store()).expect("a mount point");
     let tar = lrun_tests::images("busybox.tar");
     let script = format!(
-        "set -e; mkfs.ext4 -q -F -m 0 '{}'; mount -o loop '{0}' \"$LRUN_ROOT\"; L=\"$1\"; \"$L\" import '{}' busybox; \
+        "set -e; mkfs.ext4 -q -F -m 0 {options} '{}'; mount -o loop '{0}' \"$LRUN_ROOT\"; L=\"$1\"; \"$L\" import '{}' busybox; \
          for n in 1 2 3; do \"$L\" run --name c$n --network none busybox sh -c \"echo $n > /opt/x\"; done; \
          \"$L\" commit c3 three; \"$L\" commit c2; \
-         cat /dev/zero > \"$LRUN_ROOT/.fill\" 2>/dev/null || true; \
+         {fill}; \
          i=0; while mkdir \"$LRUN_ROOT/.d$i\" 2>/dev/null; do i=$((i+1)); done; echo full; \
          \"$L\" ps -aq | wc -l; \"$L\" images -q | wc -l; \"$L\" system df --format '{{{{.TotalCount}}}}' | head -n 2; \
          \"$L\" system check; \"$L\" rm c1; \"$L\" rmi three; \"$L\" container prune -f | head -n 1; \

@@ -268,6 +268,7 @@ fn ordinary_commands_on_a_damaged_store_say_what_helps() {
                         let words = [
                             "damaged",
                             "No such",
+                            "no such file",
                             "not running",
                             "is missing",
                             "is using",

@@ -19,7 +19,8 @@ pub fn key(pid: i32) -> Result<ProcessKey> {
 
 /// A pidfd of the process with this key; `None` when it is gone.
 pub fn open(wanted: &ProcessKey) -> Result<Option<OwnedFd>> {
-    let Some(pid) = Pid::from_raw(wanted.pid) else { return Ok(None) };
+    // A number that no process has comes from a damaged record.
+    let Some(pid) = Pid::from_raw(wanted.pid.max(0)) else { return Ok(None) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(rustix::io::Errno::SRCH) => return Ok(None),

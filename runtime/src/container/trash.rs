@@ -1,11 +1,13 @@
 //! The trash: containers that were removed, for a while, so that `lrun undelete` can bring them back.
 //!
 //! ```text
-//! trash/<microseconds since 1970>-<bytes>-<id>/      the container's directory as it was
+//! trash/<removed>-<bytes>-<id>[-<found>]/      the container's directory as it was; times in microseconds since 1970
 //! ```
 //!
 //! Runs in the CLI. A removal is a rename either way; what is deleted is what the trash has too much of: [`overdue`] says
 //! which, by number, size and age, and when the disk fills. The name says all that it has to know, so nothing is written.
+//! A clock may be wrong for a while: what was removed later has a later time in any case, and what is found to be too old
+//! goes only if it still is a good while after that was noted in its name.
 //! A container in the trash keeps no image and no layer: it goes when a layer that it stands on goes.
 
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ const SHARE: u64 = 4;
 const RESERVE: u64 = 20;
 /// Microseconds.
 const HOUR: i64 = 3_600_000_000;
+/// What is too old goes after this part of the age more.
+const GRACE: i64 = 3;
 
 /// A container in the trash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +42,22 @@ pub struct Entry {
     pub bytes: u64,
     /// Its id.
     pub id: ContainerId,
+    /// When it was found to be too old, in microseconds since 1970.
+    pub found: Option<i64>,
 }
 
 impl Entry {
     fn name(&self) -> String {
-        format!("{}-{}-{}", self.removed, self.bytes, self.id)
+        let found = self.found.map(|found| format!("-{found}")).unwrap_or_default();
+        format!("{}-{}-{}{found}", self.removed, self.bytes, self.id)
     }
 
-    fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.splitn(3, '-');
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(4, '-');
         let (removed, bytes) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Self { removed, bytes, id: ContainerId::parse(parts.next()?).ok()? })
+        let id = ContainerId::parse(parts.next()?).ok()?;
+        let found = parts.next().map(str::parse).transpose().ok()?;
+        Some(Self { removed, bytes, id, found })
     }
 
     fn path(&self, engine: &Engine) -> PathBuf {
@@ -68,21 +77,33 @@ struct Room {
     all: u64,
 }
 
-/// Those of these entries (the last removed first) that have to go.
-fn overdue(entries: &[Entry], now: Timestamp, room: Room, limits: Limits) -> Vec<Entry> {
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is deleted.
+    Goes,
+    /// It was found to be too old, now or then; or is not any more.
+    Noted(Option<i64>),
+}
+
+/// What is to be done with these entries, the last removed first; the others stay as they are.
+fn overdue(entries: &[Entry], now: Timestamp, room: Room, limits: Limits) -> Vec<(Entry, Fate)> {
     let most = u64::from(limits.size_mib) << 20;
     let most = if room.free < room.all / RESERVE { 0 } else { most.min(room.free / SHARE) };
-    let oldest = now.as_microsecond().saturating_sub(i64::from(limits.age_hours) * HOUR);
+    let (now, age) = (now.as_microsecond(), i64::from(limits.age_hours) * HOUR);
+    let oldest = now.saturating_sub(age);
     let (mut count, mut bytes) = (0, 0u64);
-    let goes = |entry: &&Entry| {
+    let fate = |entry: &Entry| {
         let sum = bytes.saturating_add(entry.bytes);
-        let stays = most > 0 && count < limits.count && sum <= most && entry.removed >= oldest;
-        if stays {
-            (count, bytes) = (count + 1, sum);
+        let found = (entry.removed < oldest).then(|| entry.found.filter(|found| *found <= now).unwrap_or(now));
+        let old = found.is_some_and(|found| now - found >= age / GRACE);
+        if most == 0 || count >= limits.count || sum > most || old {
+            return Some((entry.clone(), Fate::Goes));
         }
-        !stays
+        (count, bytes) = (count + 1, sum);
+        (found != entry.found).then(|| (entry.clone(), Fate::Noted(found)))
     };
-    entries.iter().filter(goes).cloned().collect()
+    entries.iter().filter_map(fate).collect()
 }
 
 /// The entries, the last removed first.
@@ -102,7 +123,9 @@ pub(super) fn discard(engine: &Engine, container: &Container) -> Result<bool> {
     }
     // One whose size cannot be told could be of any.
     let Ok(bytes) = engine.disk_usage(&container.paths.layer()) else { return Ok(false) };
-    let entry = Entry { removed: Timestamp::now().as_microsecond(), bytes, id: container.id.clone() };
+    let last = entries(engine)?.first().map_or(0, |last| last.removed);
+    let removed = Timestamp::now().as_microsecond().max(last.saturating_add(1));
+    let entry = Entry { removed, bytes, id: container.id.clone(), found: None };
     containers(engine).move_out(container, &entry.path(engine))?;
     Ok(true)
 }
@@ -117,8 +140,14 @@ pub fn trim(engine: &Engine, limits: impl FnOnce() -> Limits) {
     let Ok(disk) = rustix::fs::statvfs(engine.root().path()) else { return };
     let room =
         Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), all: disk.f_blocks.saturating_mul(disk.f_frsize) };
-    for entry in overdue(&entries, Timestamp::now(), room, limits()) {
-        let _ = delete(engine, &entry);
+    for (entry, fate) in overdue(&entries, Timestamp::now(), room, limits()) {
+        let _ = match fate {
+            Fate::Goes => delete(engine, &entry),
+            Fate::Noted(found) => {
+                let noted = Entry { found, ..entry.clone() };
+                rustix::fs::rename(entry.path(engine), noted.path(engine)).map_err(Error::from)
+            }
+        };
     }
 }
 
@@ -226,14 +255,19 @@ mod tests {
     const PLENTY: Room = Room { free: 1 << 40, all: 1 << 41 };
 
     fn entry(minutes: i64, bytes: u64) -> Entry {
-        Entry { removed: minutes * MINUTE, bytes, id: ContainerId::parse(&format!("{minutes:064x}")).unwrap() }
+        let id = ContainerId::parse(&format!("{minutes:064x}")).unwrap();
+        Entry { removed: minutes * MINUTE, bytes, id, found: None }
     }
 
     #[test]
     fn a_name_says_when_how_much_and_whose() {
         let one = entry(7, 123);
-        assert_eq!(Entry::parse(&one.name()), Some(one.clone()));
-        for name in ["", "1-2", "1-2-x", &format!("x-2-{}", one.id), &format!("1--2-{}", one.id)] {
+        let noted = Entry { found: Some(9), ..one.clone() };
+        for entry in [&one, &noted] {
+            assert_eq!(Entry::parse(&entry.name()).as_ref(), Some(entry));
+        }
+        let id = &one.id;
+        for name in ["", "1-2", "1-2-x", &format!("x-2-{id}"), &format!("1--2-{id}"), &format!("1-2-{id}-x")] {
             assert_eq!(Entry::parse(name), None, "{name}");
         }
     }
@@ -251,7 +285,6 @@ mod tests {
             (&[(99, 1), (98, 1), (97, 1)], PLENTY, &[97]),
             // A large one does not push out those behind it that fit.
             (&[(99, MIB + 1), (98, MIB / 2 + 1), (97, MIB / 2), (96, MIB / 3)], PLENTY, &[99, 97]),
-            (&[(99, 1), (40, 1), (39, 1)], PLENTY, &[39]),
             // From the future: a clock that was set back.
             (&[(200, 1)], PLENTY, &[]),
             (&[(99, 0)], tight(49), &[99]),
@@ -261,8 +294,30 @@ mod tests {
         for (entries, room, gone) in CASES {
             let entries: Vec<Entry> = entries.iter().map(|(minutes, bytes)| entry(*minutes, *bytes)).collect();
             let found: Vec<i64> =
-                overdue(&entries, now, *room, limits).iter().map(|entry| entry.removed / MINUTE).collect();
+                overdue(&entries, now, *room, limits).iter().map(|(entry, _)| entry.removed / MINUTE).collect();
             assert_eq!(found, *gone, "{entries:?}");
         }
+    }
+
+    #[test]
+    fn what_is_too_old_is_noted_and_goes_a_good_while_later_unless_the_clock_was_wrong() {
+        let limits = Limits { count: 9, size_mib: 1, age_hours: 1 };
+        let at = |minutes: i64| Timestamp::from_microsecond(minutes * MINUTE).unwrap();
+        let fates = |found: Option<i64>, now: i64| -> Vec<Fate> {
+            let old = Entry { found: found.map(|minutes| minutes * MINUTE), ..entry(39, 1) };
+            overdue(&[entry(90, 1), old], at(now), PLENTY, limits).into_iter().map(|(_, fate)| fate).collect()
+        };
+        let noted = |minutes: i64| vec![Fate::Noted(Some(minutes * MINUTE))];
+        assert_eq!(fates(None, 99), []);
+        assert_eq!(fates(None, 100), noted(100));
+        assert_eq!(fates(Some(100), 119), []);
+        assert_eq!(fates(Some(100), 120), [Fate::Goes]);
+        // The clock was ten years ahead, and is right again; is right, and then ten years behind.
+        let years = 10 * 365 * 24 * 60;
+        assert_eq!(fates(Some(years), 98), [Fate::Noted(None)]);
+        assert_eq!(fates(Some(years), 110), noted(110));
+        assert_eq!(fates(None, 98 - years), []);
+        let none = Limits { age_hours: 0, ..limits };
+        assert_eq!(overdue(&[entry(39, 1)], at(40), PLENTY, none), [(entry(39, 1), Fate::Goes)]);
     }
 }

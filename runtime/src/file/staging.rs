@@ -196,8 +196,9 @@ fn remove_gone(path: &Path, remove: &mut RemoveTree<'_>) -> Result<()> {
 }
 
 fn is_foreign(path: &Path) -> bool {
-    // No content: made by a process that was killed at once, or a container's directory on its way out.
-    read_small(&path.join(LOCK), HOST_MAX).is_ok_and(|host| !host.is_empty() && host != host_id().as_bytes())
+    // No content, or not all: made by a process that was killed at once or could not write, or a container's directory on
+    // its way out.
+    read_small(&path.join(LOCK), HOST_MAX).is_ok_and(|host| !host_id().as_bytes().starts_with(&host))
 }
 
 fn is_old(path: &Path) -> bool {
@@ -245,9 +246,14 @@ mod tests {
         make_dir(&half_deleted).unwrap();
         make_dir(&half_deleted.join("layer")).unwrap();
 
+        // One whose maker could not write its host's name to the end.
+        let half_named = root.staging().join("named");
+        make_dir(&half_named).unwrap();
+        std::fs::write(half_named.join(LOCK), &host_id()[..3]).unwrap();
+
         let mut swept = Staging::sweep(&root, &mut remove_tree).unwrap();
         swept.sort();
-        let mut expected = vec![left_path, half_made, half_deleted];
+        let mut expected = vec![left_path, half_made, half_deleted, half_named];
         expected.sort();
         assert_eq!(swept, expected);
         assert_eq!(list_dir(&root.staging()).unwrap().len(), 1);
@@ -277,7 +283,9 @@ mod tests {
                     for _ in 0..50 {
                         let held = Staging::named(&root, "fetch-x").unwrap();
                         assert!(alone.swap(false, std::sync::atomic::Ordering::SeqCst));
-                        assert!(Staging::sweep(&root, &mut remove_tree).unwrap().is_empty());
+                        // It may come across one that another is just deleting.
+                        let swept = Staging::sweep(&root, &mut remove_tree).unwrap();
+                        assert!(!swept.iter().any(|path| path == held.path()));
                         alone.store(true, std::sync::atomic::Ordering::SeqCst);
                         held.remove(&mut remove_tree).unwrap();
                     }

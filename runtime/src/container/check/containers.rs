@@ -5,6 +5,7 @@ use oci_spec::runtime::Spec;
 use super::{Check, Sealed};
 use crate::container::names::{ContainerId, ContainerName};
 use crate::container::record::{Evidence, IMAGE, ImageUse, REFERENCE, Record, salvage};
+use crate::container::trash;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::file::{self, Durability, Lock, LockState};
@@ -31,15 +32,13 @@ impl Check<'_> {
     fn trash(&mut self) -> Result<()> {
         for name in file::list_dir(&self.root().trash())? {
             let paths = ContainerPaths::at(self.root().trash().join(&name));
-            let place = format!("trash {}", name.rsplit('-').next().and_then(|id| id.get(..12)).unwrap_or(&name));
+            let Some(entry) = trash::Entry::parse(&name) else {
+                self.leftover(format!("trash/{name}: is no container"));
+                continue;
+            };
+            let place = format!("trash {}", entry.id.short());
             let hint = "lrun container prune empties the trash";
-            match name.rsplit('-').next().map(ContainerId::parse) {
-                Some(Ok(id)) => drop(self.record(&id, &paths, &place, hint)?),
-                _ => {
-                    self.leftover(format!("trash/{name}: is no container"));
-                    continue;
-                }
-            }
+            self.record(&entry.id, &paths, &place, hint)?;
             self.sealed::<Spec>(&paths.spec(), &format!("{place}: spec"), hint)?;
             if !file::exists(&paths.layer_diff())? {
                 self.tell(format!("{place}: its read-write layer is missing"), false, Some(hint.to_owned()));

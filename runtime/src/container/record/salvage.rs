@@ -66,7 +66,7 @@ pub fn salvage(bytes: &[u8], evidence: Evidence<'_>) -> Option<Record> {
         prepared: true,
         pending_commit: field(bytes, "pending_commit"),
         restart_count: field(bytes, "restart_count").unwrap_or_default(),
-        options: serde_json::to_value(options).ok()?,
+        options: options.to_record().ok()?,
         extra: BTreeMap::new(),
     })
 }
@@ -132,7 +132,7 @@ mod tests {
     fn sample() -> Record {
         let mut sample = Record { name: ContainerName::parse("some").unwrap(), ..record() };
         (sample.layers, sample.image_depth) = (vec![layer("base"), layer("commit")], 1);
-        sample.options = serde_json::to_value(RunOptions::default()).unwrap();
+        sample.options = RunOptions::default().to_record().unwrap();
         sample
     }
 
