@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use clap::Args;
+use lrun_runtime::Result;
 use lrun_runtime::container::options::{ExecOptions, env, parse_workdir, user};
-use lrun_runtime::{Error, ErrorKind, Result};
 
 use super::container::{EnvFlags, detach_keys, flag};
 
@@ -26,9 +26,6 @@ pub struct ExecArgs {
     /// Pass standard input on
     #[arg(short, long)]
     interactive: bool,
-    /// Not served: a command has the container's privileges
-    #[arg(long, hide = true)]
-    privileged: bool,
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
@@ -48,10 +45,6 @@ impl ExecArgs {
 
     /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
     pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<ExecOptions> {
-        if self.privileged {
-            return Err(Error::new(ErrorKind::Unsupported, "--privileged: a command has the container's privileges")
-                .hint("give the container what it needs with --cap-add at run"));
-        }
         let parse_user = |text: &String| flag("-u, --user", text, user::parse_user);
         let parse_dir = |text: &String| flag("-w, --workdir", text, parse_workdir);
         // Docker takes an empty value as none.

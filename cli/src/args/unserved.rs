@@ -180,6 +180,8 @@ pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
 
 const LINKS: Reason = ("this version of lrun has no networks of the user's, so no links in them", "leave it out");
 const CHECKPOINT: Reason = ("lrun does not write processes to disk", "`lrun commit` keeps a container's files");
+const EXEC: Reason =
+    ("a command has the container's privileges", "give the container what it needs with --cap-add at run");
 const TREE: Reason = ("that is another command here", "`lrun image tree` shows which layers images share");
 
 /// Flags of other commands.
@@ -188,6 +190,7 @@ const OTHERS: &[(&str, Unserved)] = &[
     ("start", value("checkpoint", &[], CHECKPOINT)),
     ("start", value("checkpoint-dir", &[], CHECKPOINT)),
     ("images", switch("tree", TREE)),
+    ("exec", switch("privileged", EXEC)),
 ];
 
 /// The flags of this command.
