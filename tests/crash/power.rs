@@ -46,15 +46,15 @@ fn cuts(file_system: &str, sample: usize) {
 
 #[test]
 fn of_ext4() {
-    cuts("ext4", 18);
+    cuts("ext4", 22);
 }
 
 #[test]
 fn of_xfs() {
-    cuts("xfs", 9);
+    cuts("xfs", 11);
 }
 
 #[test]
 fn of_btrfs() {
-    cuts("btrfs", 9);
+    cuts("btrfs", 11);
 }

@@ -5,7 +5,7 @@ that file system is shut down (FS_IOC_SHUTDOWN): what has not been written is lo
 and what lrun had acknowledged must be there. Prints one line a cut and `cuts N lost M`; exits with 3 where this kernel cannot shut
 this file system down.
 """
-import fcntl, os, pwd, random, shutil, signal, struct, subprocess, sys, time
+import fcntl, gzip, hashlib, http.server, json, os, platform, pwd, random, shutil, signal, struct, subprocess, sys, threading, time
 
 LRUN, USER, FOLDER, IMAGES, FSTYPE = sys.argv[1:6]
 CUTS, SEED = int(sys.argv[6]), int(sys.argv[7])
@@ -15,6 +15,60 @@ FLUSH, WITH_LOG, WITHOUT_LOG = 0, 1, 2
 DISK, BASE, PLACE = f"{FOLDER}/disk", f"{FOLDER}/base", f"{FOLDER}/mounted"
 STORE, HOME = f"{PLACE}/store", f"{PLACE}/home"
 account = pwd.getpwnam(USER)
+
+
+class Registry(http.server.BaseHTTPRequestHandler):
+    """Has one image, `pulled`, of busybox."""
+    protocol_version = "HTTP/1.1"
+    content = {}
+
+    @classmethod
+    def start(cls):
+        with open(f"{IMAGES}/busybox.tar", "rb") as file:
+            tar = file.read()
+        layer = gzip.compress(tar, 1)
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        config = json.dumps({"os": "linux", "architecture": machine, "config": {"Cmd": ["true"]},
+                             "rootfs": {"type": "layers", "diff_ids": [cls.digest(tar)]}}).encode()
+        oci = "application/vnd.oci.image"
+
+        def descriptor(kind, data):
+            cls.content[cls.digest(data)] = (f"{oci}.{kind}", data)
+            return {"mediaType": f"{oci}.{kind}", "digest": cls.digest(data), "size": len(data)}
+
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": f"{oci}.manifest.v1+json",
+                               "config": descriptor("config.v1+json", config),
+                               "layers": [descriptor("layer.v1.tar+gzip", layer)]}).encode()
+        descriptor("manifest.v1+json", manifest)
+        cls.content["latest"] = cls.content[cls.digest(manifest)]
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cls)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"127.0.0.1:{server.server_port}"
+
+    @staticmethod
+    def digest(data):
+        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+    def do_GET(self):
+        kind, data = ("application/json", b"{}") if self.path == "/v2/" else self.content[self.path.rsplit("/", 1)[1]]
+        self.send_response(200)
+        for name, value in {"Content-Type": kind, "Content-Length": len(data),
+                            "Docker-Content-Digest": self.digest(data)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            try:
+                self.wfile.write(data)
+            except OSError:
+                self.close_connection = True
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+REGISTRY = Registry.start()
 
 
 def sh(command):
@@ -88,6 +142,14 @@ def prepare():
         lrun("import", f"{IMAGES}/busybox.tar", "busybox")
         lrun("run", "--name", "box", "--network", "none", "busybox", "sh", "-c", "echo old >/opt/old")
         lrun("tag", "busybox", "second")
+        lrun("run", "--name", "other", "--network", "none", "busybox", "sh", "-c", FILES.format(2))
+        lrun("commit", "other", "loaded")
+        lrun("save", "-o", f"{HOME}/saved.tar", "loaded")
+        lrun("rm", "--no-trash", "other")
+        lrun("rmi", "loaded")
+        os.makedirs(f"{HOME}/.config/lrun")
+        with open(f"{HOME}/.config/lrun/config.toml", "w") as file:
+            file.write(f'[registries]\ninsecure = ["{REGISTRY}"]\n')
         sh(f"umount {PLACE}")
         sh(f"cp --sparse=always {DISK} {BASE}")
     else:
@@ -133,7 +195,6 @@ def either(name, kind, check):
 def files_are(image, number):
     def check():
         text = "".join(f"{i}{i}{i}\n" for i in sorted(range(number), key=str))
-        import hashlib
         digest, count = content(image).split("  -\n")
         expect(digest, hashlib.md5(text.encode()).hexdigest())
         expect(int(count), number)
@@ -154,6 +215,8 @@ def committed():
     expect(content("committed").split("\n")[1], "1")
 
 
+PULLED = f"{REGISTRY}/pulled"
+
 CASES = [
     Case("import", ["import", f"{IMAGES}/busybox.tar", "imported"], takes=0.15, done=imported,
          whole=lambda: either("imported", "images", lambda: lrun("run", "--rm", "--network", "none", "imported", "true"))),
@@ -167,6 +230,10 @@ CASES = [
     Case("commit of many files", ["run", "--name", "new", "--network", "none", "busybox", "sh", "-c", FILES.format(10)],
          ["commit", "new", "many"], takes=0.25, done=files_are("many", 1000),
          whole=lambda: either("many", "images", files_are("many", 1000))),
+    Case("load", ["load", "-q", "-i", f"{HOME}/saved.tar"], takes=0.15, done=files_are("loaded", 200),
+         whole=lambda: either("loaded", "images", files_are("loaded", 200))),
+    Case("pull", ["pull", "-q", PULLED], takes=0.15, done=lambda: lrun("run", "--rm", "--network", "none", PULLED, "true"),
+         whole=lambda: either(PULLED, "images", lambda: lrun("run", "--rm", "--network", "none", PULLED, "true"))),
     Case("tag", ["tag", "busybox", "third"], takes=0.04, done=lambda: expect("third" in names("images"), True)),
     Case("rename", ["rename", "box", "renamed"], takes=0.04, done=lambda: expect(names("containers"), {"renamed"}),
          whole=lambda: expect(len(names("containers")), 1)),
@@ -182,7 +249,12 @@ def sound():
     for image in set(lrun("images", "-q").split()):
         lrun("run", "--rm", "--network", "none", image, "true")
     expect("busybox" in names("images"), True)
-    left = os.listdir(f"{STORE}/staging")
+    # What --rm leaves is deleted when the client has been told.
+    for _ in range(100):
+        left = os.listdir(f"{STORE}/staging")
+        if not left:
+            break
+        time.sleep(0.05)
     expect(left, [])
 
 
