@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use lrun_runtime::container::create::create;
+use lrun_runtime::container::create::draft;
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
@@ -20,7 +20,7 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     options.image = pull::ensure(&engine, options.image, &pulling)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
-    let created = create(&engine, &options, &context::host(), false)?;
+    let created = draft(&engine, &options, &context::host(), false)?.write()?;
     cidfile.write(&created.record.id)?;
     output::line(created.record.id.as_str());
     Ok(0)

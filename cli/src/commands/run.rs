@@ -1,6 +1,6 @@
 //! `run`: create, start, and stay connected.
 
-use lrun_runtime::container::create::{Created, create};
+use lrun_runtime::container::create::{Created, draft};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{self, Host, Waiting};
 use lrun_runtime::container::lifecycle::{self, Removal};
@@ -29,7 +29,9 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
-    let created = create(&engine, &options, &host, true)?;
+    let draft = draft(&engine, &options, &host, true)?;
+    let monitor = monitor.mapped()?;
+    let created = draft.write()?;
     let record = created.record.clone();
     let streams = UserStreams::open()?;
     let started = cidfile

@@ -72,6 +72,6 @@ fn start<'a>(engine: &Engine, record: &Record, stdio: Stdio<'a>, client: ClientO
     let spec = load_spec(container.paths.path())?;
     let (ours, monitors) = attach::pair()?;
     let client = Client::greet(ours, stdio, client)?;
-    launch::start(engine, container, &record, &spec, (monitor, monitors), &context::host())?;
+    launch::start(engine, container, &record, &spec, (monitor.mapped()?, monitors), &context::host())?;
     Ok(Some(client))
 }

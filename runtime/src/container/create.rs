@@ -12,7 +12,7 @@ use super::record::{Container, Containers, IMAGE, ImageUse, NameChoice, RECORD_V
 use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::{self, Durability};
+use crate::file::{self, Durability, Lock};
 use crate::image::config::RunConfig;
 use crate::image::store::Image;
 use crate::reference::Reference;
@@ -29,14 +29,34 @@ pub struct Created {
     pub spec: Spec,
 }
 
-/// Creates a container. It is on disk when this returns, unless it removes itself when it ends. `by_run`: the caller
-/// starts it at once.
-pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) -> Result<Created> {
+/// A container of which everything is decided and nothing is written. The image stays as long as this is held.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    engine: &'a Engine,
+    name: NameChoice,
+    record: Record,
+    spec: Spec,
+    _using: Lock,
+}
+
+impl Draft<'_> {
+    /// Makes the container. It is on disk when this returns, unless it removes itself when it ends.
+    pub fn write(mut self) -> Result<Created> {
+        let durability = if self.record.auto_remove { Durability::Relaxed } else { Durability::Flushed };
+        let containers = Containers::new(self.engine.root());
+        let bytes = file::to_json(&self.spec)?;
+        let container = containers.create(&mut self.record, &bytes, self.name, durability)?;
+        Ok(Created { container, record: self.record, spec: self.spec })
+    }
+}
+
+/// Decides a container: resolves its image, builds its Spec and record. `by_run`: the caller starts it at once.
+pub fn draft<'a>(engine: &'a Engine, options: &RunOptions, host: &Host, by_run: bool) -> Result<Draft<'a>> {
     let name = match &options.name {
         Some(name) => NameChoice::Given(ContainerName::parse(name)?),
         None => NameChoice::Generated,
     };
-    let _using = engine.store.lock_shared()?;
+    let using = engine.store.lock_shared()?;
     let image = find_image(engine, &options.image)?;
     let layers = image.record.layers.clone();
     if layers.len() > MOST_LAYERS {
@@ -57,7 +77,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
     verify(engine, engine.root().container(id.as_str()).path(), options, &spec)?;
     sources::prepare(options)?;
     let placeholder = ContainerName::parse(id.short())?;
-    let mut record = Record {
+    let record = Record {
         version: RECORD_VERSION,
         id,
         name: placeholder,
@@ -78,11 +98,7 @@ pub fn create(engine: &Engine, options: &RunOptions, host: &Host, by_run: bool) 
         options: options.to_record()?,
         extra: BTreeMap::new(),
     };
-    let durability = if options.rm { Durability::Relaxed } else { Durability::Flushed };
-    let containers = Containers::new(engine.root());
-    let bytes = file::to_json(&spec)?;
-    let container = containers.create(&mut record, &bytes, name, durability)?;
-    Ok(Created { container, record, spec })
+    Ok(Draft { engine, name, record, spec, _using: using })
 }
 
 /// What the spec says of the image; see [`super::check`].
@@ -137,8 +153,8 @@ mod tests {
             network: Network::None,
             ..RunOptions::default()
         };
-        create(&engine, &options("deep"), &host, false).unwrap();
-        let error = create(&engine, &options("deeper"), &host, false).unwrap_err();
+        draft(&engine, &options("deep"), &host, false).unwrap().write().unwrap();
+        let error = draft(&engine, &options("deeper"), &host, false).unwrap_err();
         assert_eq!(error.to_string(), "image deeper has 499 layers; the kernel stacks at most 498");
         assert!(error.hint_text().unwrap().contains("lrun commit --squash"));
         let containers = crate::file::list_dir(&engine.root().path().join("containers")).unwrap();

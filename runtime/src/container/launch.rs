@@ -19,7 +19,7 @@ use super::spec::{self, ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
-use crate::idmap::enter::{Mapping, Unmapped, fork_mapping};
+use crate::idmap::enter::{Mapped, Mapping, Unmapped, fork_mapping};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
 use crate::paths::ContainerPaths;
@@ -188,9 +188,24 @@ pub struct Waiting {
     namespaces: u64,
 }
 
+/// A monitor whose ids are being mapped.
+#[derive(Debug)]
+pub struct Preparing {
+    process: Mapped,
+    waiting: Waiting,
+}
+
+impl Preparing {
+    /// Waits until they are. The monitor then makes the namespaces of its init, for as long as a record takes to write.
+    pub fn mapped(self) -> Result<Waiting> {
+        self.process.finish().context(|| "start the container's monitor")?;
+        Ok(self.waiting)
+    }
+}
+
 /// Makes a monitor's process for a container with these options, while the caller holds no lock. What is forked keeps the
 /// session keyring and the limits, so the caller leaves its own for those of the container.
-pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Waiting> {
+pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Preparing> {
     keyring::leave_callers()?;
     if caller::may_raise()
         && let Ok(limits) = spec::rlimits(options, &caller::limits())
@@ -204,11 +219,7 @@ pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Waiting>
             drop(ours);
             become_monitor(monitors.as_fd(), &unmapped)
         }
-        // It makes the namespaces while the record is written: that takes as long.
-        Mapping::Parent(mapped) => {
-            mapped.finish().context(|| "start the container's monitor")?;
-            Ok(Waiting { orders: ours, namespaces })
-        }
+        Mapping::Parent(process) => Ok(Preparing { process, waiting: Waiting { orders: ours, namespaces } }),
     }
 }
 
