@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lrun_tests::{Lrun, Mode, Output, mode, skip};
+use lrun_tests::{Lrun, Mode, Output, eventually, mode, skip};
 
 use crate::{names, short};
 
@@ -59,6 +59,8 @@ fn kill_monitor(lrun: &Lrun, id: &str) {
     let pid = record["state"]["monitor_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a pid");
     let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill the monitor");
+    let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+    eventually("the monitor has ended", || fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ")));
 }
 
 /// Runs lrun in a mount namespace of its own, after `script` has changed the mounts; `$STORE` is the store.
