@@ -32,12 +32,20 @@ pub fn sizes(engine: &Engine, records: &[Record]) -> Result<Vec<Sizes>> {
         uppers.iter().map(|upper| usage(&Path::new("/").join(upper))).collect()
     })
     .context(|| "add up the sizes of containers")?;
-    let sizes = records.iter().zip(written).map(|(record, written)| {
-        let (image, committed) = record.layers.split_at(record.image_depth.min(record.layers.len()));
-        let own = written + content(engine, committed)?;
-        Ok(Sizes { own, all: own + content(engine, image)? })
-    });
-    sizes.collect()
+    records.iter().zip(written).map(|(record, written)| of(engine, record, written)).collect()
+}
+
+/// With `written` bytes in the read-write layer. What is asked of a container that was removed meanwhile, perhaps with
+/// its image, is nothing.
+fn of(engine: &Engine, record: &Record, written: u64) -> Result<Sizes> {
+    let (image, committed) = record.layers.split_at(record.image_depth.min(record.layers.len()));
+    let sizes = content(engine, committed)
+        .and_then(|own| Ok(Sizes { own: own + written, all: own + written + content(engine, image)? }));
+    let removed = || !engine.root().containers().join(record.id.as_str()).exists();
+    match sizes {
+        Err(error) if error.kind() == ErrorKind::NotFound && removed() => Ok(Sizes::default()),
+        other => other,
+    }
 }
 
 /// Runs in the storage helper. A container that was removed meanwhile has nothing.

@@ -65,10 +65,7 @@ impl Merged {
     pub(super) fn names(&self) -> Result<Vec<CString>> {
         let mut names = Vec::new();
         for layer in &self.layers {
-            match tree::names(layer.as_fd()) {
-                Err(error) if error.errno() == Some(libc::ENOENT) => {}
-                found => names.extend(found?.into_iter().map(|name| name.name)),
-            }
+            names.extend(tree::names(layer.as_fd())?.into_iter().map(|name| name.name));
         }
         Ok(names)
     }

@@ -141,13 +141,17 @@ pub(crate) fn open(directory: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rus
     }
 }
 
-/// What is in a directory, sorted by the names' bytes.
+/// What is in a directory, sorted by the names' bytes: nothing in one that was removed since it was opened, of which the
+/// kernel says that there is no such directory (getdents(2)).
 pub(crate) fn names(directory: BorrowedFd<'_>) -> Result<Vec<Name>> {
     let mut buffer = Vec::with_capacity(BUFFER);
     let mut reader = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut names = Vec::new();
     while let Some(entry) = reader.next() {
-        let entry = entry.context(|| "read a directory")?;
+        let entry = match entry {
+            Err(Errno::NOENT) => break,
+            other => other.context(|| "read a directory")?,
+        };
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
@@ -160,4 +164,23 @@ pub(crate) fn names(directory: BorrowedFd<'_>) -> Result<Vec<Name>> {
     }
     names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_removed_holds_nothing() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let path = parent.path().join("removed");
+        std::fs::create_dir(&path).expect("a directory");
+        let directory = std::fs::File::open(&path).expect("it opens");
+        std::fs::remove_dir(&path).expect("it is removed");
+        assert!(names(directory.as_fd()).expect("it is read").is_empty());
+        let mut walk = Walk::new(directory.as_fd()).expect("it is walked");
+        assert!(matches!(walk.next(), Ok(Some(Step::Enter { empty: true, .. }))));
+        assert!(matches!(walk.next(), Ok(Some(Step::Leave { .. }))));
+        assert!(matches!(walk.next(), Ok(None)));
+    }
 }

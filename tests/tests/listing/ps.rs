@@ -273,6 +273,10 @@ fn listing_beside_everything_else_never_fails() {
                         lrun.ok(&["run", "-d", "--name", &name, "--network", "none", "busybox", "sleep", "1000"]);
                         lrun.ok(&["rename", &name, &other]);
                         lrun.ok(&["rm", "-f", &other]);
+                        lrun.ok(&["run", "--name", &name, "--network", "none", "busybox", "touch", "/file"]);
+                        lrun.ok(&["commit", &name, &format!("image{worker}")]);
+                        lrun.ok(&["rm", &name]);
+                        lrun.ok(&["rmi", &format!("image{worker}")]);
                     }
                 })
             })
