@@ -30,7 +30,7 @@ pub fn probe(map: &IdMap, path: &Path) -> Result<Features> {
     }
     let tried = try_overlay(map, &scratch);
     clear(&scratch);
-    if let Err(error) = tried? {
+    if let Err(error) = tried.context(|| format!("try an overlay in {}", path.display()))? {
         let reason = if must_try { format!("an overlay there failed: {error}") } else { error.to_string() };
         return Err(unsuitable(path, file_system, &reason));
     }
@@ -49,8 +49,8 @@ fn unsuitable(path: &Path, name: &str, reason: &str) -> Error {
         .hint("set LRUN_ROOT (or LRUN_SCRATCH) to a directory on a local ext4, xfs or btrfs")
 }
 
-/// Mounts an overlay in a child, writes through it, and reports the error number as exit code: the inner result. The
-/// outer one is that of making the child.
+/// Mounts an overlay in a child, writes through it, and reports the error number as exit code: the inner result says what
+/// the file system can do. The outer one is that of trying, which says nothing of it.
 fn try_overlay(map: &IdMap, scratch: &Path) -> Result<Result<()>> {
     let directory = file::open_dir(scratch)?;
     match fork_mapped(map, namespace::MOUNT)? {
@@ -73,11 +73,34 @@ fn try_overlay(map: &IdMap, scratch: &Path) -> Result<Result<()>> {
         }
         Forked::Parent { pid, .. } => {
             let status = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
-            Ok(match status.and_then(|(_, status)| status.exit_status()) {
-                Some(0) => Ok(()),
-                Some(errno) if errno > 0 => Err(std::io::Error::from_raw_os_error(errno).into()),
-                _ => Err(Error::new(ErrorKind::Io, "the trial ended early")),
-            })
+            match status.and_then(|(_, status)| status.exit_status()) {
+                Some(0) => Ok(Ok(())),
+                Some(errno) => verdict(std::io::Error::from_raw_os_error(errno).into()),
+                None => Err(Error::new(ErrorKind::Io, "the process that tried was killed")),
+            }
+        }
+    }
+}
+
+/// Whether an overlay that failed so fails there always. No memory, no space and a broken disk pass; as does
+/// ECANCELED, with which a child ends that was not let go on.
+fn verdict(error: Error) -> Result<Result<()>> {
+    let passes = matches!(error.errno(), Some(libc::EIO | libc::EINTR | libc::EAGAIN | libc::ECANCELED));
+    if passes || error.kind() == ErrorKind::Exhausted { Err(error) } else { Ok(Err(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lasts_is_held_against_a_file_system() {
+        let of = |errno| verdict(std::io::Error::from_raw_os_error(errno).into());
+        for errno in [libc::EINVAL, libc::EOPNOTSUPP, libc::EPERM, libc::ENODEV] {
+            assert!(matches!(of(errno), Ok(Err(_))), "{errno}");
+        }
+        for errno in [libc::ENOMEM, libc::ENOSPC, libc::EIO, libc::EMFILE, 125] {
+            assert!(of(errno).is_err(), "{errno}");
         }
     }
 }

@@ -4,13 +4,18 @@
 //! host's namespaces, as the user, on every `run`: a few small files and three `stat`s, and another program only where
 //! the files do not have the answer (accounts in a directory service). Whether `newuidmap` then really works is found
 //! out by running it, see [`super::newidmap`].
+//!
+//! A store keeps the mode it was made with, so only what is known chooses one: a program that is not there, a user
+//! without ranges. What could not be found out this once is an error, unless the caller names a mode that does without.
 
 use super::ranges::{self, PasswdEntry, Range};
 use super::{Extent, IdMap, Mode};
 use crate::error::{Context, Error, ErrorKind, Result};
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,6 +26,8 @@ pub const TOOL_DIRS: [&str; 6] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/us
 
 /// The environment of programs that lrun runs on the host: messages in English, nothing inherited.
 pub(crate) const TOOL_ENV: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"), ("LC_ALL", "C")];
+
+const UNKNOWN_WAY_OUT: &str = "try again; if it stays so, use --idmap single with a store of its own (--root)";
 
 const SINGLE_WAY_OUT: &str = "use --idmap single (LRUN_IDMAP=single), which needs no subordinate ids";
 
@@ -81,10 +88,12 @@ pub struct HostIds {
     pub newuidmap: Helper,
     /// `newgidmap`.
     pub newgidmap: Helper,
+    /// The first thing that could not be found out; what it would have told is empty or missing here.
+    pub unknown: Option<Note>,
 }
 
 impl HostIds {
-    /// Reads what [`decide`] needs. Files that do not exist or cannot be read count as empty, except `/proc/self`.
+    /// Reads what [`decide`] needs. Files that do not exist count as empty.
     pub fn read() -> Result<Self> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let mut host = Self {
@@ -92,34 +101,40 @@ impl HostIds {
             gid,
             uid_map: ranges::parse_id_map(&fs::read("/proc/self/uid_map").context(|| "read /proc/self/uid_map")?),
             gid_map: ranges::parse_id_map(&fs::read("/proc/self/gid_map").context(|| "read /proc/self/gid_map")?),
-            account: ranges::parse_passwd(&read_or_empty("/etc/passwd"), uid),
+            account: None,
             subuids: Vec::new(),
             subgids: Vec::new(),
             no_new_privs: rustix::thread::no_new_privs().unwrap_or(false),
-            newuidmap: probe_helper("newuidmap", uid),
-            newgidmap: probe_helper("newgidmap", uid),
+            newuidmap: Helper::Missing,
+            newgidmap: Helper::Missing,
+            unknown: None,
         };
-        host.read_subids();
+        if let Err(error) = host.find_out() {
+            host.unknown = Some(Note::new("the user's ids", error.to_string(), UNKNOWN_WAY_OUT));
+        }
         Ok(host)
     }
 
-    fn read_subids(&mut self) {
-        let (subuid, subgid) = (read_or_empty("/etc/subuid"), read_or_empty("/etc/subgid"));
-        let from_nss = ranges::subids_from_nss(&read_or_empty("/etc/nsswitch.conf"));
+    fn find_out(&mut self) -> Result<()> {
+        self.account = ranges::parse_passwd(&read_or_empty("/etc/passwd")?, self.uid);
+        self.newuidmap = probe_helper("newuidmap", self.uid)?;
+        self.newgidmap = probe_helper("newgidmap", self.uid)?;
+        let (subuid, subgid) = (read_or_empty("/etc/subuid")?, read_or_empty("/etc/subgid")?);
+        let from_nss = ranges::subids_from_nss(&read_or_empty("/etc/nsswitch.conf")?);
         // An account of a directory service: its name may still be in the files, or known to another source.
         if self.account.is_none() && (from_nss || !subuid.is_empty()) {
-            self.account = output("getent", &["passwd", &self.uid.to_string()])
-                .and_then(|text| ranges::parse_passwd(&text, self.uid));
+            self.account = ranges::parse_passwd(&output("getent", &["passwd", &self.uid.to_string()])?, self.uid);
         }
         let name = self.account.as_ref().map(|account| account.name.as_str());
         if let (true, Some(name)) = (from_nss, name) {
-            self.subuids = ranges::parse_getsubids(&output("getsubids", &[name]).unwrap_or_default());
-            self.subgids = ranges::parse_getsubids(&output("getsubids", &["-g", name]).unwrap_or_default());
+            self.subuids = ranges::parse_getsubids(&output("getsubids", &[name])?);
+            self.subgids = ranges::parse_getsubids(&output("getsubids", &["-g", name])?);
         }
         if self.subuids.is_empty() && self.subgids.is_empty() {
             self.subuids = ranges::parse_subids(&subuid, name, self.uid);
             self.subgids = ranges::parse_subids(&subgid, name, self.uid);
         }
+        Ok(())
     }
 
     /// The user's name, or its number where there is none.
@@ -128,42 +143,65 @@ impl HostIds {
     }
 }
 
-fn read_or_empty(path: &str) -> Vec<u8> {
-    fs::read(path).unwrap_or_default()
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn read_or_empty(path: &str) -> Result<Vec<u8>> {
+    match fs::read(path) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        other => other.context(|| format!("read {path}")),
+    }
 }
 
 /// The path of a program in one of [`TOOL_DIRS`].
-pub fn find_tool(name: &str) -> Option<PathBuf> {
-    TOOL_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+pub fn find_tool(name: &str) -> Result<Option<PathBuf>> {
+    for path in TOOL_DIRS.iter().map(|dir| Path::new(dir).join(name)) {
+        match fs::metadata(&path) {
+            Ok(found) if found.is_file() => return Ok(Some(path)),
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error).context(|| format!("look for {}", path.display())),
+        }
+    }
+    Ok(None)
 }
 
-/// What a program prints, if it is there and succeeds.
-fn output(name: &str, args: &[&str]) -> Option<Vec<u8>> {
-    let output = Command::new(find_tool(name)?)
+/// What a program prints; nothing if it is not there, or says by its exit code that it knows nothing.
+fn output(name: &str, args: &[&str]) -> Result<Vec<u8>> {
+    let Some(path) = find_tool(name)? else { return Ok(Vec::new()) };
+    let output = Command::new(&path)
         .args(args)
         .env_clear()
         .envs(TOOL_ENV)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
-        .ok()?;
-    output.status.success().then_some(output.stdout)
+        .context(|| format!("run {}", path.display()))?;
+    match output.status.code() {
+        Some(0) => Ok(output.stdout),
+        Some(_) => Ok(Vec::new()),
+        None => Err(Error::new(ErrorKind::Io, format!("{}: {}", path.display(), output.status))),
+    }
 }
 
-fn probe_helper(name: &str, uid: u32) -> Helper {
-    let Some(path) = find_tool(name) else { return Helper::Missing };
+fn probe_helper(name: &str, uid: u32) -> Result<Helper> {
+    let Some(path) = find_tool(name)? else { return Ok(Helper::Missing) };
     // Root needs no gain of privileges.
     if uid == 0 {
-        return Helper::Usable(path);
+        return Ok(Helper::Usable(path));
     }
-    let setuid = fs::metadata(&path).is_ok_and(|m| m.uid() == 0 && m.permissions().mode() & 0o4000 != 0);
-    if !setuid && rustix::fs::getxattr(&path, "security.capability", &mut [0u8; 64]).is_err() {
-        return Helper::Unprivileged(path);
+    let attempt = || format!("look at {}", path.display());
+    let found = fs::metadata(&path).context(attempt)?;
+    let setuid = found.uid() == 0 && found.permissions().mode() & 0o4000 != 0;
+    if !setuid {
+        match rustix::fs::getxattr(&path, "security.capability", &mut [0u8; 64]) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(Helper::Unprivileged(path)),
+            other => other.context(attempt)?,
+        };
     }
-    match rustix::fs::statvfs(&path) {
-        Ok(stat) if stat.f_flag.contains(StatVfsMountFlags::NOSUID) => Helper::Nosuid(path),
-        _ => Helper::Usable(path),
-    }
+    let stat = rustix::fs::statvfs(&path).context(attempt)?;
+    Ok(if stat.f_flag.contains(StatVfsMountFlags::NOSUID) { Helper::Nosuid(path) } else { Helper::Usable(path) })
 }
 
 /// The mapping for `want`, or the best one that this machine allows, with notes on what stands in the way of a better
@@ -177,14 +215,14 @@ pub fn decide(want: Option<Mode>, host: &HostIds) -> Result<(IdMap, Vec<Note>)> 
         .hint("leave --idmap (LRUN_IDMAP) away, or run lrun as root")),
         Some(Mode::Root) => Ok((root(host), Vec::new())),
         Some(Mode::Single) => Ok((single(host), Vec::new())),
-        Some(Mode::Subids) => match obstacle(host) {
+        Some(Mode::Subids) => match obstacle(known(host)?) {
             Some(note) => Err(note.into_error("id mapping \"subids\" is not possible")),
             None => Ok(subids(host)),
         },
         None if host.uid == 0 && has_several(&host.uid_map) && has_several(&host.gid_map) => {
             Ok((root(host), Vec::new()))
         }
-        None => Ok(match obstacle(host) {
+        None => Ok(match obstacle(known(host)?) {
             Some(note) => (single(host), vec![note]),
             None => subids(host),
         }),
@@ -194,6 +232,12 @@ pub fn decide(want: Option<Mode>, host: &HostIds) -> Result<(IdMap, Vec<Note>)> 
 /// `unshare -r` and its like leave an euid 0 that has no other id: the emulation of `single` then serves better.
 fn has_several(map: &[Extent]) -> bool {
     map.iter().map(|e| u64::from(e.count)).sum::<u64>() > 1
+}
+
+/// The host, if everything about it could be found out.
+fn known(host: &HostIds) -> Result<&HostIds> {
+    let unknown = |note: Note| note.into_error("cannot tell which ids this user has").with_kind(ErrorKind::Io);
+    host.unknown.clone().map_or(Ok(host), |note| Err(unknown(note)))
 }
 
 fn root(host: &HostIds) -> IdMap {
@@ -292,6 +336,7 @@ mod tests {
             no_new_privs: false,
             newuidmap: Helper::Usable("/usr/bin/newuidmap".into()),
             newgidmap: Helper::Usable("/usr/bin/newgidmap".into()),
+            unknown: None,
         }
     }
 
@@ -359,6 +404,21 @@ mod tests {
             assert_eq!(error.to_string(), format!("id mapping \"subids\" is not possible: {why}"), "{name}");
             assert_eq!(error.hint_text(), Some(notes[0].how.as_str()), "{name}");
         }
+    }
+
+    /// A store would keep what was chosen without knowing.
+    #[test]
+    fn nothing_is_chosen_while_something_is_unknown() {
+        let unknown = Some(Note::new("", "read /etc/subuid: input/output error", UNKNOWN_WAY_OUT));
+        let host = HostIds { unknown: unknown.clone(), subuids: vec![], ..alice() };
+        for want in [None, Some(Mode::Subids)] {
+            let error = decide(want, &host).unwrap_err();
+            assert_eq!(error.to_string(), "cannot tell which ids this user has: read /etc/subuid: input/output error");
+            assert_eq!((error.kind(), error.hint_text()), (ErrorKind::Io, Some(UNKNOWN_WAY_OUT)));
+        }
+        assert_eq!(decide(Some(Mode::Single), &host).unwrap().0.mode, Mode::Single);
+        let root = HostIds { unknown, ..root_with(&[e(0, 0, u32::MAX)]) };
+        assert_eq!(decide(None, &root).unwrap().0.mode, Mode::Root);
     }
 
     #[test]

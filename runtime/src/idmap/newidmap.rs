@@ -9,7 +9,7 @@ use super::{Extent, IdMap, Mode};
 use crate::error::{Context, Error, ErrorKind, Result};
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -69,7 +69,7 @@ fn write_proc(pid: i32, file: &str, text: &str) -> Result<()> {
 
 /// The program prints nothing on its standard output, which is `written`.
 fn spawn(tool: &str, pid: i32, extents: &[Extent], written: OwnedFd) -> Result<Child> {
-    let path = find_tool(tool).ok_or_else(|| {
+    let path = find_tool(tool)?.ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, format!("{tool} is not installed"))
             .hint("install the package uidmap (Debian, Ubuntu) or shadow-utils (Fedora), or use --idmap single")
     })?;
@@ -86,13 +86,16 @@ fn spawn(tool: &str, pid: i32, extents: &[Extent], written: OwnedFd) -> Result<C
         .context(|| format!("run {}", path.display()))
 }
 
-fn finish(tool: &str, child: Child) -> Result<()> {
-    let output = child.wait_with_output().context(|| format!("wait for {tool}"))?;
-    if output.status.success() {
+fn finish(tool: &str, mut child: Child) -> Result<()> {
+    let mut said = Vec::new();
+    let read = child.stderr.take().map_or(Ok(0), |mut stderr| stderr.read_to_end(&mut said));
+    let status = child.wait().context(|| format!("wait for {tool}"))?;
+    read.context(|| format!("listen to {tool}"))?;
+    if status.success() {
         return Ok(());
     }
     let no_new_privs = rustix::thread::no_new_privs().unwrap_or(false);
-    Err(explain_newidmap_failure(tool, &String::from_utf8_lossy(&output.stderr), output.status, no_new_privs))
+    Err(explain_newidmap_failure(tool, &String::from_utf8_lossy(&said), status, no_new_privs))
 }
 
 /// What a failure of `newuidmap` or `newgidmap` means. They say it in one line on stderr (shadow's
@@ -135,10 +138,13 @@ pub fn explain_newidmap_failure(tool: &str, stderr: &str, status: ExitStatus, no
             ),
         )
     } else {
-        ("", "use --idmap single, which does without".into())
+        ("", "try again; if it stays so, --idmap single does without".into())
     };
-    let message = if why.is_empty() { format!("{tool}: {said}") } else { format!("{tool}: {why} ({said})") };
-    Error::new(ErrorKind::Unsupported, message).context("map subordinate ids").hint(hint)
+    let (kind, message) = match why {
+        "" => (ErrorKind::Io, format!("{tool}: {said}")),
+        why => (ErrorKind::Permission, format!("{tool}: {why} ({said})")),
+    };
+    Error::new(kind, message).context("map subordinate ids").hint(hint)
 }
 
 #[cfg(test)]

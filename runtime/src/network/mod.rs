@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// The path of pasta, from the directories that lrun trusts ([`crate::idmap::detect::TOOL_DIRS`]).
 pub fn available() -> Result<PathBuf> {
-    find_tool("pasta").ok_or_else(|| {
+    find_tool("pasta")?.ok_or_else(|| {
         Error::new(ErrorKind::Unsupported, "pasta is not installed, so containers have no network of their own")
             .hint("install the package passt, or use --network host or --network none")
     })
