@@ -2,7 +2,8 @@
 //!
 //! Runs in the CLI. First the helpers are started, each in a directory of its own; then a thread for each feeds it. A
 //! layer is in the store when its compressed bytes had the manifest's digest and size and its tar had the config's diff
-//! ID; anything else stays in `staging/` and is deleted.
+//! ID; anything else stays in `staging/` and is deleted. Where the bytes were not the manifest's, what was made of them is
+//! thrown away, and when all threads are done the next round asks the next source, from the first byte.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,6 +41,8 @@ pub(super) struct Job {
     pub(super) descriptor: Descriptor,
     /// What its tar must be.
     pub(super) diff_id: Digest,
+    /// Those before it sent other bytes, or less.
+    pub(super) source: usize,
 }
 
 /// What the threads share.
@@ -49,14 +52,28 @@ struct Fetch<'a> {
     clients: &'a [Client<'a>],
     events: &'a Events<'a>,
     warnings: Mutex<Vec<String>>,
+    /// For the next round.
+    again: Mutex<Vec<Job>>,
     stop: AtomicBool,
 }
 
-/// A helper and the way to it.
+/// A helper and its directory; no helper where it was given up with what it had been sent.
 struct Worker {
+    line: Option<Line>,
+    directory: PathBuf,
+}
+
+/// A helper and the way to it.
+struct Line {
     helper: Helper<()>,
     feeder: Feeder,
-    directory: PathBuf,
+}
+
+impl Line {
+    fn end(self) -> Result<()> {
+        drop(self.feeder);
+        self.helper.finish(&mut |_| {})
+    }
 }
 
 /// Brings layers into the store. The caller has one thread, and holds [`Store::lock_shared`]. Returns what the user
@@ -68,18 +85,21 @@ pub(super) fn fetch(
     events: &Events<'_>,
     remove: &mut RemoveTree<'_>,
 ) -> Result<Vec<String>> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
+    let (mut jobs, mut warnings) = (jobs, Vec::new());
+    while !jobs.is_empty() {
+        let staging = Staging::new(store.root())?;
+        let count = jobs.len().min(MOST);
+        let (known, again) = (Mutex::default(), Mutex::default());
+        let fetch = Fetch { store, clients, events, warnings: known, again, stop: AtomicBool::new(false) };
+        let numbered = (0..).zip(jobs).collect();
+        let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers, numbered));
+        // What cannot be deleted now is swept later; it must not hide the outcome.
+        let _ = staging.remove(remove);
+        outcome.map_err(file::with_way_out)?;
+        warnings.extend(fetch.warnings.into_inner().unwrap_or_else(PoisonError::into_inner));
+        jobs = fetch.again.into_inner().unwrap_or_else(PoisonError::into_inner);
     }
-    let staging = Staging::new(store.root())?;
-    let count = jobs.len().min(MOST);
-    let fetch = Fetch { store, clients, events, warnings: Mutex::default(), stop: AtomicBool::new(false) };
-    let jobs = (0..).zip(jobs).collect();
-    let outcome = start(map, staging.path(), count).and_then(|workers| fetch.run(workers, jobs));
-    // What cannot be deleted now is swept later; it must not hide the outcome.
-    let _ = staging.remove(remove);
-    outcome.map_err(file::with_way_out)?;
-    Ok(fetch.warnings.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(warnings)
 }
 
 fn start(map: &IdMap, staging: &Path, count: usize) -> Result<Vec<Worker>> {
@@ -94,7 +114,7 @@ fn start(map: &IdMap, staging: &Path, count: usize) -> Result<Vec<Worker>> {
         let helper = helper::start_in(map, opened.as_fd(), &[out.as_fd()], |work| {
             unpack_all(work, File::from(out.try_clone()?), map)
         })?;
-        workers.push(Worker { helper, feeder: Feeder(File::from(into)), directory });
+        workers.push(Worker { line: Some(Line { helper, feeder: Feeder(File::from(into)) }), directory });
     }
     Ok(workers)
 }
@@ -102,45 +122,72 @@ fn start(map: &IdMap, staging: &Path, count: usize) -> Result<Vec<Worker>> {
 impl Fetch<'_> {
     fn run(&self, workers: Vec<Worker>, jobs: Vec<(u32, Job)>) -> Result<()> {
         let serve = |worker: &mut Worker, (number, job): (u32, Job)| {
-            self.one(worker, number, &job).map_err(|error| error.context(format!("layer {}", job.descriptor.digest)))
+            let digest = job.descriptor.digest.clone();
+            self.one(worker, number, job).map_err(|error| error.context(format!("layer {digest}")))
         };
         side_by_side(workers, jobs, &self.stop, serve, |worker, outcome| {
-            let Worker { helper, feeder, .. } = worker;
-            drop(feeder);
-            let ended = helper.finish(&mut |_| {});
+            let ended = worker.line.map_or(Ok(()), Line::end);
             // One that was given up ends with an error, which is not the cause.
             outcome.and(ended)
         })
     }
 
-    fn one(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
+    fn one(&self, worker: &mut Worker, number: u32, job: Job) -> Result<()> {
+        let Worker { line, directory } = worker;
+        let Some(open) = line else {
+            self.later(job);
+            return Ok(());
+        };
         let short = job.descriptor.digest.short();
         let tell = |what| (self.events)(Event::Layer(short, what));
         tell(Layer::Waiting);
         let turn = Staging::named(self.store.root(), &format!("fetch-{}", job.diff_id.hex()))?;
         let fetched = match self.store.has_sound_layer(&job.diff_id)? {
             // Another process had it, too.
-            true => Ok(Layer::Here),
-            false => self.fetch(worker, number, job).map(|()| Layer::Pulled),
+            true => Ok(Fetched::There(Layer::Here)),
+            false => self.fetch(open, directory, number, &job),
         };
         let _ = turn.remove(&mut |path| file::remove_tree(path));
-        tell(fetched?);
+        match fetched? {
+            Fetched::There(how) => tell(how),
+            Fetched::From(source) => {
+                // It ends with an error: what it was sent is not whole, and never will be.
+                let _ = line.take().map(Line::end);
+                self.later(Job { source, ..job });
+            }
+        }
         Ok(())
     }
 
-    fn fetch(&self, worker: &mut Worker, number: u32, job: &Job) -> Result<()> {
-        let wrapper = worker.directory.join(number.to_string());
+    fn later(&self, job: Job) {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    }
+
+    fn fetch(&self, line: &mut Line, directory: &Path, number: u32, job: &Job) -> Result<Fetched> {
+        let wrapper = directory.join(number.to_string());
         file::make_dir(&wrapper)?;
-        let unpacked: Unpacked = match worker.feeder.begin(number).map_err(Stopped::writing) {
-            Ok(()) => match self.download(&mut worker.feeder, job) {
-                Ok(()) => worker.helper.answer()?,
-                Err(Stopped::Download(error)) => return Err(error),
-                // It says why in its answer.
-                Err(Stopped::Helper) => worker.helper.answer()?,
-            },
+        let mut download = Download::new(job.source);
+        let fed = line.feeder.begin(number).map_err(Stopped::writing);
+        match fed.and_then(|()| self.download(Some(&mut line.feeder), job, &mut download)) {
+            Ok(()) => {}
             Err(Stopped::Download(error)) => return Err(error),
-            Err(Stopped::Helper) => worker.helper.answer()?,
-        };
+            Err(Stopped::Wrong(error)) => return self.elsewhere(job, &download, error),
+            Err(Stopped::Helper) => {
+                // It says why in its answer. The image's fault, or the source's? The rest of the bytes tell.
+                let Err(error) = line.helper.answer::<Unpacked>() else { return Err(given_up()) };
+                let of_the_bytes = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt);
+                if of_the_bytes
+                    && download.next() < self.clients.len()
+                    && let Err(Stopped::Wrong(wrong)) = self.download(None, job, &mut download)
+                {
+                    return self.elsewhere(job, &download, wrong);
+                }
+                return Err(error);
+            }
+        }
+        // A helper that is gone says why in its answer.
+        let _ = line.feeder.end();
+        let unpacked: Unpacked = line.helper.answer()?;
         if unpacked.diff_id != job.diff_id {
             let message = format!("its content is {}, and not {} as the image says", unpacked.diff_id, job.diff_id);
             return Err(Error::new(ErrorKind::Corrupt, message));
@@ -151,17 +198,32 @@ impl Fetch<'_> {
         }
         self.store.publish_layer(&wrapper, &meta)?;
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(unpacked.warnings);
-        Ok(())
+        Ok(Fetched::There(Layer::Pulled))
     }
 
-    /// Feeds a layer's bytes to the helper; the last mark goes out when they are what the manifest says. A connection that
-    /// breaks is made anew, from where it broke; what one registry does not have, or not to the end, comes from the next.
-    fn download(&self, feeder: &mut Feeder, job: &Job) -> std::result::Result<(), Stopped> {
-        let mut state = Download { hasher: Hasher::new(), done: 0 };
-        let (mut attempt, mut at) = (0, 0);
-        while let Some(client) = self.clients.get(at) {
+    /// Where a layer comes from next whose bytes were wrong.
+    fn elsewhere(&self, job: &Job, download: &Download, error: Error) -> Result<Fetched> {
+        if download.next() == self.clients.len() {
+            return Err(error);
+        }
+        let warning = format!("{}: layer {}: {error}", self.clients[download.first].registry(), job.descriptor.digest);
+        (self.events)(Event::Warning(&warning));
+        Ok(Fetched::From(download.next()))
+    }
+
+    /// Feeds a layer's bytes to the helper, until they are whole and what the manifest says; without a helper it is only
+    /// found out whether they are. A connection that breaks is made anew, from where it broke; what one registry does not
+    /// have, or not to the end, comes from the next.
+    fn download(
+        &self,
+        mut feeder: Option<&mut Feeder>,
+        job: &Job,
+        state: &mut Download,
+    ) -> std::result::Result<(), Stopped> {
+        let mut attempt = 0;
+        while let Some(client) = self.clients.get(state.at) {
             let before = state.done;
-            let error = match self.stream(client, feeder, job, &mut state) {
+            let error = match self.stream(client, feeder.as_deref_mut(), job, state) {
                 Ok(()) => break,
                 Err(Broken::Line(error)) => {
                     attempt = if state.done > before { 1 } else { attempt + 1 };
@@ -175,36 +237,42 @@ impl Fetch<'_> {
                 Err(Broken::Refused(error)) => error,
                 Err(Broken::Stopped(stopped)) => return Err(stopped),
             };
-            (attempt, at) = (0, at + 1);
-            if at == self.clients.len() {
+            attempt = 0;
+            state.at += 1;
+            if state.at == self.clients.len() {
                 return Err(Stopped::Download(error));
+            }
+            if state.done == 0 {
+                state.first = state.at;
             }
             (self.events)(Event::Warning(&format!("{}: {error}", client.registry())));
         }
-        let digest = state.hasher.finish();
+        let digest = std::mem::take(&mut state.hasher).finish();
         if digest != job.descriptor.digest {
             let message = format!("what came is {digest}: the download is damaged, or was exchanged");
-            return Err(Stopped::Download(Error::new(ErrorKind::Corrupt, message)));
+            return Err(Stopped::Wrong(Error::new(ErrorKind::Corrupt, message)));
         }
-        feeder.end().map_err(Stopped::writing)
+        Ok(())
     }
 
     fn stream(
         &self,
         client: &Client<'_>,
-        feeder: &mut Feeder,
+        mut feeder: Option<&mut Feeder>,
         job: &Job,
         state: &mut Download,
     ) -> std::result::Result<(), Broken> {
         let size = job.descriptor.size;
-        let fatal = |error| Broken::Stopped(Stopped::Download(error));
+        if state.done == size {
+            return Ok(());
+        }
         let stream = client.blob(&job.descriptor.digest, state.done).map_err(Broken::Refused)?;
         let mut skip = state.done.saturating_sub(stream.from);
         let mut reader = stream.reader;
         let mut buffer = vec![0; BUFFER];
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(fatal(given_up()));
+                return Err(Broken::Stopped(Stopped::Download(given_up())));
             }
             let got = match reader.read(&mut buffer) {
                 Ok(got) => got,
@@ -223,28 +291,55 @@ impl Fetch<'_> {
             let bytes = &buffer[known..got];
             if state.done + bytes.len() as u64 > size {
                 let message = format!("it is larger than the {size} bytes that the manifest says");
-                return Err(fatal(Error::new(ErrorKind::Corrupt, message)));
+                return Err(Broken::Stopped(Stopped::Wrong(Error::new(ErrorKind::Corrupt, message))));
             }
             if !bytes.is_empty() {
                 state.hasher.update(bytes);
-                feeder.data(bytes).map_err(|error| Broken::Stopped(Stopped::writing(error)))?;
                 state.done += bytes.len() as u64;
+                if let Some(feeder) = feeder.as_deref_mut() {
+                    feeder.data(bytes).map_err(|error| Broken::Stopped(Stopped::writing(error)))?;
+                }
                 (self.events)(Event::Layer(job.descriptor.digest.short(), Layer::Downloading(state.done, size)));
             }
         }
     }
 }
 
+/// What became of a layer.
+enum Fetched {
+    /// It is in the store.
+    There(Layer<'static>),
+    /// It is to be asked for anew, from this source on.
+    From(usize),
+}
+
 /// How far a layer is.
 struct Download {
     hasher: Hasher,
     done: u64,
+    /// The source of the first byte.
+    first: usize,
+    /// The source of those that come.
+    at: usize,
+}
+
+impl Download {
+    fn new(source: usize) -> Self {
+        Self { hasher: Hasher::new(), done: 0, first: source, at: source }
+    }
+
+    /// Who is asked for all of it when it turns out wrong: this source if others sent a part, else the next.
+    fn next(&self) -> usize {
+        if self.first < self.at { self.at } else { self.at + 1 }
+    }
 }
 
 /// Why a layer is not whole.
 enum Stopped {
     /// Because of the download.
     Download(Error),
+    /// The bytes are not the manifest's.
+    Wrong(Error),
     /// The helper ended.
     Helper,
 }

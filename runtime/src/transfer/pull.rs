@@ -136,13 +136,13 @@ fn find(clients: &[Client<'_>], wanted: &str, options: &PullOptions, events: &Ev
             Document::Image(manifest) => return Ok(Image { top, documents, manifest }),
             Document::Index(list) => {
                 let chosen = choose(&list, &options.platform)?;
-                fetched = any(clients, events, |client| client.manifest(chosen.digest.as_str()))?;
-                if fetched.bytes.len() as u64 != chosen.size
-                    || !manifest::is_type(&fetched.media_type, &chosen.media_type)
-                {
-                    let message = format!("manifest {} is not what the index says", chosen.digest);
-                    return Err(Error::new(ErrorKind::Corrupt, message));
-                }
+                fetched = any(clients, events, |client| {
+                    let fetched = client.manifest(chosen.digest.as_str())?;
+                    let is_it = fetched.bytes.len() as u64 == chosen.size
+                        && manifest::is_type(&fetched.media_type, &chosen.media_type);
+                    let message = || format!("manifest {} is not what the index says", chosen.digest);
+                    if is_it { Ok(fetched) } else { Err(Error::new(ErrorKind::Corrupt, message())) }
+                })?;
             }
         }
     }
@@ -184,7 +184,7 @@ fn bring(
         if store.has_sound_layer(diff_id)? {
             events(Event::Layer(descriptor.digest.short(), super::Layer::Here));
         } else if !jobs.iter().any(|job| job.diff_id == *diff_id) {
-            jobs.push(Job { descriptor: descriptor.clone(), diff_id: diff_id.clone() });
+            jobs.push(Job { descriptor: descriptor.clone(), diff_id: diff_id.clone(), source: 0 });
         }
     }
     let warnings = fetch((store, map), clients, jobs, events, remove).map_err(|error| error.context(attempt()))?;
