@@ -11,8 +11,9 @@ use lrun_runtime::reference::{DEFAULT_REGISTRY, Reference};
 use lrun_runtime::registry::client::{Client, Purpose};
 use lrun_runtime::registry::credentials::{AuthFile, Credentials};
 use lrun_runtime::registry::helper::Helpers;
-use lrun_runtime::registry::http::{Access, Http, Proxies};
+use lrun_runtime::registry::http::{Access, Http};
 use lrun_runtime::registry::platform::Platform;
+use lrun_runtime::registry::proxy::Proxies;
 use lrun_runtime::settings::Settings;
 
 use crate::args::VERSION;

@@ -14,12 +14,12 @@ use rustls::AlertDescription;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::http::{HeaderMap, Method};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector as _, TcpConnector};
-use ureq::{Agent, Proxy, ProxyProtocol, SendBody};
+use ureq::{Agent, SendBody};
 
+use super::proxy::{AbsoluteForm, Proxies, Resolve, Way};
 use super::tls::Tls;
-use super::url::{Origin, Scheme, Url};
+use super::url::{Origin, Url};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file;
 
@@ -39,60 +39,6 @@ const BUNDLES: [&str; 6] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// Proxies, as the caller's environment names them.
-#[derive(Clone, Debug, Default)]
-pub struct Proxies {
-    /// For `http` URLs.
-    pub http: Option<String>,
-    /// For `https` URLs.
-    pub https: Option<String>,
-    /// Hosts, domains and networks that are spoken to directly; `*` for all.
-    pub none: Vec<String>,
-}
-
-impl Proxies {
-    /// The proxy for an origin. The machine itself is never reached through one.
-    pub fn of(&self, origin: &Origin) -> Option<&str> {
-        let proxy = match origin.scheme {
-            Scheme::Http => self.http.as_deref(),
-            Scheme::Https => self.https.as_deref(),
-        };
-        let host = origin.host.trim_start_matches('[').trim_end_matches(']');
-        let own = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        proxy.filter(|proxy| {
-            !proxy.is_empty() && !own && !self.none.iter().any(|entry| is_excepted(entry, origin, host))
-        })
-    }
-}
-
-/// An entry of `NO_PROXY`: `*`, `host`, `.domain`, `host:port`, an address or a network.
-fn is_excepted(entry: &str, origin: &Origin, host: &str) -> bool {
-    let entry = entry.trim().to_ascii_lowercase();
-    if let Ok(address) = host.parse::<std::net::IpAddr>()
-        && let Some((network, bits)) = entry.split_once('/')
-    {
-        return in_network(address, network, bits);
-    }
-    let (name, port) = match entry.rsplit_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() && !name.contains(':') => (name, Some(port)),
-        _ => (entry.as_str(), None),
-    };
-    let name = name.trim_start_matches('*').trim_start_matches('.');
-    let is_all = entry == "*";
-    let is_name = !name.is_empty() && (host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')));
-    is_all || is_name && port.is_none_or(|port| port == origin.port.to_string())
-}
-
-fn in_network(address: std::net::IpAddr, network: &str, bits: &str) -> bool {
-    use std::net::IpAddr::{V4, V6};
-    let (Ok(network), Ok(bits)) = (network.parse::<std::net::IpAddr>(), bits.parse::<u32>()) else { return false };
-    match (address, network) {
-        (V4(a), V4(n)) if bits <= 32 => (a.to_bits() ^ n.to_bits()).checked_shr(32 - bits).unwrap_or(0) == 0,
-        (V6(a), V6(n)) if bits <= 128 => (a.to_bits() ^ n.to_bits()).checked_shr(128 - bits).unwrap_or(0) == 0,
-        _ => false,
-    }
-}
 
 /// How servers are reached and by which certificates they are known.
 #[derive(Clone, Debug, Default)]
@@ -235,7 +181,7 @@ fn plain(error: ureq::Error) -> Error {
 pub struct Http {
     access: Access,
     system: OnceLock<Arc<Vec<CertificateDer<'static>>>>,
-    agents: Mutex<HashMap<Origin, Agent>>,
+    agents: Mutex<HashMap<Origin, (Agent, Way)>>,
 }
 
 impl fmt::Debug for Http {
@@ -259,8 +205,11 @@ impl Http {
         body: Body<'_>,
     ) -> std::result::Result<Answer, Failed> {
         let fatal = |error: Error| Failed { error, temporary: false };
-        let agent = self.agent(&url.origin).map_err(fatal)?;
+        let (agent, way) = self.agent(&url.origin).map_err(fatal)?;
         let mut request = ureq::http::Request::builder().method(method.clone()).uri(url.to_string());
+        if let Some(authorization) = way.authorization() {
+            request = request.header("proxy-authorization", authorization);
+        }
         for (name, value) in headers {
             request = request.header(*name, value);
         }
@@ -278,39 +227,31 @@ impl Http {
         Ok(Answer { status: parts.status.as_u16(), url: url.clone(), headers: parts.headers, body })
     }
 
-    fn agent(&self, origin: &Origin) -> Result<Agent> {
+    fn agent(&self, origin: &Origin) -> Result<(Agent, Way)> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(agent) = agents.get(origin) {
             return Ok(agent.clone());
         }
-        let wrong = |proxy: &str| {
-            Error::new(ErrorKind::Invalid, format!("the proxy {proxy:?} is no URL of an http or https proxy"))
-                .hint("look at the variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
-        };
-        let proxy = self.access.proxies.of(origin);
-        let parse = |proxy: &str| match Proxy::new(proxy) {
-            Ok(parsed) if matches!(parsed.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => Ok(parsed),
-            _ => Err(wrong(proxy)),
-        };
-        let proxy = proxy.map(parse).transpose()?;
+        let way = self.access.proxies.way(origin)?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(proxy)
+            .proxy(way.tunnel())
             .user_agent(self.access.user_agent.as_str())
             .accept_encoding("identity")
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(SILENCE))
-            .timeout_per_write(Some(SILENCE))
-            .build();
-        // ureq's own chain, but for the TLS.
+            .timeout_per_write(Some(SILENCE));
+        let config = way.limit(config).build();
+        // ureq's own chain, but for the TLS and the proxies of plain HTTP.
         let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-        let agent = Agent::with_parts(config, connector.chain(self.tls(origin)?), DefaultResolver::default());
-        agents.insert(origin.clone(), agent.clone());
-        Ok(agent)
+        let connector = connector.chain(AbsoluteForm::new(origin, &way)).chain(self.tls(origin)?);
+        let agent = Agent::with_parts(config, connector, Resolve::new(&way));
+        agents.insert(origin.clone(), (agent.clone(), way.clone()));
+        Ok((agent, way))
     }
 
     fn tls(&self, origin: &Origin) -> Result<Tls> {
@@ -422,36 +363,6 @@ fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn proxies_are_chosen_as_everywhere() {
-        let proxies = Proxies {
-            http: Some("http://plain:1".to_owned()),
-            https: Some("http://secure:2".to_owned()),
-            none: ["Corp.example", ".dot.example", "only:8443", "10.0.0.0/8", "fd00::/8"].map(str::to_owned).to_vec(),
-        };
-        for (url, proxy) in [
-            ("https://reg.io/", Some("http://secure:2")),
-            ("http://reg.io/", Some("http://plain:1")),
-            ("https://corp.example/", None),
-            ("https://a.corp.example/", None),
-            ("https://notcorp.example/", Some("http://secure:2")),
-            ("https://a.dot.example/", None),
-            ("https://only:8443/", None),
-            ("https://only/", Some("http://secure:2")),
-            ("https://10.1.2.3/", None),
-            ("https://11.1.2.3/", Some("http://secure:2")),
-            ("https://[fd00::1]/", None),
-            ("https://[fe80::1]/", Some("http://secure:2")),
-            ("http://localhost:5000/", None),
-            ("http://127.0.0.1:5000/", None),
-            ("http://[::1]:5000/", None),
-        ] {
-            assert_eq!(proxies.of(&Url::parse(url).unwrap().origin), proxy, "{url}");
-        }
-        let none = Proxies { none: vec!["*".to_owned()], ..proxies };
-        assert_eq!(none.of(&Url::parse("https://reg.io/").unwrap().origin), None);
-    }
 
     #[test]
     fn complaints_are_the_registrys_words() {

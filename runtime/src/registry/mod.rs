@@ -11,6 +11,7 @@ pub mod http;
 pub mod link;
 pub mod manifest;
 pub mod platform;
+pub mod proxy;
 pub mod referrers;
 pub(crate) mod retry;
 mod tls;

@@ -14,6 +14,7 @@ use crate::docker::{Registry, missing, pushed, run, trust};
 use crate::fake::{BASIC, Content, MANIFEST, architecture, layer, logged_in, settings};
 use crate::server::{Response, Server};
 use crate::tls::Front;
+use crate::uploads::{Shared, take};
 
 /// A registry that knows its users by their certificates; what is in `certs.d` is shown to it, and to it alone.
 #[test]
@@ -177,27 +178,54 @@ fn proxies_are_those_of_the_environment() {
     assert!(lrun.fails(1, &["pull", &image]).contains("look at the variables HTTPS_PROXY"));
 }
 
-/// A registry in plain text has its own variable, and is reached through a tunnel, too: the proxy sees no password.
+/// A registry in plain text has a variable of its own, and the proxy makes its requests: it is sent absolute URLs, as Go's
+/// programs send them, and its own password apart from the registry's. What NO_PROXY names, and this machine, are spoken to
+/// directly.
 #[test]
-fn a_plain_registry_is_reached_through_its_own_proxy() {
+fn the_proxy_makes_the_requests_to_a_plain_registry() {
     let mut content = Content::default();
-    content.image("latest", architecture(), &[layer("a", 1000)]);
-    let server = Server::start("127.0.0.1", move |request| match request.header("authorization") {
+    content.image("latest", architecture(), &[layer("a", 200_000), layer("b", 100_000)]);
+    let name = "reg.test:5000";
+    let got = Shared::default();
+    let ours = Arc::clone(&got);
+    let proxy = Server::start("127.0.0.1", move |request| match request.header("authorization") {
+        Some(BASIC) if request.path.contains("/pushed/") => take(&ours, request),
         Some(BASIC) => content.answer(request),
         _ => Response::new(401, "").header("WWW-Authenticate", "Basic realm=\"x\""),
     });
-    let (proxy, log) = proxy();
     let mut lrun = Lrun::new();
-    let name = server.name().replace("127.0.0.1", "reg.test");
     settings(&lrun, &format!("[registries]\ninsecure = [{name:?}]\n"));
-    logged_in(&lrun, &name);
+    logged_in(&lrun, name);
     lrun.set_env("HTTPS_PROXY", "http://127.0.0.1:1");
-    lrun.set_env("http_proxy", &format!("http://{proxy}"));
-    let output = lrun.run(&["pull", "-q", &format!("{name}/x")]);
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    let heads = log.lock().expect("the log").clone();
-    let is_tunnel = |head: &String| head.starts_with(&format!("CONNECT {name} ")) && !head.contains("YWRh");
-    assert!(!heads.is_empty() && heads.iter().all(is_tunnel), "{heads:?}");
+    lrun.set_env("http_proxy", &format!("http://eve:pass@{}", proxy.name()));
+    let image = format!("{name}/x");
+    let output = lrun.run(&["pull", "-q", &image]);
+    assert_eq!((output.code, output.stdout), (0, format!("{image}:latest\n")), "{}", output.stderr);
+    // Bodies that go out, of known size and not.
+    let there = format!("{name}/pushed/x");
+    lrun.ok(&["tag", &image, &there]);
+    assert_eq!(lrun.run(&["push", "-q", &there]).code, 0);
+    assert!(!got.lock().expect("what came").manifest.is_empty());
+    let (requests, eve) = (proxy.requests(), Some("Basic ZXZlOnBhc3M="));
+    assert!(requests.iter().any(|request| request.method == "PATCH"), "{requests:?}");
+    for request in &requests {
+        assert!(request.path.starts_with(&format!("http://{name}/v2/")), "{} {}", request.method, request.path);
+        assert_eq!((request.header("host"), request.header("proxy-authorization")), (Some(name), eve));
+    }
+    // Around the proxy there is no such host, and this machine is never reached through one.
+    for value in ["reg.test", ".test", "*"] {
+        lrun.set_env("NO_PROXY", value);
+        let complaint = lrun.fails(1, &["pull", &image]);
+        assert!(complaint.contains("address"), "{complaint}");
+    }
+    lrun.set_env("NO_PROXY", "other.test,reg.test:5001,10.0.0.0/8");
+    assert_eq!(lrun.run(&["pull", "-q", &image]).code, 0);
+    let before = proxy.requests().len();
+    assert!(before > requests.len());
+    let own = "127.0.0.1:1";
+    settings(&lrun, &format!("[registries]\ninsecure = [{own:?}]\n"));
+    assert!(lrun.fails(1, &["pull", &format!("{own}/x")]).contains("refused"));
+    assert_eq!(proxy.requests().len(), before);
 }
 
 /// 43, 44: from TLS there is no way to plain text: not by a redirect, not by where an upload goes, not by a next page.
