@@ -28,8 +28,9 @@ fn main() -> ExitCode {
     }
     // A file that may not grow is an error like a full disk, and not this process's silent end.
     sys::signal::ignore(Signal::XFSZ.as_raw());
+    let early = commands::begin(&argv);
     match args::parse(argv) {
-        Ok(cli) => commands::run(cli),
+        Ok(cli) => commands::run(cli, early),
         Err(usage) => {
             if usage.stdout {
                 ui::output::line(&usage.text);

@@ -66,7 +66,7 @@ pub struct Cli {
 }
 
 /// Options that go before the command.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Global {
     /// Keep images and containers in this directory [env: LRUN_ROOT]
     #[arg(long, value_name = "DIR")]

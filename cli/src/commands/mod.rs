@@ -8,6 +8,7 @@ mod cp;
 mod create;
 mod df;
 mod diff;
+mod early;
 mod exec;
 mod exists;
 mod export;
@@ -54,11 +55,13 @@ use lrun_runtime::container::lifecycle::containers;
 use lrun_runtime::container::record::Record;
 use lrun_runtime::error::Result;
 
+pub use early::{Early, begin};
+
 use crate::args::{Cli, Command, Global, LogLevel};
 use crate::ui::{output, report};
 
 /// Runs the command and returns the program's exit code.
-pub fn run(cli: Cli) -> ExitCode {
+pub fn run(cli: Cli, early: Option<Early>) -> ExitCode {
     trace(&cli.global);
     let family = match &cli.command {
         Command::Run(_) => report::Family::Run,
@@ -66,7 +69,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Create(_) => report::Family::Create,
         _ => report::Family::Other,
     };
-    match dispatch(&cli.global, cli.command) {
+    match dispatch(&cli.global, cli.command, early) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             output::error(&error);
@@ -75,9 +78,9 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn dispatch(global: &Global, command: Command) -> Result<u8> {
+fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u8> {
     match command {
-        Command::Run(args) => run::run(global, *args),
+        Command::Run(args) => run::run(global, *args, early),
         Command::Create(args) => create::run(global, *args),
         Command::Start(args) => start::run(global, &args),
         Command::Stop(args) => stop::run(global, &args),

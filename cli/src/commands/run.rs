@@ -10,6 +10,7 @@ use lrun_runtime::error::Result;
 use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Stdio};
 
+use super::Early;
 use super::create::CidFile;
 use super::pull;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
@@ -18,14 +19,20 @@ use crate::context;
 use crate::ui::output;
 
 /// Runs the command.
-pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
+pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     let pulling = args.pulling()?;
     let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
-    let engine = context::engine(global)?;
+    let (engine, monitor) = match early {
+        Some(early) => (early.engine, early.monitor.prepare(&options)?),
+        None => {
+            let engine = context::engine(global)?;
+            let monitor = launch::prepare_monitor(&engine, &options)?;
+            (engine, monitor)
+        }
+    };
     options.image = pull::ensure(&engine, options.image, &pulling)?;
-    let monitor = launch::prepare_monitor(&engine, &options)?;
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;

@@ -196,31 +196,52 @@ pub struct Preparing {
 }
 
 impl Preparing {
-    /// Waits until they are. The monitor then makes the namespaces of its init, for as long as a record takes to write.
+    /// Waits until they are.
     pub fn mapped(self) -> Result<Waiting> {
         self.process.finish().context(|| "start the container's monitor")?;
         Ok(self.waiting)
     }
 }
 
-/// Makes a monitor's process for a container with these options, while the caller holds no lock. What is forked keeps the
-/// session keyring and the limits, so the caller leaves its own for those of the container.
-pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Preparing> {
-    keyring::leave_callers()?;
-    if caller::may_raise()
-        && let Ok(limits) = spec::rlimits(options, &caller::limits())
-    {
-        caller::raise_limits(&lower::rlimits(&limits));
+/// A monitor's process of which nothing more is known. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Begun {
+    process: Mapped,
+    orders: OwnedFd,
+}
+
+impl Begun {
+    /// Makes it the monitor of a container with these options: it makes the namespaces of its init at once.
+    pub fn prepare(self, options: &RunOptions) -> Result<Preparing> {
+        let namespaces = lower::new_namespaces(&spec::namespaces(&network_namespace(&options.network)));
+        orders::send_namespaces(self.orders.as_fd(), namespaces)?;
+        Ok(Preparing { process: self.process, waiting: Waiting { orders: self.orders, namespaces } })
     }
-    let namespaces = lower::new_namespaces(&spec::namespaces(&network_namespace(&options.network)));
-    let (ours, monitors) = orders::pair(namespaces)?;
+}
+
+/// Makes a monitor's process, while the caller holds no lock. What is forked keeps the session keyring, so the caller
+/// leaves its own for that of the container; and the limits, so that a caller who may raise them needs
+/// [`prepare_monitor`].
+pub fn begin_monitor(engine: &Engine) -> Result<Begun> {
+    keyring::leave_callers()?;
+    let (ours, monitors) = orders::pair()?;
     match fork_mapping(&engine.map, namespace::PID | namespace::MOUNT).context(|| "start the container's monitor")? {
         Mapping::Child(unmapped) => {
             drop(ours);
             become_monitor(monitors.as_fd(), &unmapped)
         }
-        Mapping::Parent(process) => Ok(Preparing { process, waiting: Waiting { orders: ours, namespaces } }),
+        Mapping::Parent(process) => Ok(Begun { process, orders: ours }),
     }
+}
+
+/// As [`begin_monitor`], for a container with these options.
+pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Preparing> {
+    if caller::may_raise()
+        && let Ok(limits) = spec::rlimits(options, &caller::limits())
+    {
+        caller::raise_limits(&lower::rlimits(&limits));
+    }
+    begin_monitor(engine)?.prepare(options)
 }
 
 fn network_namespace(network: &Network) -> NetworkNamespace {

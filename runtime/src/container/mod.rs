@@ -1,7 +1,7 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
-mod caller;
+pub mod caller;
 pub mod changes;
 pub mod check;
 pub mod commit;

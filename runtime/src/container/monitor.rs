@@ -86,7 +86,8 @@ pub fn main() -> ! {
 fn receive() -> Result<Option<(Result<Init>, Orders)>> {
     let socket = sys::fd::take(ORDERS)?;
     Unmapped::from_fd(sys::fd::take(UNMAPPED)?).wait()?;
-    let init = fork_init(orders::receive_namespaces(socket.as_fd())?);
+    let Some(namespaces) = orders::receive_namespaces(socket.as_fd())? else { return Ok(None) };
+    let init = fork_init(namespaces);
     Ok(Orders::receive(socket.as_fd())?.map(|orders| (init, orders)))
 }
 

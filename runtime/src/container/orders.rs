@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 
@@ -62,19 +63,25 @@ pub struct Orders {
     pub client: OwnedFd,
 }
 
-/// The two ends of the socket for the orders: the CLI's, the monitor's. What [`receive_namespaces`] is to get is in it
-/// already: bits of [`crate::sys::process::namespace`].
-pub fn pair(namespaces: u64) -> Result<(OwnedFd, OwnedFd)> {
-    let (ours, monitors) = packet::pair().context(|| "make a socket pair")?;
-    packet::send(ours.as_fd(), &namespaces.to_le_bytes(), &[], SendFlags::empty()).context(|| "tell the monitor")?;
-    Ok((ours, monitors))
+/// The two ends of the socket for the orders: the CLI's, the monitor's.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    packet::pair().context(|| "make a socket pair")
 }
 
-/// The new namespaces that init is to have.
-pub fn receive_namespaces(socket: BorrowedFd<'_>) -> Result<u64> {
+/// Sends what [`receive_namespaces`] gets: bits of [`crate::sys::process::namespace`].
+pub fn send_namespaces(socket: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
+    match packet::send(socket, &namespaces.to_le_bytes(), &[], SendFlags::empty()) {
+        // The process is gone: why, its maps tell.
+        Err(Errno::PIPE) => Ok(()),
+        sent => sent.context(|| "tell the monitor"),
+    }
+}
+
+/// The new namespaces that init is to have; `None` when there will be no container.
+pub fn receive_namespaces(socket: BorrowedFd<'_>) -> Result<Option<u64>> {
     let mut bits = [0u8; size_of::<u64>()];
-    packet::receive(socket, &mut bits, RecvFlags::empty())?;
-    Ok(u64::from_le_bytes(bits))
+    let (length, _) = packet::receive(socket, &mut bits, RecvFlags::empty())?;
+    Ok((length == bits.len()).then(|| u64::from_le_bytes(bits)))
 }
 
 impl Orders {

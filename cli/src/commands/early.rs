@@ -1,0 +1,34 @@
+//! What a `run` waits for longest is begun before its command line has been read.
+//!
+//! Mapping the ids of a container's monitor takes two programs and a third of the whole time until the container runs;
+//! reading the flags and finding the image is done meanwhile. Nothing is begun that is not undone by itself: a monitor
+//! without a container ends.
+
+use std::ffi::OsString;
+
+use lrun_runtime::container::caller;
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::launch::{Begun, begin_monitor};
+use lrun_runtime::idmap::Mode;
+
+use crate::args::Global;
+use crate::context;
+
+/// An opened store, and the process of a monitor that has no container yet.
+pub struct Early {
+    /// The store.
+    pub engine: Engine,
+    /// The monitor's process.
+    pub monitor: Begun,
+}
+
+/// Begins a `run` where that is what the command line's first word says: then there are no global options. Nothing where
+/// there is no store yet, or where mapping ids takes no time. What fails here will fail again, and is told of then.
+pub fn begin(argv: &[OsString]) -> Option<Early> {
+    if argv.get(1)? != "run" || caller::may_raise() {
+        return None;
+    }
+    let engine = context::existing_engine(&Global::default(), Mode::Subids)?;
+    let monitor = begin_monitor(&engine).ok()?;
+    Some(Early { engine, monitor })
+}
