@@ -719,3 +719,19 @@ fn a_store_that_was_begun() {
     assert_eq!(lrun.ok(&["images", "-q"]), "");
     assert!(!lrun.store().join(".probe").exists());
 }
+
+/// A `run` begins before its flags are read: that shows nowhere.
+#[test]
+fn a_wrong_command_line_makes_no_store_and_changes_none() {
+    let new = Lrun::new();
+    assert_eq!(new.run(&["run", "--no-such-flag", "busybox"]).code, 125);
+    assert!(!new.store().exists(), "no store is made for it");
+    let lrun = with_web();
+    let before = Listing::of(&lrun.store());
+    for _ in 0..5 {
+        refused(&lrun, &before, 125, &["run", "--cap-add", "CAP_FLY", "busybox", "true"]);
+        assert_eq!(lrun.run(&["run", "--no-such-flag", "busybox"]).code, 125);
+    }
+    before.check(&lrun.store(), "wrong flags");
+    assert_eq!(lrun.run(&["run", "--help"]).code, 0);
+}
