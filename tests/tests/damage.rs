@@ -356,3 +356,26 @@ fn what_else_is_lost_is_made_again() {
     assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "committed", "cat", "/opt/kept"]), "data");
     lrun.ok(&["save", "-o", "saved.tar", "committed"]);
 }
+
+/// A container whose Spec somebody edited does not start in other namespaces than its options say; its files are at hand.
+#[test]
+fn an_edited_spec_is_refused_with_the_way_out() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", "echo kept > /opt/x"]);
+    let id = lrun.inspect("box", "{{.Id}}");
+    let path = lrun.store().join("containers").join(&id).join("spec.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("the Spec")).expect("JSON");
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|namespace| namespace["type"] != "network");
+    // A file without a checksum is taken as it is.
+    spec.as_object_mut().expect("an object").remove("xxh3");
+    fs::write(&path, spec.to_string()).expect("write");
+    let complaint = lrun.fails(1, &["start", "box"]);
+    assert!(complaint.contains(&format!("container {}: its Spec is not of its options", &id[..12])), "{complaint}");
+    assert!(
+        complaint.contains(&format!("  hint: its files are untouched: lrun commit {} IMAGE", &id[..12])),
+        "{complaint}"
+    );
+    lrun.ok(&["commit", &id[..12], "saved"]);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "saved", "cat", "/opt/x"]), "kept");
+}

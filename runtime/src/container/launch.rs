@@ -263,9 +263,9 @@ pub fn start(
     let record = &commit::recover(engine, &container, record.clone())?;
     let options = &options_of(record)?;
     if lower::new_namespaces(lower::listed(spec)) != waiting.namespaces {
-        return Err(Error::new(
-            ErrorKind::Corrupt,
-            format!("container {}: its Spec is not of its options", record.id.short()),
+        let id = record.id.short();
+        return Err(Error::new(ErrorKind::Corrupt, format!("container {id}: its Spec is not of its options")).hint(
+            format!("its files are untouched: lrun commit {id} IMAGE keeps them, and lrun run IMAGE has what flags it is given"),
         ));
     }
     let Container { paths, lock, .. } = container;
