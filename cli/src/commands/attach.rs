@@ -6,7 +6,6 @@ use lrun_runtime::container::lifecycle::{self, containers, is_running};
 use lrun_runtime::container::options::Streams;
 use lrun_runtime::container::record::{Record, Status};
 use lrun_runtime::error::{Error, ErrorKind, Result};
-use lrun_runtime::file;
 use lrun_runtime::stdio::attach as protocol;
 use lrun_runtime::stdio::terminal::Client;
 
@@ -35,7 +34,7 @@ pub fn attach(engine: &Engine, record: &Record, stdin: bool, keys: Option<&str>,
     let stdin = stdin && options.interactive;
     check_terminal(options.tty, stdin)?;
     let streams = UserStreams::open()?;
-    let directory = file::open_dir(containers(engine).paths(&record.id).path())?;
+    let directory = containers(engine).directory(&record.id)?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     let client = client_options(options.tty, keys, sig_proxy)?;
     let client = Client::greet(protocol::connect(&directory)?, stdio, client)?;

@@ -21,7 +21,8 @@ pub fn run(global: &Global, args: &HistoryArgs) -> Result<u8> {
     let image = store.resolve(&args.image)?;
     check_platform(&image.config, &args.image, args.platform.as_deref())?;
     let view = View { human: args.human, ..view(!args.no_trunc) };
-    output::text(&MODEL.render(&format, &entries(&store, &image)?, &view)?);
+    let entries = entries(&store, &image).map_err(|error| store.unless_removed(error, &image.id))?;
+    output::text(&MODEL.render(&format, &entries, &view)?);
     Ok(0)
 }
 

@@ -73,7 +73,11 @@ fn find(
     kind: Option<InspectType>,
     (with_sizes, platform): (bool, Option<&str>),
 ) -> std::result::Result<Object, Failure> {
-    let container = || lifecycle::look(engine, name).and_then(|record| container::object(engine, &record, with_sizes));
+    let container = || {
+        let record = lifecycle::look(engine, name)?;
+        let object = container::object(engine, &record, with_sizes);
+        object.map_err(|error| lifecycle::containers(engine).unless_removed(error, &record.id))
+    };
     let image = || {
         let found = engine.store.resolve(name)?;
         check_platform(&found.config, name, platform)?;

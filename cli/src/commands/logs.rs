@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use lrun_runtime::container::launch::options_of;
 use lrun_runtime::container::lifecycle::{self, containers, is_restarting};
 use lrun_runtime::error::{Error, ErrorKind, Result};
-use lrun_runtime::file::{self, Lock, LockState};
+use lrun_runtime::file::{Lock, LockState};
 use lrun_runtime::paths::ContainerPaths;
 use lrun_runtime::stdio::log::{Notice, View, show};
 
@@ -28,8 +28,8 @@ pub fn run(global: &Global, args: &LogsArgs) -> Result<u8> {
         let message = format!("container {} keeps no log: it was created with --log-driver none", record.id.short());
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
-    let paths = containers(&engine).paths(&record.id);
-    let directory = file::open_dir(paths.path())?;
+    let all = containers(&engine);
+    let (paths, directory) = (all.paths(&record.id), all.directory(&record.id)?);
     let writer = |fd: std::os::fd::BorrowedFd<'_>| -> Result<BufWriter<File>> {
         Ok(BufWriter::with_capacity(BUFFER, File::from(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)))
     };

@@ -2,7 +2,6 @@
 
 use lrun_runtime::container::lifecycle::{self, containers};
 use lrun_runtime::error::Result;
-use lrun_runtime::file::Lock;
 
 use super::{chosen, for_each, start, stop};
 use crate::args::{Global, StopArgs};
@@ -17,7 +16,7 @@ pub fn run(global: &Global, args: &StopArgs) -> Result<u8> {
     for_each(&names, |name| {
         let record = lifecycle::find(&engine, name)?;
         // Whoever follows the log stays for what comes after.
-        let _restarting = Lock::exclusive(&containers(&engine).paths(&record.id).restart_lock())?;
+        let _restarting = containers(&engine).lock_restart(&record.id)?;
         stop::stop(&engine, &record, signal, args.timeout)?;
         start::start_detached(&engine, &record)?;
         output::line(name);

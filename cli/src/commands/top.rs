@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
+use lrun_runtime::container::record::not_running;
 use lrun_runtime::container::{lifecycle, processes};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
@@ -21,6 +22,10 @@ pub fn run(global: &Global, args: &TopArgs) -> Result<u8> {
     let record = lifecycle::find(&engine, args.container())?;
     let pids = processes::of_container(&record)?;
     let (titles, rows) = listed(&options, &pids)?;
+    if rows.is_empty() {
+        // They ended while they were listed.
+        return Err(not_running(&record.id));
+    }
     output::text(&render(&titles, &rows));
     Ok(0)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::image::store::no_such_image;
 
 use crate::args::{Global, TreeArgs};
 use crate::context;
@@ -21,7 +22,8 @@ pub fn run(global: &Global, args: &TreeArgs) -> Result<u8> {
         }
     };
     let store = context::engine(global)?.store;
-    let wanted = args.images.iter().map(|name| Ok(store.find(name)?.id)).collect::<Result<BTreeSet<Digest>>>()?;
+    let named = args.images.iter().map(|name| Ok((store.find(name)?.id, name))).collect::<Result<Vec<_>>>()?;
+    let wanted: BTreeSet<&Digest> = named.iter().map(|(id, _)| id).collect();
     let images = store.images()?.whole()?;
     let mut used: HashMap<&Digest, usize> = HashMap::new();
     for image in &images {
@@ -36,9 +38,16 @@ pub fn run(global: &Global, args: &TreeArgs) -> Result<u8> {
             let size = store.layer_meta(layer).context(|| format!("layer {layer}"))?.content;
             Ok((layer.to_string(), size, used.get(layer).copied().unwrap_or_default()))
         };
-        let layers = image.record.layers.iter().map(layer).collect::<Result<_>>()?;
+        let layers = image.record.layers.iter().map(layer).collect::<Result<_>>();
+        let layers = match layers {
+            Err(_) if store.is_gone(&image.record.id) => continue,
+            other => other?,
+        };
         let names = image.references.iter().map(|name| name.familiar_with_tag()).collect();
         stacks.push((Named { id: image.record.id.to_string(), names }, layers));
+    }
+    if let Some((_, name)) = named.iter().find(|(id, _)| store.is_gone(id)) {
+        return Err(no_such_image(name));
     }
     let roots = forest(stacks);
     match as_json {

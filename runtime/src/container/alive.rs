@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::processes::start_time;
@@ -21,13 +22,19 @@ pub fn key(pid: i32) -> Result<ProcessKey> {
 pub fn open(wanted: &ProcessKey) -> Result<Option<OwnedFd>> {
     // A number that no process has comes from a damaged record.
     let Some(pid) = Pid::from_raw(wanted.pid.max(0)) else { return Ok(None) };
-    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(rustix::io::Errno::SRCH) => return Ok(None),
-        Err(errno) => return Err(Error::from(errno).context(format!("open process {}", wanted.pid))),
-    };
+    let Some(pidfd) = pidfd_of(pid)? else { return Ok(None) };
     // Looked up while the pidfd is held: if the key fits now, the pidfd is that process's.
     Ok(key(wanted.pid).is_ok_and(|found| found == *wanted).then_some(pidfd))
+}
+
+/// A pidfd of whatever process has this number; `None`: there is none. Of one that is just going, and of a number that only
+/// a thread has, kernels say EINVAL, later ones ENOENT.
+pub(super) fn pidfd_of(pid: Pid) -> Result<Option<OwnedFd>> {
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::from(errno).context(format!("open process {}", pid.as_raw_nonzero()))),
+    }
 }
 
 /// Waits until the process that `pidfd` refers to has ended, at most `timeout_ms` milliseconds (negative: for ever);
@@ -42,8 +49,25 @@ pub fn wait_gone(pidfd: &OwnedFd, timeout_ms: i64) -> Result<bool> {
         match poll(&mut fds, (timeout_ms >= 0).then_some(&limit)) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_process_has_is_a_process_that_is_gone() {
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let number = Pid::from_child(&ended);
+        ended.wait().unwrap();
+        assert!(pidfd_of(number).unwrap().is_none());
+        // Of a thread.
+        let thread = std::thread::spawn(|| pidfd_of(rustix::thread::gettid()).map(|found| found.is_none()));
+        assert!(thread.join().unwrap().unwrap());
+        assert!(pidfd_of(rustix::process::getpid()).unwrap().is_some());
     }
 }

@@ -27,7 +27,5 @@ pub fn changes(engine: &Engine, id: &ContainerId) -> Result<Vec<Change>> {
         compare(&borrowed(&own), &borrowed(&image), seed.as_ref(), &mut |change| found.push(change))?;
         Ok(found)
     });
-    let found = found.context(|| format!("compare container {} with its image", id.short()))?;
-    stack.check(engine)?;
-    Ok(found)
+    stack.made(engine, found.context(|| format!("compare container {} with its image", id.short())))
 }

@@ -137,7 +137,10 @@ impl Check<'_> {
                 Ok(Some(value))
             }
             Sealed::Lost(what) => {
-                self.tell(format!("{place}: {what}"), false, Some(hint.to_owned()));
+                // A container that is removed goes with its directory.
+                if path.parent().is_none_or(|directory| file::exists(directory).unwrap_or(true)) {
+                    self.tell(format!("{place}: {what}"), false, Some(hint.to_owned()));
+                }
                 Ok(None)
             }
         }

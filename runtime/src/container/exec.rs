@@ -35,8 +35,9 @@ pub fn exec(
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     let monitor = monitor_of(record)?;
-    let directory = lifecycle::containers(engine).paths(&record.id);
-    let spec = load_spec(directory.path())?;
+    let all = lifecycle::containers(engine);
+    let directory = all.paths(&record.id);
+    let spec = load_spec(directory.path()).map_err(|error| all.unless_removed(error, &record.id))?;
     let run = options_of(record)?;
     let process = spec.process().as_ref().ok_or_else(|| Error::new(ErrorKind::Corrupt, "spec.json has no process"))?;
     let mut plan = process_plan(engine, directory.path(), &run, &spec, &exec_process(process, options))?;
@@ -50,6 +51,7 @@ pub fn exec(
     let joining = join(plan, joined_namespaces(&spec), monitor.as_fd(), init.as_fd(), streams.inside())?;
     let terminal = match joining.channel.hear()? {
         Heard::Ready(terminal) => terminal,
+        Heard::Failed(error) if error.kind() == ErrorKind::Conflict => return Err(not_running(&record.id)),
         Heard::Failed(error) => return Ok(failed(error)),
         Heard::Closed => return Err(ended()),
     };

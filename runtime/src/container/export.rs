@@ -21,6 +21,11 @@ use crate::image::pack::{Marks, Merged, pack_merged};
 /// Writes the root file system of this container to `out`.
 pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged> {
     let stack = Stack::open(engine, id)?;
+    let packed = pack(engine, &stack, out).context(|| format!("export container {}", id.short()));
+    stack.made(engine, packed)
+}
+
+fn pack(engine: &Engine, stack: &Stack, out: OwnedFd) -> Result<Merged> {
     let layers = file::open_dir(&engine.root().layers())?;
     let recorded = Recorded::open(engine, &stack.record.layers)?;
     let verifying = verify(engine, layers.as_fd(), &stack.record.layers)?;
@@ -33,17 +38,13 @@ pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged>
         }
         pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut File::from(out))
     });
-    let attempt = || format!("export container {}", id.short());
-    let packed = match packed {
+    match packed {
         Ok(packed) => verifying.finish(&mut |_| {}).map(|()| packed),
         Err(error) => {
             verifying.give_up();
             Err(error)
         }
-    };
-    let packed = packed.context(attempt)?;
-    stack.check(engine)?;
-    Ok(packed)
+    }
 }
 
 /// Starts to compare these layers with what they were.

@@ -198,7 +198,7 @@ pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
     if !is_running(record) {
         return Ok(record.state.exit_code);
     }
-    let directory = crate::file::open_dir(containers(engine).paths(&record.id).path());
+    let directory = containers(engine).directory(&record.id);
     if let Ok(directory) = directory
         && let Ok(socket) = attach::connect(&directory)
         && let Ok(client) = Client::greet(socket, Stdio::default(), ClientOptions::default())
@@ -236,8 +236,25 @@ pub struct Removal {
     pub trash: bool,
 }
 
-/// Removes a container.
-pub fn remove(engine: &Engine, record: &Record, Removal { force, trash }: Removal) -> Result<()> {
+/// Removes a container. With `force` it is killed as often as somebody starts it again meanwhile.
+pub fn remove(engine: &Engine, record: &Record, removal: Removal) -> Result<()> {
+    let mut record = record.clone();
+    loop {
+        let removed = remove_once(engine, &record, removal);
+        match removed.and_then(|removed| if removed { Ok(None) } else { settle(engine, &record.id).map(Some) }) {
+            Ok(None) => return Ok(()),
+            Ok(Some(now)) => record = now,
+            // Its own `--rm`, or another command, was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound && containers(engine).is_gone(&record.id) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether it was removed; `false`: it was started meanwhile.
+fn remove_once(engine: &Engine, record: &Record, Removal { force, trash }: Removal) -> Result<bool> {
     if is_running(record) {
         if !force {
             let why = match record.state.status {
@@ -250,19 +267,14 @@ pub fn remove(engine: &Engine, record: &Record, Removal { force, trash }: Remova
         stop(engine, record, libc::SIGKILL, -1)?;
     }
     let id = &record.id;
-    let container = match lock_stopped(engine, id) {
-        // Its own `--rm` was faster.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    let started = || Error::new(ErrorKind::Conflict, format!("container {} was started meanwhile", id.short()));
-    let container = container.ok_or_else(started)?;
+    let Some(container) = lock_stopped(engine, id)? else { return Ok(false) };
     if trash && discard(engine, &container)? {
-        return Ok(());
+        return Ok(true);
     }
     containers(engine)
         .remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
-        .context(|| format!("remove container {}", id.short()))
+        .context(|| format!("remove container {}", id.short()))?;
+    Ok(true)
 }
 
 /// Moves a container to the trash, if it can be brought back from there as it is.

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal};
 
 use super::alive;
 use super::engine::Engine;
 use super::lifecycle::{containers, init_of};
 use super::processes::{self, namespace_of, state_of};
-use super::record::{Record, Status, not_running, update_record};
+use super::record::{Record, Status, not_running};
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
 use crate::file::Durability;
 use crate::sys::process::{Fork, exit_now, fork_into};
@@ -102,7 +102,6 @@ pub fn resume(engine: &Engine, record: &Record) -> Result<()> {
 
 /// Records the new status if the old one is as expected; docker's words, if it is not.
 fn set_status(engine: &Engine, record: &Record, from: Status, to: Status, otherwise: &str) -> Result<()> {
-    let paths = containers(engine).paths(&record.id);
     let change = |now: &mut Record| match now.state.status {
         status if !status.is_active() => Err(not_running(&now.id)),
         status if status == from => {
@@ -112,7 +111,7 @@ fn set_status(engine: &Engine, record: &Record, from: Status, to: Status, otherw
         _ => Err(Error::new(ErrorKind::Conflict, format!("container {} is {otherwise}", now.id))),
     };
     // After a power cut nothing of it would be true.
-    update_record(&paths, Durability::Relaxed, change).map(drop)
+    containers(engine).update(&record.id, Durability::Relaxed, change).map(drop)
 }
 
 /// The PID namespace of the container whose first process `init` refers to.
@@ -181,11 +180,7 @@ fn stop_all(namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<()
 /// A process, if it is in this namespace: its number may have become another's before it was opened.
 fn open_member(pid: i32, namespace: &[u8]) -> Result<Option<OwnedFd>> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
-    match pidfd_open(number, PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Some(pidfd).filter(|_| namespace_of(pid).as_deref() == Some(namespace))),
-        Err(Errno::SRCH) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+    Ok(alive::pidfd_of(number)?.filter(|_| namespace_of(pid).as_deref() == Some(namespace)))
 }
 
 /// Whether a process was told to stop.

@@ -11,11 +11,10 @@ use rustix::fs::{Mode, OFlags};
 use super::engine::Engine;
 use super::lifecycle::{containers, settle};
 use super::names::ContainerId;
-use super::record::{Record, no_such_container};
+use super::record::Record;
 use crate::error::{Context, Result};
 use crate::file;
 use crate::idmap::helper::Work;
-use crate::paths::ContainerPaths;
 
 /// A record and its read-write layer.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) struct Stack {
     committed: Vec<String>,
     image: Vec<String>,
     /// The directory that holds `diff/`.
-    layer: OwnedFd,
+    pub(super) layer: OwnedFd,
 }
 
 impl Stack {
@@ -33,8 +32,7 @@ impl Stack {
     pub(super) fn open(engine: &Engine, id: &ContainerId) -> Result<Self> {
         let all = containers(engine);
         let paths = all.paths(id);
-        let read = || all.read(id).map_err(|error| gone(error, &paths, id));
-        let mut record = read()?;
+        let mut record = all.read(id)?;
         loop {
             if record.pending_commit.is_some() {
                 // A commit at work holds the lock until both are in order again; an interrupted one is ended here.
@@ -42,26 +40,28 @@ impl Stack {
                 record = settle(engine, id)?;
             }
             let layer = file::open_dir(&paths.layer());
-            let now = read()?;
+            let now = all.read(id)?;
             let settled = now.pending_commit.is_none() && now.layers == record.layers;
             match layer {
                 Ok(layer) if settled => {
                     let (image, committed) = now.layers.split_at(now.image_depth.min(now.layers.len()));
-                    let (image, committed) = (engine.folders(image)?, engine.folders(committed)?);
+                    let folders = engine.folders(image).and_then(|image| Ok((image, engine.folders(committed)?)));
+                    let (image, committed) = folders.map_err(|error| all.unless_removed(error, id))?;
                     return Ok(Self { record: now, committed, image, layer });
                 }
-                Err(error) if settled => return Err(error),
+                Err(error) if settled => return Err(all.unless_removed(error, id)),
                 _ => record = now,
             }
         }
     }
 
-    /// Fails if the container was removed meanwhile: what was read of it may lack anything.
-    pub(super) fn check(&self, engine: &Engine) -> Result<()> {
-        containers(engine).read(&self.record.id).map(drop).map_err(|error| {
-            let paths = containers(engine).paths(&self.record.id);
-            gone(error, &paths, &self.record.id)
-        })
+    /// What was made of these layers, unless the container was removed meanwhile: it may lack anything then.
+    pub(super) fn made<T>(&self, engine: &Engine, made: Result<T>) -> Result<T> {
+        let all = containers(engine);
+        match made {
+            Ok(made) => all.read(&self.record.id).map(|_| made),
+            Err(error) => Err(all.unless_removed(error, &self.record.id)),
+        }
     }
 
     /// The layers on top of the image, topmost first: the read-write layer and those of earlier commits. For the
@@ -94,11 +94,4 @@ pub(super) fn open_layers(work: &Work, folders: &[String]) -> Result<Vec<OwnedFd
 fn diff_in(directory: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, path, flags, Mode::empty())
-}
-
-fn gone(error: crate::Error, paths: &ContainerPaths, id: &ContainerId) -> crate::Error {
-    match file::exists(paths.path()) {
-        Ok(false) => no_such_container(id.as_str()),
-        _ => error,
-    }
 }

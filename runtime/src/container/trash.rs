@@ -220,6 +220,15 @@ pub struct Restored {
 pub fn restore(engine: &Engine, text: Option<&str>) -> Result<Restored> {
     // Its layers stay from now on.
     let _using = engine.store.lock_shared()?;
+    loop {
+        if let Some(restored) = restore_once(engine, text)? {
+            return Ok(restored);
+        }
+    }
+}
+
+/// `None`: another command took the one that was found, or noted something in its name; what is there now counts.
+fn restore_once(engine: &Engine, text: Option<&str>) -> Result<Option<Restored>> {
     let found = list(engine)?.into_iter().find(|(entry, record)| match text {
         None => true,
         Some(text) => {
@@ -240,10 +249,12 @@ pub fn restore(engine: &Engine, text: Option<&str>) -> Result<Restored> {
         return Err(Error::new(ErrorKind::NotFound, message).hint("import or pull the image again, then undelete"));
     }
     let former = record.name.clone();
-    let name = containers(engine)
-        .move_in(&entry.path(engine), record)
-        .context(|| format!("bring container {} back", entry.id.short()))?;
-    Ok(Restored { id: entry.id, former: (former != name).then_some(former), name })
+    let path = entry.path(engine);
+    match containers(engine).move_in(&path, record) {
+        Ok(name) => Ok(Some(Restored { id: entry.id, former: (former != name).then_some(former), name })),
+        Err(_) if !file::exists(&path)? => Ok(None),
+        Err(error) => Err(error.context(format!("bring container {} back", entry.id.short()))),
+    }
 }
 
 #[cfg(test)]

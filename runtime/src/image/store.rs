@@ -231,6 +231,13 @@ impl Store {
         self.remove_ref(reference)
     }
 
+    /// The same, if the name points to this image.
+    pub fn untag_from(&self, reference: &Reference, id: &Digest) -> Result<bool> {
+        let _refs_lock = self.lock_refs()?;
+        let points_there = self.ref_target(reference)?.is_some_and(|target| target.image == *id);
+        Ok(points_there && self.remove_ref(reference)?)
+    }
+
     /// Changes an image's record, durably.
     pub fn update_image(&self, id: &Digest, change: impl FnOnce(&mut ImageRecord)) -> Result<()> {
         let _refs_lock = self.lock_refs()?;
@@ -290,9 +297,19 @@ impl Store {
     pub fn image(&self, id: &Digest) -> Result<Image> {
         let record = self.image_record(id)?;
         let attempt = || format!("image {}", id.short());
-        let bytes = self.blob(id).context(attempt)?;
+        let bytes = self.blob(id).context(attempt).map_err(|error| self.unless_removed(error, id))?;
         let config = ImageConfig::from_bytes(&bytes).context(attempt)?;
         Ok(Image { id: id.clone(), bytes, config, record })
+    }
+
+    /// What a failure means if the image was removed meanwhile, with what only it needed: that it is not here.
+    pub fn unless_removed(&self, error: Error, id: &Digest) -> Error {
+        if self.is_gone(id) { no_such_image(id.as_str()) } else { error }
+    }
+
+    /// Whether the image is not here, or not any more.
+    pub fn is_gone(&self, id: &Digest) -> bool {
+        file::exists(&self.root.image(id)).is_ok_and(|there| !there)
     }
 
     /// An image by what a user typed: a name, an id, or the unique beginning of one.

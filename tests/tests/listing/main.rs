@@ -1,5 +1,6 @@
 //! The commands that list and tell: what scripts read of them, and what people are told when something is wrong.
 
+mod beside;
 mod images;
 mod inspect;
 mod machine;

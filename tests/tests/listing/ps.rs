@@ -1,7 +1,5 @@
 //! `ps`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use lrun_tests::Lrun;
 
 use crate::{assert_harmless, json_lines, names, short, table};
@@ -255,52 +253,4 @@ fn nothing_that_a_container_says_moves_the_cursor() {
     }
     let raw = lrun.ok(&["ps", "-a", "--format", r#"{{.Label "l"}}"#]);
     assert_eq!(raw, evil, "a script gets the label as it is");
-}
-
-/// A listing beside containers that start, end, are renamed and removed never fails and never shows half of one.
-#[test]
-fn listing_beside_everything_else_never_fails() {
-    let lrun = Lrun::with_busybox();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let busy: Vec<_> = (0..3)
-            .map(|worker| {
-                let lrun = &lrun;
-                scope.spawn(move || {
-                    for round in 0..6 {
-                        let (name, other) = (format!("w{worker}r{round}"), format!("x{worker}r{round}"));
-                        lrun.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
-                        lrun.ok(&["run", "-d", "--name", &name, "--network", "none", "busybox", "sleep", "1000"]);
-                        lrun.ok(&["rename", &name, &other]);
-                        lrun.ok(&["rm", "-f", &other]);
-                        lrun.ok(&["run", "--name", &name, "--network", "none", "busybox", "touch", "/file"]);
-                        lrun.ok(&["commit", &name, &format!("image{worker}")]);
-                        lrun.ok(&["rm", &name]);
-                        lrun.ok(&["rmi", &format!("image{worker}")]);
-                    }
-                })
-            })
-            .collect();
-        let watch = |args: &'static [&'static str]| {
-            let (lrun, done) = (&lrun, &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    let output = lrun.run(args);
-                    assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{args:?}: {}", output.stdout);
-                    for line in output.stdout.lines() {
-                        let fields: Vec<&str> = line.split('|').collect();
-                        assert!(fields.len() == 3 && fields.iter().all(|field| !field.is_empty()), "{line}");
-                    }
-                }
-            })
-        };
-        let plain = watch(&["ps", "-a", "--format", "{{.ID}}|{{.Names}}|{{.Status}}"]);
-        let sizes = watch(&["ps", "-as", "--format", "{{.ID}}|{{.Names}}|{{.Size}}"]);
-        let workers: Vec<_> = busy.into_iter().map(|worker| worker.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        for outcome in workers.into_iter().chain([plain.join(), sizes.join()]) {
-            outcome.expect("no thread panics");
-        }
-    });
-    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
 }

@@ -40,7 +40,7 @@ impl Check<'_> {
             let hint = "lrun container prune empties the trash";
             self.record(&entry.id, &paths, &place, hint)?;
             self.sealed::<Spec>(&paths.spec(), &format!("{place}: spec"), hint)?;
-            if !file::exists(&paths.layer_diff())? {
+            if !file::exists(&paths.layer_diff())? && !removed(&paths)? {
                 self.tell(format!("{place}: its read-write layer is missing"), false, Some(hint.to_owned()));
             }
         }
@@ -52,6 +52,7 @@ impl Check<'_> {
         let (record, what, mended) = match self.read_sealed::<Record>(&paths.record())? {
             Sealed::Good(record) => return Ok(Some(record)),
             Sealed::Mended(record, what) => (Some(record), what, true),
+            Sealed::Lost(_) if removed(paths)? => return Ok(None),
             Sealed::Lost(what) => {
                 let made = if self.options.repair { self.made_again(id, paths)? } else { None };
                 match made {
@@ -117,7 +118,7 @@ impl Check<'_> {
         let spec_hint = format!("it cannot be started; lrun commit {} makes an image of its files", id.short());
         self.sealed::<Spec>(&paths.spec(), &format!("{words}: spec"), &spec_hint)?;
         for (path, what) in [(paths.layer_diff(), "its read-write layer"), (paths.lock(), "its lock")] {
-            if !file::exists(&path)? {
+            if !file::exists(&path)? && !self.is_at_work(id, &paths)? && !file::exists(&path)? {
                 self.tell(format!("{words}: {what} is missing"), false, Some(hint.clone()));
             }
         }
@@ -149,10 +150,21 @@ impl Check<'_> {
         Ok(Some(record))
     }
 
+    /// Whether the container was removed a moment ago, or a commit just puts the next read-write layer into its place.
+    fn is_at_work(&self, id: &ContainerId, paths: &ContainerPaths) -> Result<bool> {
+        let commits = |record: Record| {
+            let held = Lock::probe(&paths.lock()).is_ok_and(|state| state == LockState::Held);
+            held && record.pending_commit.is_some()
+        };
+        Ok(removed(paths)? || super::all_containers(self.engine).read(id).is_ok_and(commits))
+    }
+
     fn names(&mut self, named: &[(ContainerName, ContainerId)]) -> Result<()> {
         let all = super::all_containers(self.engine);
         for (name, id) in named {
-            if all.name_target(name)?.as_ref() != Some(id) {
+            // Its name may be another one now.
+            let lost = all.name_target(name)?.as_ref() != Some(id);
+            if lost && all.has_name(id, name) {
                 let mended = self.options.repair && all.restore_name(name, id).is_ok();
                 let line = format!("name {name}: does not point to its container {}", id.short());
                 let hint = "by its id the container can be used".to_owned();
@@ -163,12 +175,21 @@ impl Check<'_> {
             all.drop_stale_names()?;
         }
         for name in file::list_dir(&self.root().names())? {
-            if !named.iter().any(|(own, _)| own.as_str() == name) {
+            let new = || {
+                let name = ContainerName::parse(&name).ok()?;
+                Some(all.has_name(&all.name_target(&name).ok()??, &name))
+            };
+            if !named.iter().any(|(own, _)| own.as_str() == name) && new() != Some(true) {
                 self.leftover(format!("name {name}: no container has it"));
             }
         }
         Ok(())
     }
+}
+
+/// Whether the container was removed a moment ago, which takes its directory as a whole: nothing of it is missing.
+fn removed(paths: &ContainerPaths) -> Result<bool> {
+    Ok(!file::exists(paths.path())?)
 }
 
 /// The layers that commits made of a container, and how many layers were below each.

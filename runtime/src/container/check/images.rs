@@ -54,6 +54,10 @@ impl Check<'_> {
         files.into_iter().filter_map(name).collect()
     }
 
+    fn names_of(&self, id: &Digest) -> Vec<String> {
+        self.ref_names().into_iter().filter(|(target, _)| target == id).map(|(_, name)| name).collect()
+    }
+
     /// Where the image came from, as its record says.
     fn sources_of(&self, id: &Digest) -> Vec<Source> {
         let config = self.engine.store.blob(id).and_then(|bytes| ImageConfig::from_bytes(&bytes)).ok();
@@ -73,6 +77,8 @@ impl Check<'_> {
                 self.tell(format!("{place}: {what}"), true, None);
                 record
             }
+            // It was removed a moment ago, its names first.
+            super::Sealed::Lost(_) if !file::exists(&path)? && self.names_of(id).is_empty() => return Ok(None),
             super::Sealed::Lost(what) => {
                 let made = if self.options.repair { self.engine.store.restore_record(id).ok() } else { None };
                 self.tell(format!("{place}: {what}"), made.is_some(), Some(hint));
@@ -160,13 +166,18 @@ impl Check<'_> {
         let place = format!("reference {name}");
         match self.read_sealed::<RefTarget>(path)? {
             super::Sealed::Good(target) => {
-                if !file::exists(&self.root().image(&target.image))? {
-                    let mended = self.options.repair && self.engine.store.untag(reference)?;
-                    let line = format!("{place}: points to image {}, which is not here", target.image.short());
+                let (store, image) = (&self.engine.store, &target.image);
+                // With the image a removal takes its names, before its record.
+                let lost = !file::exists(&self.root().image(image))?;
+                if lost && store.ref_target(reference)?.is_some_and(|now| now.image == *image) {
+                    let mended = self.options.repair && store.untag_from(reference, image)?;
+                    let line = format!("{place}: points to image {}, which is not here", image.short());
                     self.tell(line, mended, None);
                 }
             }
             super::Sealed::Mended(_, what) => self.tell(format!("{place}: {what}"), true, None),
+            // It was removed a moment ago.
+            super::Sealed::Lost(_) if !file::exists(path)? => {}
             super::Sealed::Lost(what) => {
                 let mut named = records.iter().filter(|record| record.names.contains(&name));
                 let mended = match (self.options.repair, named.next(), named.next()) {

@@ -55,7 +55,9 @@ struct Stack {
 /// Before that nothing that the user can see has changed: a failure, or a crash at any point, leaves the container with
 /// the files that it had.
 pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
-    attempt(engine, record, options).map_err(file::with_way_out)
+    attempt(engine, record, options)
+        .map_err(|error| lifecycle::containers(engine).unless_removed(error, &record.id))
+        .map_err(file::with_way_out)
 }
 
 fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
@@ -70,7 +72,7 @@ fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<
         if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
             break ended::commit(engine, &container, &record, &entry, options).context(attempt)?;
         }
-        if let Some(stack) = running::commit(engine, record, &entry, options).context(attempt)? {
+        if let Some(stack) = running::commit(engine, &record.id, &entry, options).context(attempt)? {
             break stack;
         }
     };

@@ -6,9 +6,11 @@ use super::ended::{pack_here, top_layer};
 use super::{CommitOptions, Stack, check_depth, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle::{self, init_of, is_running};
+use crate::container::names::ContainerId;
 use crate::container::owners::Recorded;
 use crate::container::pause::Pause;
 use crate::container::record::Record;
+use crate::container::stack::Stack as OwnLayers;
 use crate::error::{Context, ErrorKind, Result};
 use crate::file::{self, Staging};
 use crate::idmap::helper;
@@ -23,12 +25,17 @@ const ATTEMPTS: u32 = 5;
 /// Commits; `None`: the container ended before it was copied.
 pub(super) fn commit(
     engine: &Engine,
-    record: &Record,
+    id: &ContainerId,
     entry: &History,
     options: &CommitOptions,
 ) -> Result<Option<Stack>> {
+    let own = OwnLayers::open(engine, id)?;
+    let record = &own.record;
+    if !is_running(record) {
+        return Ok(None);
+    }
     let staging = Staging::new(engine.root())?;
-    let outcome = copy_and_pack(engine, record, options, &staging).and_then(|packed| {
+    let outcome = copy_and_pack(engine, &own, options, &staging).and_then(|packed| {
         let Some(packed) = packed else { return Ok(None) };
         let mut entry = entry.clone();
         let mut stack = Stack { layers: record.layers.clone(), history: record.history.clone() };
@@ -48,34 +55,36 @@ pub(super) fn commit(
 
 fn copy_and_pack(
     engine: &Engine,
-    record: &Record,
+    own: &OwnLayers,
     options: &CommitOptions,
     staging: &Staging,
 ) -> Result<Option<Packed>> {
+    let record = &own.record;
     let wrapper = staging.path().join("layer");
     file::make_dir(&wrapper)?;
-    let from = file::open_dir(&lifecycle::containers(engine).paths(&record.id).layer())?;
     let to = file::open_dir(&wrapper)?;
     let pause = match options.pause {
         true => match init_of(record).and_then(|init| Pause::begin(record, &init)) {
             Ok(pause) => Some(pause),
-            Err(_) if !is_running(&lifecycle::settle(engine, &record.id)?) => return Ok(None),
+            Err(_) if has_ended(engine, record)? => return Ok(None),
             Err(error) => return Err(error.context("pause the container")),
         },
         false => None,
     };
     let attempts = if pause.is_some() { 1 } else { ATTEMPTS };
-    helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
+    let from = own.layer.as_fd();
+    let copied = helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
         let mut attempt = 1;
         loop {
-            match copy_tree(from.as_fd(), work.root.as_fd(), c"diff") {
+            match copy_tree(from, work.root.as_fd(), c"diff") {
                 Err(error) if error.kind() == ErrorKind::NotFound && attempt < attempts => attempt += 1,
                 other => return other,
             }
             file::remove_tree(std::path::Path::new("/diff")).context(|| "begin the copy again")?;
         }
-    })
-    .context(|| "copy the read-write layer")?;
+    });
+    // A removal deletes what was being copied.
+    own.made(engine, copied.context(|| "copy the read-write layer"))?;
     drop(pause);
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
@@ -87,4 +96,10 @@ fn copy_and_pack(
         Ok(packed)
     })
     .map(Some)
+}
+
+/// Whether the run that this record tells of is over.
+fn has_ended(engine: &Engine, record: &Record) -> Result<bool> {
+    let now = lifecycle::settle(engine, &record.id)?;
+    Ok(!is_running(&now) || now.state.started != record.state.started)
 }

@@ -82,7 +82,11 @@ impl Access {
         let mut record = record.clone();
         loop {
             if is_running(&record) {
-                return Ok(Self::Running { init: init_of(&record)?, monitor: monitor_of(&record)? });
+                match init_of(&record).and_then(|init| Ok(Self::Running { init, monitor: monitor_of(&record)? })) {
+                    // It has just ended.
+                    Err(error) if error.kind() == ErrorKind::Conflict => drop(lifecycle::await_end(engine, &record)?),
+                    other => return other,
+                }
             }
             if let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? {
                 return Ok(Self::Ended(container, Box::new(record), Cell::new(false)));

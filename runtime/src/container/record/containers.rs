@@ -4,6 +4,7 @@
 //! moving it back, the lock still held. Names are symlinks, so that symlink(2) decides who gets one. They change under
 //! `names.lock` together with the directory that they point to, so a symlink to nothing is a leftover of a crash.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::AtFlags;
@@ -159,6 +160,11 @@ impl Containers {
         }
     }
 
+    /// Whether the container is there, and its record says that this is its name.
+    pub fn has_name(&self, id: &ContainerId, name: &ContainerName) -> bool {
+        self.read(id).is_ok_and(|record| record.name == *name)
+    }
+
     /// Points a name at the container whose record has it, durably; whatever it pointed to.
     pub fn restore_name(&self, name: &ContainerName, id: &ContainerId) -> Result<()> {
         let _names_lock = Lock::exclusive(&self.root.names_lock())?;
@@ -212,6 +218,26 @@ impl Containers {
     /// The whole record of a container.
     pub fn read(&self, id: &ContainerId) -> Result<Record> {
         read_record(&self.paths(id)).map_err(|error| self.gone(error, id))
+    }
+
+    /// The container's directory.
+    pub fn directory(&self, id: &ContainerId) -> Result<OwnedFd> {
+        file::open_dir(self.paths(id).path()).map_err(|error| self.gone(error, id))
+    }
+
+    /// Waits for the lock that a restart holds from the stop to the start.
+    pub fn lock_restart(&self, id: &ContainerId) -> Result<Lock> {
+        Lock::exclusive(&self.paths(id).restart_lock()).map_err(|error| self.gone(error, id))
+    }
+
+    /// What a failure means if the container was removed meanwhile, perhaps with its layers: that it is not here.
+    pub fn unless_removed(&self, error: Error, id: &ContainerId) -> Error {
+        if self.is_gone(id) { no_such_container(id.as_str()) } else { error }
+    }
+
+    /// Whether the container is not here, or not any more.
+    pub fn is_gone(&self, id: &ContainerId) -> bool {
+        file::exists(self.paths(id).path()).is_ok_and(|there| !there)
     }
 
     /// Whether a monitor (or whoever starts, commits or removes the container) holds its lock.
