@@ -112,16 +112,13 @@ fn second_place() -> Result<PathBuf> {
     Ok(PathBuf::from(format!("/var/tmp/lrun-{}", rustix::process::geteuid().as_raw())))
 }
 
-/// Opens the store where there is one and ids are mapped in this mode.
-pub fn existing_engine(global: &Global, mode: Mode) -> Option<Engine> {
-    let map = id_map(global).ok().filter(|map| map.mode == mode)?;
-    let there = store_path(global, &map).ok()?.join("format").exists();
-    if there { engine(global).ok() } else { None }
-}
-
 /// Opens the store, making it where there is none. Leftovers of interrupted commands are removed on the way.
 pub fn engine(global: &Global) -> Result<Engine> {
-    let map = id_map(global)?;
+    engine_with(global, id_map(global)?)
+}
+
+/// As [`engine`], with what [`id_map`] found.
+pub fn engine_with(global: &Global, map: IdMap) -> Result<Engine> {
     let path = store_path(global, &map)?;
     let explicit = global.root.is_some() || env("LRUN_ROOT").is_some();
     let opened = Store::open(&path, true, map.mode, &|path| probe::probe(&map, path));

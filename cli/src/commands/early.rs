@@ -7,17 +7,16 @@
 use std::ffi::OsString;
 
 use lrun_runtime::container::caller;
-use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::{Begun, begin_monitor};
-use lrun_runtime::idmap::Mode;
+use lrun_runtime::idmap::{IdMap, Mode};
 
 use crate::args::Global;
 use crate::context;
 
-/// An opened store, and the process of a monitor that has no container yet.
+/// How ids are mapped, and the process of a monitor that has no container yet.
 pub struct Early {
-    /// The store.
-    pub engine: Engine,
+    /// The mapping.
+    pub map: IdMap,
     /// The monitor's process.
     pub monitor: Begun,
 }
@@ -28,7 +27,9 @@ pub fn begin(argv: &[OsString]) -> Option<Early> {
     if argv.get(1)? != "run" || caller::may_raise() {
         return None;
     }
-    let engine = context::existing_engine(&Global::default(), Mode::Subids)?;
-    let monitor = begin_monitor(&engine).ok()?;
-    Some(Early { engine, monitor })
+    let global = Global::default();
+    let map = context::id_map(&global).ok().filter(|map| map.mode == Mode::Subids)?;
+    let there = context::store_path(&global, &map).ok()?.join("format").exists();
+    let monitor = there.then(|| begin_monitor(&map).ok()).flatten()?;
+    Some(Early { map, monitor })
 }

@@ -25,7 +25,10 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let (engine, monitor) = match early {
-        Some(early) => (early.engine, early.monitor.prepare(&options)?),
+        Some(Early { map, monitor }) => {
+            let monitor = monitor.prepare(&options)?;
+            (context::engine_with(global, map)?, monitor)
+        }
         None => {
             let engine = context::engine(global)?;
             let monitor = launch::prepare_monitor(&engine, &options)?;

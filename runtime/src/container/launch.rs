@@ -19,6 +19,7 @@ use super::spec::{self, ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use super::{caller, sources};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
+use crate::idmap::IdMap;
 use crate::idmap::enter::{Mapped, Mapping, Unmapped, fork_mapping};
 use crate::image::config::ImageConfig;
 use crate::network::{self, files as net_files};
@@ -219,13 +220,13 @@ impl Begun {
     }
 }
 
-/// Makes a monitor's process, while the caller holds no lock. What is forked keeps the session keyring, so the caller
+/// Makes a monitor's process in this mapping, while the caller holds no lock. What is forked keeps the session keyring, so the caller
 /// leaves its own for that of the container; and the limits, so that a caller who may raise them needs
 /// [`prepare_monitor`].
-pub fn begin_monitor(engine: &Engine) -> Result<Begun> {
+pub fn begin_monitor(map: &IdMap) -> Result<Begun> {
     keyring::leave_callers()?;
     let (ours, monitors) = orders::pair()?;
-    match fork_mapping(&engine.map, namespace::PID | namespace::MOUNT).context(|| "start the container's monitor")? {
+    match fork_mapping(map, namespace::PID | namespace::MOUNT).context(|| "start the container's monitor")? {
         Mapping::Child(unmapped) => {
             drop(ours);
             become_monitor(monitors.as_fd(), &unmapped)
@@ -241,7 +242,7 @@ pub fn prepare_monitor(engine: &Engine, options: &RunOptions) -> Result<Preparin
     {
         caller::raise_limits(&lower::rlimits(&limits));
     }
-    begin_monitor(engine)?.prepare(options)
+    begin_monitor(&engine.map)?.prepare(options)
 }
 
 fn network_namespace(network: &Network) -> NetworkNamespace {
