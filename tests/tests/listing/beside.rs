@@ -46,9 +46,9 @@ fn silent(lrun: &Lrun, args: &[&str]) -> String {
 #[track_caller]
 fn silent_or_gone(lrun: &Lrun, args: &[&str]) {
     let output = lrun.run(args);
-    let gone = ["lrun: No such image: ", "Error: No such object: "].iter().any(|words| {
-        output.stderr.strip_prefix(words).is_some_and(|name| name.split_whitespace().count() == 1)
-    });
+    let gone = ["lrun: No such image: ", "Error: No such object: "]
+        .iter()
+        .any(|words| output.stderr.strip_prefix(words).is_some_and(|name| name.split_whitespace().count() == 1));
     let whole = output.code == 0 && output.stderr.is_empty();
     assert!(whole || (output.code == 1 && gone), "{args:?}: {} {:?}", output.code, output.stderr);
 }
