@@ -11,7 +11,7 @@
 //!   layers/stack-<hex>/diff/         directories that a stack of layers needs besides: crate::image::stack
 //!   layers/replaced-<hex>-<random>/  a damaged layer that was replaced, until no container that runs may have its files
 //!   refs/<registry>/<repository…>/:<tag>
-//!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,log,attach,files/,work/,layer/diff/}
+//!   containers/<id>/{record.json,record.lock,spec.json,lock,restart.lock,pause.lock,log,attach,files/,work/,layer/diff/}
 //!   names/<name>                     symlink to a container's id
 //!   staging/<random>/                work in progress
 //!   trash/<time>-<bytes>-<id>…/       containers that were removed a short time ago
@@ -228,6 +228,11 @@ impl ContainerPaths {
     /// The lock held from the stop to the start of a restart.
     pub fn restart_lock(&self) -> PathBuf {
         self.0.join("restart.lock")
+    }
+
+    /// The lock of whoever makes the container stand still or go on.
+    pub fn pause_lock(&self) -> PathBuf {
+        self.0.join("pause.lock")
     }
 
     /// The lock held while the record is replaced.

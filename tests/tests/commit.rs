@@ -174,6 +174,35 @@ fn a_running_container_stands_still_and_goes_on() {
     lrun.ok(&["rm", "-f", "busy"]);
 }
 
+/// Several that make it stand still, and go on, do not come between each other.
+#[test]
+fn a_container_stands_still_for_each_of_several_commands() {
+    let lrun = Lrun::with_busybox();
+    // What is copied first is never behind what is copied last, nor ahead by more than one.
+    let script = "mkdir /opt/m; for i in $(seq 300); do echo > /opt/m/$i; done
+        while :; do i=$((i+1)); echo $i > /opt/a; echo $i > /opt/z; done";
+    lrun.ok(&["run", "-d", "--name", "busy", "--network", "none", "busybox", "sh", "-c", script]);
+    eventually("it writes", || lrun.run(&["exec", "busy", "cat", "/opt/z"]).code == 0);
+    let commits = (0..4).map(|n| (n, lrun.spawn(&["commit", "busy", &format!("live{n}")]))).collect::<Vec<_>>();
+    for (n, commit) in commits {
+        let output = commit.wait();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let seen = once(&lrun, &format!("live{n}"), "echo $(cat /opt/a) - $(cat /opt/z)");
+        let numbers: Vec<u64> = seen.split(" - ").filter_map(|number| number.trim().parse().ok()).collect();
+        // A file that was just being written is empty.
+        assert!(matches!(*numbers, [a, z] if a == z || a == z + 1) || numbers.len() < 2, "{seen}");
+    }
+    let stopped = || lrun.ok(&["top", "busy", "-o", "pid,stat"]).lines().skip(1).all(|line| line.contains(" T"));
+    let commit = lrun.spawn(&["commit", "busy", "live"]);
+    lrun.ok(&["pause", "busy"]);
+    assert_eq!(commit.wait().code, 0);
+    assert!(stopped(), "it is paused, whatever the commit let go on");
+    let (commit, unpause) = (lrun.spawn(&["commit", "busy", "live"]), lrun.spawn(&["unpause", "busy"]));
+    assert_eq!((commit.wait().code, unpause.wait().code), (0, 0));
+    eventually("it goes on", || !stopped());
+    lrun.ok(&["rm", "-f", "busy"]);
+}
+
 #[test]
 fn the_config_is_the_containers_with_the_changes() {
     let lrun = Lrun::with_busybox();

@@ -41,7 +41,7 @@ impl Made {
 }
 
 /// What a command may say of a container or an image that another one works on.
-const SAID: [&str; 19] = [
+const SAID: [&str; 20] = [
     "lrun: No such container: ",
     "lrun: No such container in the trash: ",
     "lrun: the trash is empty",
@@ -57,6 +57,8 @@ const SAID: [&str; 19] = [
     "container is paused and must be unpaused first",
     "container is running: stop the container before removing or force remove",
     "the container ended",
+    // By a kill that came while it started.
+    "init died before the entrypoint was started: signal 9",
     "Renaming a container with the same name as its current name",
     "Conflict. The container name ",
     "image has dependent child images",

@@ -153,7 +153,7 @@ pub fn kill(engine: &Engine, record: &Record, signal: i32) -> Result<()> {
     }
     match pause::resume(engine, record) {
         // It has ended, or goes on already.
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
         other => other,
     }
 }

@@ -1,10 +1,12 @@
 //! A container that stands still: every process of its PID namespace is stopped.
 //!
 //! [`pause`] and [`resume`] are for the user, who says when it goes on; the record tells of it from before the first
-//! process is stopped, so that `unpause` mends what a killed `pause` leaves. During a commit a guardian does it: a process forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells
-//! the CLI, and waits until the CLI closes its pipe or is gone, however that happens; then it lets them go on. So a
-//! container never stays stopped because a command was killed. Not transparent to the container: parents can see that
-//! their children were stopped; a freezer cgroup would be, where there is one.
+//! process is stopped, so that `unpause` mends what a killed `pause` leaves. During a commit a guardian does it: a process
+//! forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells the CLI, and waits until the CLI
+//! closes its pipe or is gone, however that happens; then it lets them go on. So a container never stays stopped because a
+//! command was killed. One command at a time does any of this (`pause.lock`): a guardian would let go on what another one
+//! stopped. Not transparent to the container: parents can see that their children were stopped; a freezer cgroup would be,
+//! where there is one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +24,7 @@ use super::lifecycle::{containers, init_of};
 use super::processes::{self, namespace_of, state_of};
 use super::record::{Record, Status, not_running};
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
-use crate::file::Durability;
+use crate::file::{Durability, Lock};
 use crate::sys::process::{Fork, exit_now, fork_into};
 
 /// How long processes may take to stop.
@@ -37,11 +39,14 @@ pub struct Pause {
     /// Its end tells the guardian; an `Option` so that it is closed before the guardian is waited for.
     hold: Option<OwnedFd>,
     guardian: Pid,
+    /// The guardian has it, too: nobody else stops what it is about to let go on, or lets go on what it stopped.
+    _alone: Lock,
 }
 
 impl Pause {
     /// Stops the processes of a running container whose first process `init` refers to. The caller has one thread.
-    pub fn begin(record: &Record, init: &OwnedFd) -> Result<Self> {
+    pub fn begin(engine: &Engine, record: &Record, init: &OwnedFd) -> Result<Self> {
+        let alone = containers(engine).lock_pause(&record.id)?;
         let namespace = namespace_held(record, init)?;
         let (held, hold) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         let (answer, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
@@ -52,7 +57,7 @@ impl Pause {
             }
             Fork::Parent { pid, .. } => {
                 drop((held, report));
-                let pause = Self { hold: Some(hold), guardian: pid };
+                let pause = Self { hold: Some(hold), guardian: pid, _alone: alone };
                 let mut text = Vec::new();
                 File::from(answer).read_to_end(&mut text).context(|| "wait for the container to stand still")?;
                 match serde_json::from_slice::<Option<ErrorParts>>(&text) {
@@ -74,6 +79,7 @@ impl Drop for Pause {
 
 /// Stops all processes of a running container, until [`resume`].
 pub fn pause(engine: &Engine, record: &Record) -> Result<()> {
+    let _alone = containers(engine).lock_pause(&record.id)?;
     let namespace = namespace_held(record, &init_of(record)?)?;
     set_status(engine, record, Status::Running, Status::Paused, "already paused")?;
     let mut stopped = BTreeMap::new();
@@ -85,6 +91,10 @@ pub fn pause(engine: &Engine, record: &Record) -> Result<()> {
 
 /// Lets the processes of a paused container go on.
 pub fn resume(engine: &Engine, record: &Record) -> Result<()> {
+    let all = containers(engine);
+    let _alone = all.lock_pause(&record.id)?;
+    // Another one may have been pausing it just now.
+    let record = &all.read(&record.id)?;
     let namespace = namespace_held(record, &init_of(record)?)?;
     if record.state.status == Status::Paused {
         let mut stopped = BTreeMap::new();
@@ -156,7 +166,8 @@ fn stop_all(namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<()
                 continue;
             }
             let state = state_of(pid);
-            if !stopped.contains_key(&pid) && !matches!(state, None | Some(b'T' | b'Z' | b'X')) {
+            // Once more, if somebody let it go on.
+            if !matches!(state, None | Some(b'T' | b'Z' | b'X')) {
                 running |= stop(pid, namespace, stopped)?;
             }
             let stands = match state {
@@ -183,13 +194,13 @@ fn open_member(pid: i32, namespace: &[u8]) -> Result<Option<OwnedFd>> {
     Ok(alive::pidfd_of(number)?.filter(|_| namespace_of(pid).as_deref() == Some(namespace)))
 }
 
-/// Whether a process was told to stop.
+/// Tells a process to stop; whether it is the first time.
 fn stop(pid: i32, namespace: &[u8], stopped: &mut BTreeMap<i32, OwnedFd>) -> Result<bool> {
     let Some(pidfd) = open_member(pid, namespace)? else { return Ok(false) };
     match pidfd_send_signal(&pidfd, Signal::STOP) {
         Ok(()) => {
-            stopped.insert(pid, pidfd);
-            Ok(true)
+            let before = stopped.insert(pid, pidfd);
+            Ok(before.is_none())
         }
         Err(Errno::SRCH) => Ok(false),
         Err(errno) => Err(errno.into()),

@@ -230,6 +230,11 @@ impl Containers {
         Lock::exclusive(&self.paths(id).restart_lock()).map_err(|error| self.gone(error, id))
     }
 
+    /// Waits for the lock of whoever makes the container stand still or go on.
+    pub fn lock_pause(&self, id: &ContainerId) -> Result<Lock> {
+        Lock::exclusive(&self.paths(id).pause_lock()).map_err(|error| self.gone(error, id))
+    }
+
     /// What a failure means if the container was removed meanwhile, perhaps with its layers: that it is not here.
     pub fn unless_removed(&self, error: Error, id: &ContainerId) -> Error {
         if self.is_gone(id) { no_such_container(id.as_str()) } else { error }
