@@ -13,7 +13,7 @@ use super::compress::{Counted, decompress};
 use super::config::apply_changes;
 use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::store::{LayerMeta, Published, Store};
-use super::unpack::{Limits, Unpacked, flush, unpack};
+use super::unpack::{Flusher, Limits, Unpacked, unpack};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, RemoveTree, Staging};
@@ -92,7 +92,9 @@ pub(crate) fn unpack_into(
         let (mut tar, compression) = decompress(Box::new(counted))?;
         tracing::debug!(compression = compression.name(), "archive");
         let mut told = 0;
-        let mut report = |_| {
+        let mut flusher = Flusher::new(work.root.as_fd())?;
+        let mut report = |passed| {
+            flusher.passed(passed);
             let now = read.load(std::sync::atomic::Ordering::Relaxed);
             if now - told >= 1 << 20 {
                 told = now;
@@ -103,7 +105,7 @@ pub(crate) fn unpack_into(
         // What follows the archive in a compressed file is checked, too.
         let mut rest = [0u8; 4096];
         while tar.read(&mut rest)? > 0 {}
-        flush(work.root.as_fd(), unpacked.entries).context(|| "write the layer to disk")?;
+        flusher.finish(unpacked.entries).context(|| "write the layer to disk")?;
         Ok(unpacked)
     })
 }

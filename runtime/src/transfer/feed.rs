@@ -18,7 +18,7 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::idmap::IdMap;
 use crate::idmap::helper::Work;
 use crate::image::compress::decompress;
-use crate::image::unpack::{Limits, Unpacked, flush, unpack};
+use crate::image::unpack::{Flusher, Limits, Unpacked, unpack};
 
 const LAYER: u8 = b'L';
 const DATA: u8 = b'D';
@@ -137,11 +137,13 @@ pub(super) fn unpack_all(work: &Work, pipe: File, map: &IdMap) -> Result<()> {
 fn unpack_one(feed: &Feed, layer: impl AsFd, map: &IdMap) -> Result<Unpacked> {
     let (mut tar, compression) = decompress(Box::new(feed.clone()))?;
     tracing::debug!(compression = compression.name(), "layer");
-    let unpacked = unpack(&mut tar, layer.as_fd(), map, &Limits::default(), &mut |_| {})?;
+    let mut flusher = Flusher::new(layer.as_fd())?;
+    let mut passed = |now| flusher.passed(now);
+    let unpacked = unpack(&mut tar, layer.as_fd(), map, &Limits::default(), &mut passed)?;
     // What follows the archive is checked, too; then what follows the compressed data, which a decoder leaves.
     io::copy(&mut tar, &mut io::sink())?;
     io::copy(&mut feed.clone(), &mut io::sink())?;
-    flush(layer.as_fd(), unpacked.entries).context(|| "write the layer to disk")?;
+    flusher.finish(unpacked.entries).context(|| "write the layer to disk")?;
     Ok(unpacked)
 }
 

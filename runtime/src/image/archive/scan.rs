@@ -22,7 +22,7 @@ use crate::image::compress::{Compression, Counted, Windows, decompress_within};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
 use crate::image::tar::{BLOCK, Head, Kind, Limits, invalid, join, normalise, padding, shown, split};
-use crate::image::unpack::{Unpacked, flush, unpack};
+use crate::image::unpack::{Flusher, Passed, Unpacked, unpack};
 
 /// Entries of an archive of images; layers among them; bytes of its documents.
 const MOST_ENTRIES: usize = 200_000;
@@ -61,7 +61,9 @@ pub(super) fn scan(work: &Work, archive: File, held: &Held, map: &IdMap) -> Resu
     let windows = if compression == Compression::None { Windows::LAYER } else { Windows::INNER };
     mkdirat(&work.root, "documents", Mode::from_raw_mode(0o700)).context(|| "make a directory")?;
     let mut told = 0;
-    let mut report = || {
+    let mut flusher = Flusher::new(work.root.as_fd())?;
+    let mut report = |passed| {
+        flusher.passed(passed);
         let now = read.load(Ordering::Relaxed);
         if now - told >= REPORT {
             told = now;
@@ -79,17 +81,17 @@ pub(super) fn scan(work: &Work, archive: File, held: &Held, map: &IdMap) -> Resu
             Limits::default().trailer
         )));
     }
-    flush_all(work, scan.found.layers.values())?;
+    flush_all(flusher, scan.found.layers.values())?;
     Ok(scan.found)
 }
 
 /// Makes durable what was unpacked.
-fn flush_all<'a>(work: &Work, layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
+fn flush_all<'a>(flusher: Flusher, layers: impl Iterator<Item = &'a Layer>) -> Result<()> {
     let entries = layers.map(|layer| match layer {
         Layer::Unpacked { unpacked, .. } => unpacked.entries + 4,
         Layer::Held { .. } => 0,
     });
-    flush(work.root.as_fd(), entries.sum())
+    flusher.finish(entries.sum())
 }
 
 /// Unpacks layers that lie in files, and flushes them; the first one's directory has the number `first`.
@@ -102,10 +104,12 @@ pub(super) fn unpack_files(
     let place = Place { work, map, windows: Windows::LAYER };
     let mut layers = BTreeMap::new();
     let mut before = 0;
+    let mut flusher = Flusher::new(work.root.as_fd())?;
     for (number, (path, file)) in (first..).zip(files) {
         let (mut file, read) = Counted::new(File::from(file.try_clone()?));
         let mut told = 0;
-        let mut report = || {
+        let mut report = |passed| {
+            flusher.passed(passed);
             let now = read.load(Ordering::Relaxed);
             if now - told >= REPORT {
                 told = now;
@@ -120,7 +124,7 @@ pub(super) fn unpack_files(
         layers.insert((*path).to_owned(), layer.context(|| format!("layer {}", shown(path.as_bytes())))?);
         before += read.load(Ordering::Relaxed);
     }
-    flush_all(work, layers.values())?;
+    flush_all(flusher, layers.values())?;
     Ok(layers)
 }
 
@@ -169,7 +173,7 @@ impl Place<'_> {
         number: usize,
         start: Vec<u8>,
         rest: &mut (dyn Read + Send),
-        report: &mut dyn FnMut(),
+        report: &mut dyn FnMut(Passed),
     ) -> Result<Layer> {
         let name = number.to_string();
         mkdirat(&self.work.root, &name, Mode::from_raw_mode(0o700)).context(|| "make the layer's directory")?;
@@ -179,7 +183,7 @@ impl Place<'_> {
         let mut input =
             Hashed { inner: io::Cursor::new(start).chain(rest), hasher: compressed.then(Hasher::new), size: 0 };
         let (mut tar, compression) = decompress_within(Box::new(&mut input), self.windows)?;
-        let unpacked = unpack(&mut *tar, directory.as_fd(), self.map, &Limits::default(), &mut |_| report())?;
+        let unpacked = unpack(&mut *tar, directory.as_fd(), self.map, &Limits::default(), report)?;
         drop(tar);
         io::copy(&mut input, &mut io::sink())?;
         let blob = input.hasher.map_or_else(|| unpacked.diff_id.clone(), Hasher::finish);
@@ -244,12 +248,12 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn run(&mut self, stream: &mut (dyn Read + Send), report: &mut dyn FnMut()) -> Result<()> {
+    fn run(&mut self, stream: &mut (dyn Read + Send), report: &mut dyn FnMut(Passed)) -> Result<()> {
         let limits = Limits::default();
         let mut blocks = Vec::with_capacity(4 * BLOCK);
         loop {
             let gathered = gather(&mut Blocks(stream), &mut blocks, &limits).map_err(|error| self.named(error))?;
-            report();
+            report(Passed::default());
             match gathered {
                 Gathered::Entry => {}
                 Gathered::Global => continue,
@@ -276,7 +280,7 @@ impl Scan<'_> {
         }
     }
 
-    fn entry(&mut self, head: &Head, body: &mut Body<'_>, report: &mut dyn FnMut()) -> Result<()> {
+    fn entry(&mut self, head: &Head, body: &mut Body<'_>, report: &mut dyn FnMut(Passed)) -> Result<()> {
         // No document can name what is not UTF-8.
         let Ok(path) = String::from_utf8(head.path.clone()) else { return Ok(()) };
         let target = match head.kind {
@@ -292,7 +296,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn file(&mut self, path: String, head: &Head, body: &mut Body<'_>, report: &mut dyn FnMut()) -> Result<()> {
+    fn file(&mut self, path: String, head: &Head, body: &mut Body<'_>, report: &mut dyn FnMut(Passed)) -> Result<()> {
         self.once(&path)?;
         if head.segments.is_some() {
             return Ok(());

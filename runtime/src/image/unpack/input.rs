@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
+use super::Passed;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::index::Writer;
@@ -109,11 +110,11 @@ pub(super) struct Input<'a> {
     chunk: Vec<u8>,
     at: usize,
     events: Vec<Event>,
-    total: u64,
+    passed: Passed,
     limit: u64,
     /// Whether an error came from the stream itself (reading it, its length), not from what it says.
     pub(super) broken: bool,
-    progress: &'a mut dyn FnMut(u64),
+    progress: &'a mut dyn FnMut(Passed),
 }
 
 impl<'a> Input<'a> {
@@ -121,14 +122,16 @@ impl<'a> Input<'a> {
         chunks: Receiver<io::Result<Vec<u8>>>,
         batches: SyncSender<Batch>,
         limits: &Limits,
-        progress: &'a mut dyn FnMut(u64),
+        progress: &'a mut dyn FnMut(Passed),
     ) -> Self {
         let (chunk, events) = (Vec::new(), Vec::new());
-        Self { chunks, batches, chunk, at: 0, events, total: 0, limit: limits.bytes, broken: false, progress }
+        let (passed, limit) = (Passed::default(), limits.bytes);
+        Self { chunks, batches, chunk, at: 0, events, passed, limit, broken: false, progress }
     }
 
     /// Notes something for the index at this point of the stream.
     pub(super) fn note(&mut self, event: Event) {
+        self.passed.entries += u64::from(matches!(event, Event::Entry { .. }));
         self.events.push(event);
     }
 
@@ -141,9 +144,9 @@ impl<'a> Input<'a> {
         let Ok(next) = self.chunks.recv() else { return Ok(false) };
         self.chunk = next.inspect_err(|_| self.broken = true)?;
         self.at = 0;
-        self.total += self.chunk.len() as u64;
-        (self.progress)(self.total);
-        if self.total > self.limit {
+        self.passed.bytes += self.chunk.len() as u64;
+        (self.progress)(self.passed);
+        if self.passed.bytes > self.limit {
             self.broken = true;
             return Err(invalid(format!("the archive has more than {} bytes, the limit", self.limit)));
         }

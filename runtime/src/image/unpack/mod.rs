@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::tar::Limits;
 pub(crate) use entry::{HOLE, SparseWriter, write_all};
-pub use flush::flush;
+pub use flush::{Flusher, flush};
 pub(crate) use input::is_zero;
 
 use crate::digest::Digest;
@@ -69,17 +69,26 @@ pub struct Unpacked {
     pub warnings: Vec<String>,
 }
 
+/// How far unpacking is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    /// Bytes of the uncompressed stream.
+    pub bytes: u64,
+    /// Entries of the archive.
+    pub entries: u64,
+}
+
 /// Unpacks the uncompressed tar `input` into `layer`, an empty directory (see the module's page for what it gets).
-/// `ids` is the mapping of the namespace this runs in; `progress` is told the uncompressed bytes read so far.
+/// `ids` is the mapping of the namespace this runs in; `progress` is told how far it is.
 ///
-/// Nothing is flushed: see [`flush`]. After an error `layer` is rubbish. Errors: `Invalid` for what the archive says
+/// Nothing is flushed: see [`Flusher`]. After an error `layer` is rubbish. Errors: `Invalid` for what the archive says
 /// (with the entry's name), `Unsupported` for entry types that layers do not have, else the system's.
 pub fn unpack(
     input: &mut (dyn Read + Send),
     layer: BorrowedFd<'_>,
     ids: &IdMap,
     limits: &Limits,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(Passed),
 ) -> Result<Unpacked> {
     let index = create(layer, c"index")?;
     std::thread::scope(|scope| {
