@@ -204,7 +204,7 @@ fn archives_that_are_none() {
     for args in [
         ["import", "-c", "RUN x", "-", "broken"],
         ["import", "-c", "ENV", "-", "broken"],
-        ["import", "--platform", "linux/mips", "-", "broken"],
+        ["import", "--platform", "plan9/mips", "-", "broken"],
     ] {
         refused(&lrun, &before, 1, &args);
     }

@@ -171,3 +171,19 @@ fn sources_that_cannot_be_read_are_named() {
     assert_eq!(error, "lrun: import /dev/zero: more than 16777216 bytes follow the archive's end, the limit\n");
     assert_eq!(contents(&lrun).0, "");
 }
+
+/// Files of another machine's: the config says so, as docker's does.
+#[test]
+fn the_platform_of_the_files_is_noted() {
+    let lrun = Lrun::new();
+    let tar = Tar::new().file("x", b"x").finish();
+    for (platform, shown) in
+        [("linux/arm64", "linux arm64 "), ("linux/arm/v6", "linux arm v6"), ("s390x", "linux s390x ")]
+    {
+        let output = lrun.run_with(&tar, &["import", "--platform", platform, "-", "other"]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_eq!(lrun.inspect("other", "{{.Os}} {{.Architecture}} {{.Variant}}"), shown, "{platform}");
+    }
+    let output = lrun.run_with(&tar, &["import", "--platform", "windows/amd64", "-", "other"]);
+    assert!(output.code == 1 && output.stderr.contains("images are for linux, not windows"), "{}", output.stderr);
+}

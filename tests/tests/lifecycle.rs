@@ -562,3 +562,28 @@ fn the_id_goes_to_the_file_that_was_asked_for() {
     let id = lrun.ok(&["create", "--cidfile", path, "busybox", "true"]);
     assert_eq!(fs::read_to_string(&file).expect("the file"), id);
 }
+
+/// `--replace` takes the name from the container that has it, which can be brought back; nothing else is touched.
+#[test]
+fn a_container_is_replaced_by_another_of_its_name() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000"]);
+    let first = lrun.inspect("box", "{{.Id}}");
+    let run = |flags: &[&str]| {
+        lrun.run(&[&["run", "--replace"][..], flags, &["--network", "none", "busybox", "echo", "new"]].concat())
+    };
+    // The beginning of an id is no name.
+    assert_eq!(run(&["--name", &first[..12]]).stdout, "new\n");
+    assert_eq!(lrun.inspect(&first, "{{.State.Running}}"), "true");
+    let output = run(&["--name", "box"]);
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "new\n", ""));
+    let second = lrun.inspect("box", "{{.Id}}");
+    assert_ne!(first, second);
+    let third = lrun.ok(&["create", "--replace", "--name", "box", "busybox", "true"]);
+    assert_eq!(lrun.inspect("box", "{{.Id}}"), third);
+    assert!(lrun.ok(&["undelete", "--list", "--no-trunc", "--format", "{{.ID}}"]).contains(&first));
+    // What cannot be made removes nothing, and without a name there is nothing to replace.
+    assert_eq!(lrun.run(&["create", "--replace", "--name", "box", "nothing:v1", "true"]).code, 1);
+    assert_eq!(lrun.inspect("box", "{{.Id}}"), third);
+    assert_eq!(run(&[]).code, 125);
+}

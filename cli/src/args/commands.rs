@@ -7,7 +7,7 @@ use super::{
     ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs,
     LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs,
     RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs,
-    TagArgs, TopArgs, TreeArgs, UndeleteArgs, WaitArgs,
+    TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -72,6 +72,8 @@ pub enum Command {
     History(HistoryArgs),
     /// Give an image another name
     Tag(TagArgs),
+    /// Take names from an image, which stays
+    Untag(UntagArgs),
     /// Remove images
     Rmi(RmiArgs),
     /// List what a container changed: A added, C changed, D deleted
@@ -263,6 +265,8 @@ enum ImageCommand {
     Inspect(InspectArgs),
     /// Give an image another name
     Tag(TagArgs),
+    /// Take names from an image, which stays
+    Untag(UntagArgs),
     /// Remove images
     #[command(alias = "remove")]
     Rm(RmiArgs),
@@ -339,6 +343,7 @@ impl ImageCommand {
             Self::History(args) => Command::History(args),
             Self::Inspect(args) => Command::Inspect(args.of(InspectType::Image)),
             Self::Tag(args) => Command::Tag(args),
+            Self::Untag(args) => Command::Untag(args),
             Self::Rm(args) => Command::Rmi(args),
             Self::Import(args) => Command::Import(args),
             Self::Load(args) => Command::Load(args),

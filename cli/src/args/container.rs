@@ -82,6 +82,9 @@ struct ProcessFlags {
     /// Say nothing of pulling
     #[arg(short, long)]
     quiet: bool,
+    /// Remove a container that has the name already, as rm --force does
+    #[arg(long)]
+    replace: bool,
     /// Remove the container when it ends
     #[arg(long)]
     rm: bool,
@@ -230,6 +233,15 @@ impl ContainerFlags {
     /// Whether `-a` was given.
     pub(super) fn has_attach(&self) -> bool {
         !self.process.attach.is_empty()
+    }
+
+    /// Whether the name is taken from the container that has it.
+    pub(super) fn replace(&self) -> Result<bool> {
+        let process = &self.process;
+        if process.replace && process.name.is_none() {
+            return Err(Error::new(ErrorKind::Invalid, "cannot replace container without --name being set"));
+        }
+        Ok(process.replace)
     }
 
     /// When and how the image is pulled.
@@ -384,7 +396,7 @@ fn entrypoint(text: String) -> Vec<String> {
 }
 
 /// Only what runs here can be used: another platform's images could not be.
-pub fn check_platform(platform: &str) -> Result<()> {
+fn check_platform(platform: &str) -> Result<()> {
     let own = Platform::new("linux", architecture()?, "");
     let wanted = Platform::parse(platform, &own)?;
     if (&wanted.os, &wanted.architecture) == (&own.os, &own.architecture) {

@@ -12,7 +12,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("A container's files", &["cp", "diff", "commit", "export"]),
-    ("Images", &["images", "history", "tag", "rmi", "import", "load", "save"]),
+    ("Images", &["images", "history", "tag", "untag", "rmi", "import", "load", "save"]),
     ("Registries", &["pull", "push", "login", "logout", "search"]),
     ("This machine", &["info", "version"]),
     ("The same by what they are about", &["container", "image", "manifest", "system"]),

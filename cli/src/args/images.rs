@@ -75,6 +75,17 @@ pub struct TagArgs {
     pub target: String,
 }
 
+/// `lrun untag`.
+#[derive(Clone, Debug, Args)]
+pub struct UntagArgs {
+    /// Name or id
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Take these names away; without any, all
+    #[arg(value_name = "NAME[:TAG]")]
+    pub names: Vec<String>,
+}
+
 /// `lrun rmi`.
 #[derive(Clone, Debug, Args)]
 pub struct RmiArgs {

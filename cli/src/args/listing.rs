@@ -29,6 +29,30 @@ pub struct PsArgs {
     /// Show sizes
     #[arg(short, long)]
     pub size: bool,
+    /// In this order, instead of the last created first
+    #[arg(long, value_name = "BY", value_enum)]
+    pub sort: Option<SortBy>,
+}
+
+/// What `ps` can sort by, in podman's words; the smallest or oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortBy {
+    /// The command.
+    Command,
+    /// When it was created.
+    Created,
+    /// The id.
+    Id,
+    /// The image's name.
+    Image,
+    /// The name.
+    Names,
+    /// When it was started.
+    Runningfor,
+    /// Bytes in all its layers.
+    Size,
+    /// The status as it is shown.
+    Status,
 }
 
 /// `lrun logs`.

@@ -28,15 +28,17 @@ use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEn
 
 pub use archive::{LoadArgs, SaveArgs, SaveFormat};
 pub use commands::Command;
-pub use container::{ContainerFlags, check_platform};
+pub use container::ContainerFlags;
 pub use cp::{CpArgs, End};
 pub use exec::ExecArgs;
-pub use images::{CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs, TreeArgs};
+pub use images::{
+    CommitArgs, DiffArgs, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs, TagArgs, TreeArgs, UntagArgs,
+};
 pub use lifecycle::{
     AttachArgs, ExistsArgs, KillArgs, PauseArgs, PortArgs, RenameArgs, RmArgs, StartArgs, StopArgs, UndeleteArgs,
     WaitArgs,
 };
-pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SystemArgs, TopArgs};
+pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SortBy, SystemArgs, TopArgs};
 pub use registry::{
     CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, ReferrersArgs, SearchArgs,
     When,

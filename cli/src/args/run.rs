@@ -36,6 +36,11 @@ pub struct CreateArgs {
 }
 
 impl RunArgs {
+    /// Whether the name is taken from the container that has it.
+    pub fn replace(&self) -> Result<bool> {
+        self.flags.replace()
+    }
+
     /// When and how the image is pulled.
     pub fn pulling(&self) -> Result<Pulling> {
         self.flags.pulling()
@@ -59,6 +64,11 @@ impl RunArgs {
 }
 
 impl CreateArgs {
+    /// Whether the name is taken from the container that has it.
+    pub fn replace(&self) -> Result<bool> {
+        self.flags.replace()
+    }
+
     /// When and how the image is pulled.
     pub fn pulling(&self) -> Result<Pulling> {
         self.flags.pulling()

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use lrun_runtime::container::create::draft;
+use lrun_runtime::container::engine::Engine;
+use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
@@ -15,15 +17,30 @@ use crate::ui::output;
 
 /// Runs the command.
 pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
-    let pulling = args.pulling()?;
+    let (pulling, replace) = (args.pulling()?, args.replace()?);
     let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     let engine = context::engine(global)?;
     options.image = pull::ensure(&engine, options.image, &pulling)?;
+    if replace {
+        remove_named(&engine, options.name.as_deref())?;
+    }
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let created = draft(&engine, &options, &context::host(), false)?.write()?;
     cidfile.write(&created.record.id)?;
     output::line(created.record.id.as_str());
     Ok(0)
+}
+
+/// For `--replace`: removes the container of exactly this name, if there is one; it can be brought back.
+pub(super) fn remove_named(engine: &Engine, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    match lifecycle::find(engine, name) {
+        Ok(record) if record.name.as_str() == name.trim_start_matches('/') => {
+            lifecycle::remove(engine, &record, Removal { force: true, trash: true })
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The file that gets the id. It is made before anything else is done, and does not stay where no container came to be.

@@ -5,10 +5,11 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
-use lrun_runtime::image::import::{ImportOptions, import};
+use lrun_runtime::image::import::{ImportOptions, architecture, import};
 use lrun_runtime::reference::Reference;
+use lrun_runtime::registry::platform::Platform;
 
-use crate::args::{Global, ImportArgs, check_platform};
+use crate::args::{Global, ImportArgs};
 use crate::context;
 use crate::ui::progress::{Progress, Style};
 use crate::ui::{escape, output};
@@ -19,15 +20,14 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
         return Err(Error::new(ErrorKind::Unsupported, format!("{}: lrun import does not download", args.source))
             .hint("pipe it in: curl -fL URL | lrun import - NAME"));
     }
-    if let Some(platform) = args.platform.as_deref().filter(|platform| !platform.is_empty()) {
-        check_platform(platform)?;
-    }
+    let platform = args.platform.as_deref().filter(|platform| !platform.is_empty());
     let reference = args.repository.as_deref().map(Reference::parse).transpose()?;
     let (archive, total) = open(&args.source)?;
     let options = ImportOptions {
         changes: args.change.clone(),
         message: args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.source)),
         reference,
+        made_for: platform.map(made_for).transpose()?,
         clock: context::source_date_epoch()?,
     };
     let engine = context::settled_engine(global)?;
@@ -46,6 +46,15 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
     }
     output::line(&imported.id.to_string());
     Ok(0)
+}
+
+/// Architecture and variant of a platform, which may be another machine's.
+fn made_for(platform: &str) -> Result<(String, String)> {
+    let wanted = Platform::parse(platform, &Platform::new("linux", architecture()?, ""))?;
+    match wanted.os.as_str() {
+        "linux" => Ok((wanted.architecture, wanted.variant)),
+        os => Err(Error::new(ErrorKind::Unsupported, format!("--platform {platform}: images are for linux, not {os}"))),
+    }
 }
 
 fn open(source: &str) -> Result<(OwnedFd, Option<u64>)> {

@@ -108,6 +108,7 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Images(args) => images::run(global, &args),
         Command::History(args) => history::run(global, &args),
         Command::Tag(args) => tag::run(global, &args),
+        Command::Untag(args) => tag::remove(global, &args),
         Command::Rmi(args) => rmi::run(global, &args),
         Command::Diff(args) => diff::run(global, &args),
         Command::Export(args) => export::run(global, &args),

@@ -12,7 +12,7 @@ use lrun_runtime::container::{lifecycle, size};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 
-use crate::args::{Global, PsArgs};
+use crate::args::{Global, PsArgs, SortBy};
 use crate::context;
 use crate::ui::filters::Filters;
 use crate::ui::filters::containers::{NAMES, Query};
@@ -38,8 +38,11 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     let query = Query { filters: &filters, all: args.all, last };
     let image_id = |name: &str| engine.store.find(name).ok().map(|found| found.id.to_string());
     let mut chosen = query.select(entries, image_id)?;
-    if args.size || (!args.quiet && format.asks_for("Size")) {
+    if args.size || args.sort == Some(SortBy::Size) || (!args.quiet && format.asks_for("Size")) {
         add_sizes(&engine, &mut chosen)?;
+    }
+    if let Some(by) = args.sort {
+        sort(&mut chosen, by);
     }
     output::text(&MODEL.render(&format, &chosen, &view(!args.no_trunc))?);
     for (id, error) in damaged {
@@ -48,6 +51,25 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
         output::complain(&format!("  hint: {REPAIR}, else remove it with \"lrun rm -f {}\"", id.short()));
     }
     Ok(0)
+}
+
+/// What is alike stays in the order that it has.
+fn sort(entries: &mut [Entry], by: SortBy) {
+    let now = Timestamp::now();
+    let started = |entry: &Entry| match entry.state {
+        State::Running { started } | State::Paused { started } => Some(started),
+        State::Created | State::Exited { .. } => None,
+    };
+    match by {
+        SortBy::Command => entries.sort_by(|a, b| a.argv.cmp(&b.argv)),
+        SortBy::Created => entries.sort_by_key(|entry| entry.created),
+        SortBy::Id => entries.sort_by(|a, b| a.id.cmp(&b.id)),
+        SortBy::Image => entries.sort_by(|a, b| a.image.cmp(&b.image)),
+        SortBy::Names => entries.sort_by(|a, b| a.name.cmp(&b.name)),
+        SortBy::Runningfor => entries.sort_by_key(started),
+        SortBy::Size => entries.sort_by_key(|entry| entry.size_root),
+        SortBy::Status => entries.sort_by_cached_key(|entry| entry.state.status(now)),
+    }
 }
 
 /// How a listing is to be shown now.

@@ -11,7 +11,7 @@ use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Stdio};
 
 use super::Early;
-use super::create::CidFile;
+use super::create::{CidFile, remove_named};
 use super::pull;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
 use crate::args::{Global, RunArgs};
@@ -20,7 +20,7 @@ use crate::ui::output;
 
 /// Runs the command.
 pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
-    let pulling = args.pulling()?;
+    let (pulling, replace) = (args.pulling()?, args.replace()?);
     let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
@@ -36,6 +36,9 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
         }
     };
     options.image = pull::ensure(&engine, options.image, &pulling)?;
+    if replace {
+        remove_named(&engine, options.name.as_deref())?;
+    }
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;

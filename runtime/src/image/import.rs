@@ -29,6 +29,8 @@ pub struct ImportOptions {
     pub message: String,
     /// Its name.
     pub reference: Option<Reference>,
+    /// The architecture that its files are made for, and the variant; `None`: this machine's.
+    pub made_for: Option<(String, String)>,
     /// The time that it carries; `None`: now.
     pub clock: Option<Timestamp>,
 }
@@ -131,8 +133,13 @@ pub(crate) fn meta_of(unpacked: &Unpacked, source: &str) -> LayerMeta {
 fn config_of(unpacked: &Unpacked, run: RunConfig, options: &ImportOptions) -> Result<Vec<u8>> {
     let now = options.clock.unwrap_or_else(Timestamp::now).to_string();
     let entry = History { created: Some(now.clone()), comment: options.message.clone(), ..History::default() };
+    let (architecture, variant) = match &options.made_for {
+        Some(made_for) => made_for.clone(),
+        None => (architecture()?.to_owned(), String::new()),
+    };
     let config = ImageConfig {
-        architecture: architecture()?.to_owned(),
+        architecture,
+        variant,
         os: "linux".to_owned(),
         created: Some(now),
         config: run,

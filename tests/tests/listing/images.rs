@@ -423,3 +423,22 @@ fn hundreds_of_images() {
     fs::remove_dir_all(lrun.store().join("refs/docker.io/many")).expect("remove the names");
     assert_eq!(lrun.ok(&["images", "-q"]), short(&id));
 }
+
+/// `untag` takes names away, the given or all; the image stays.
+#[test]
+fn names_are_taken_away_and_the_image_stays() {
+    let lrun = Lrun::with_busybox();
+    let id = lrun.inspect("busybox", "{{.Id}}");
+    for name in ["one", "two:v1", "three"] {
+        lrun.ok(&["tag", "busybox", name]);
+    }
+    let names = || lrun.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    lrun.ok(&["untag", "busybox", "one", "two:v1"]);
+    assert_eq!(names(), "busybox:latest\nthree:latest");
+    let complaint = lrun.fails(1, &["untag", "busybox", "three", "two:v1"]);
+    assert!(complaint.contains("two:v1: image") && complaint.contains("has no such name"), "{complaint}");
+    assert_eq!(names(), "busybox:latest\nthree:latest");
+    lrun.ok(&["image", "untag", &id]);
+    assert_eq!(names(), "<none>:<none>");
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", &id, "echo", "there"]), "there");
+}

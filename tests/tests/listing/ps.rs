@@ -254,3 +254,30 @@ fn nothing_that_a_container_says_moves_the_cursor() {
     let raw = lrun.ok(&["ps", "-a", "--format", r#"{{.Label "l"}}"#]);
     assert_eq!(raw, evil, "a script gets the label as it is");
 }
+
+#[test]
+fn containers_are_sorted_as_it_is_asked_for() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["tag", "busybox", "alike"]);
+    let create = |name: &str, image: &str, command: &str| {
+        lrun.ok(&["create", "--name", name, "--network", "none", image, command]);
+    };
+    create("bb", "busybox", "true");
+    create("aa", "busybox", "ls");
+    create("cc", "alike", "id");
+    lrun.ok(&["start", "-a", "aa"]);
+    let sorted = |by: &str| lrun.ok(&["ps", "-a", "--sort", by, "--format", "{{.Names}}"]).replace('\n', " ");
+    assert_eq!(lrun.ok(&["ps", "-a", "--format", "{{.Names}}"]).replace('\n', " "), "cc aa bb");
+    for (by, wanted) in [
+        ("names", "aa bb cc"),
+        ("created", "bb aa cc"),
+        ("command", "cc aa bb"),
+        ("image", "cc aa bb"),
+        ("status", "cc bb aa"),
+    ] {
+        assert_eq!(sorted(by), wanted, "{by}");
+    }
+    assert_eq!(sorted("size").len(), 8);
+    assert_eq!(sorted("runningfor"), "cc aa bb");
+    assert_eq!(lrun.run(&["ps", "--sort", "colour"]).code, 125);
+}
