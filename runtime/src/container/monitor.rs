@@ -82,12 +82,13 @@ pub fn main() -> ! {
     exit_now(code)
 }
 
-/// The orders, and init: its namespaces are made while the CLI still writes the container's record.
+/// The orders, and init: its namespaces are made while the ids are still being mapped, and the CLI writes the container's
+/// record. `None` when there is no container for this process.
 fn receive() -> Result<Option<(Result<Init>, Orders)>> {
-    let socket = sys::fd::take(ORDERS)?;
-    Unmapped::from_fd(sys::fd::take(UNMAPPED)?).wait()?;
+    let (socket, unmapped) = (sys::fd::take(ORDERS)?, Unmapped::from_fd(sys::fd::take(UNMAPPED)?));
     let Some(namespaces) = orders::receive_namespaces(socket.as_fd())? else { return Ok(None) };
     let init = fork_init(namespaces);
+    unmapped.wait()?;
     Ok(Orders::receive(socket.as_fd())?.map(|orders| (init, orders)))
 }
 

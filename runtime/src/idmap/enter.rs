@@ -76,15 +76,21 @@ impl Unmapped {
         if ended != Ok(0) || !is_mapped() {
             exit_now(125);
         }
-        let own = capabilities(None)?;
-        if !own.inheritable.is_empty() {
-            clear_ambient_capability_set()?;
-            set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own })?;
-        }
-        // Where the map allows it; with a single id setgroups(2) is denied and the user's groups stay.
-        let _ = nix::unistd::setgroups(&[]);
-        Ok(())
+        become_root()
     }
+}
+
+/// Ends what [`Unmapped::keep_capabilities`] began, once the ids are mapped: the process is root with all capabilities and
+/// without the user's groups. For a process, too, that was forked by the one which was not mapped yet.
+pub fn become_root() -> rustix::io::Result<()> {
+    let own = capabilities(None)?;
+    if !own.inheritable.is_empty() {
+        clear_ambient_capability_set()?;
+        set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..own })?;
+    }
+    // Where the map allows it; with a single id setgroups(2) is denied and the user's groups stay.
+    let _ = nix::unistd::setgroups(&[]);
+    Ok(())
 }
 
 /// A child whose ids are being mapped. When this is dropped early, the child may go on or not.

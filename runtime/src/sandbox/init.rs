@@ -1,8 +1,9 @@
 //! Init: the first process of a container. It applies the plan, then becomes the entrypoint.
 //!
-//! Forked by the monitor as PID 1 of the inner PID namespace, uid 0 with all capabilities in the container's user
-//! namespace, single-threaded. The monitor forks it before it knows the container, so that there is nothing of that in its
-//! memory, and runs from a binary that no container can change ([`super::reexec`]). What it needs comes in one packet.
+//! Forked by the monitor as PID 1 of the inner PID namespace, with all capabilities in the container's user namespace,
+//! single-threaded; uid 0 there when it is told what to do. The monitor forks it before it knows the container, so that
+//! there is nothing of that in its memory, and runs from a binary that no container can change ([`super::reexec`]). What it
+//! needs comes in one packet.
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,7 +15,7 @@ use super::channel::{Supervised, Supervisor};
 use super::plan::Plan;
 use super::{device, hidden, mounts, process, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::idmap::enter::reopen_directory;
+use crate::idmap::enter::{become_root, reopen_directory};
 use crate::sys::{self, packet};
 
 /// Tells the init at the other end what it needs: the plan as JSON, the store's directory, its standard streams.
@@ -58,6 +59,8 @@ pub fn main(channel: Supervised) -> ! {
 
 fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     let Some((plan, store)) = receive(channel)? else { sys::process::exit_now(125) };
+    // The monitor forked it before the ids were mapped, and told it of the container after that.
+    become_root().context(|| "become root in the container's user namespace")?;
     let (plan, store) = (read_plan(plan)?, reopen_directory(store.as_fd())?);
     let own = process::own_proc()?;
     process::set_oom_score_adj(plan.process.oom_score_adj)?;
