@@ -104,8 +104,9 @@ fn lost(engine: &Engine, id: &ContainerId, before: Option<&State>) -> Result<u8>
             }
             Ok(u8::try_from(record.state.exit_code).unwrap_or(255))
         }
-        // A container that removes itself left nothing to look at.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        // A container that was removed, or removes itself, left nothing to look at. One that only attached to it asks for
+        // what is not there.
+        Err(error) if error.kind() == ErrorKind::NotFound && before.is_some() => {
             output::complain(&format!("lrun: the monitor of container {} was lost", id.short()));
             Ok(255)
         }

@@ -116,7 +116,11 @@ impl<'a> Client<'a> {
         hello.stderr = output(stderr)?;
         let window = if options.tty { window(&stdio) } else { None };
         hello.window = window;
-        attach::send_request(&socket, &Request::Hello(hello)).context(|| "attach to the container")?;
+        match attach::send_request(&socket, &Request::Hello(hello)) {
+            // The container ended after the connection was made: it is met as any end is.
+            Err(error) if error.errno() == Some(libc::EPIPE) => {}
+            sent => sent.context(|| "attach to the container")?,
+        }
         Ok(Self { socket, stdio, options, window, input, outputs, signals })
     }
 
@@ -144,4 +148,17 @@ impl<'a> Client<'a> {
 /// The size of the user's terminal: of stdout's, else of stdin's.
 pub fn window(stdio: &Stdio<'_>) -> Option<WindowSize> {
     [stdio.stdout, stdio.stdin].into_iter().flatten().find_map(|fd| WindowSize::of(fd.as_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_that_ended_just_before_the_greeting_is_lost_as_any_other() {
+        let (ours, monitors) = attach::pair().unwrap();
+        drop(monitors);
+        let client = Client::greet(ours, Stdio::default(), ClientOptions::default()).unwrap();
+        assert!(matches!(client.wait_started(), Ok(Some(Outcome::Lost))));
+    }
 }
