@@ -584,6 +584,10 @@ fn a_container_is_replaced_by_another_of_its_name() {
     assert!(lrun.ok(&["undelete", "--list", "--no-trunc", "--format", "{{.ID}}"]).contains(&first));
     // What cannot be made removes nothing, and without a name there is nothing to replace.
     assert_eq!(lrun.run(&["create", "--replace", "--name", "box", "nothing:v1", "true"]).code, 1);
+    for command in ["create", "run"] {
+        let missing = ["--replace", "--name", "box", "--mount", "type=bind,src=/no/such,dst=/m", "busybox", "true"];
+        assert_ne!(lrun.run(&[&[command][..], &missing].concat()).code, 0);
+    }
     assert_eq!(lrun.inspect("box", "{{.Id}}"), third);
     assert_eq!(run(&[]).code, 125);
 }

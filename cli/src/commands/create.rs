@@ -21,17 +21,19 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
     let engine = context::engine(global)?;
     options.image = pull::ensure(&engine, options.image, &pulling)?;
+    let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
+    let draft = draft(&engine, &options, &context::host(), false)?;
     if replace {
         remove_named(&engine, options.name.as_deref())?;
     }
-    let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
-    let created = draft(&engine, &options, &context::host(), false)?.write()?;
+    let created = draft.write()?;
     cidfile.write(&created.record.id)?;
     output::line(created.record.id.as_str());
     Ok(0)
 }
 
-/// For `--replace`: removes the container of exactly this name, if there is one; it can be brought back.
+/// For `--replace`: removes the container of exactly this name, if there is one; it can be brought back. Done when all
+/// is decided about its successor: what is refused replaces nothing.
 pub(super) fn remove_named(engine: &Engine, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     match lifecycle::find(engine, name) {

@@ -36,14 +36,14 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
         }
     };
     options.image = pull::ensure(&engine, options.image, &pulling)?;
-    if replace {
-        remove_named(&engine, options.name.as_deref())?;
-    }
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let draft = draft(&engine, &options, &host, true)?;
     let monitor = monitor.mapped()?;
+    if replace {
+        remove_named(&engine, options.name.as_deref())?;
+    }
     let created = draft.write()?;
     let record = created.record.clone();
     let streams = UserStreams::open()?;

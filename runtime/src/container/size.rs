@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::engine::Engine;
+use super::lifecycle::containers;
 use super::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context, ErrorKind, Result};
@@ -41,9 +42,10 @@ fn of(engine: &Engine, record: &Record, written: u64) -> Result<Sizes> {
     let (image, committed) = record.layers.split_at(record.image_depth.min(record.layers.len()));
     let sizes = content(engine, committed)
         .and_then(|own| Ok(Sizes { own: own + written, all: own + written + content(engine, image)? }));
-    let removed = || !engine.root().containers().join(record.id.as_str()).exists();
     match sizes {
-        Err(error) if error.kind() == ErrorKind::NotFound && removed() => Ok(Sizes::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound && containers(engine).is_gone(&record.id) => {
+            Ok(Sizes::default())
+        }
         other => other,
     }
 }
