@@ -35,14 +35,15 @@ failed_step() { failed=$((failed + 1)); failures+=("$1"); }
 
 # run_program USER MODE PROGRAM: PROGRAM's tests as USER; MODE is the id mapping under test, or `unit`
 run_program() {
-  local user=$1 mode=$2 program=$3 name log as=() status=0 left
+  local user=$1 mode=$2 program=$3 name log as=() status=0 left limit=1500
+  [ -z "${LRUN_TEST_LONG-}" ] || limit=14400
   name=${program##*/}; name=${name%-*}
   log=$scratch/$mode-$name.log
   say "$name ($mode)"
   install -m 755 "$program" "$scratch/test-$name" # beside the binary `lrun`
   mkdir -p "$scratch/$mode"; [ "$(id -u)" != 0 ] || chown "$user" "$scratch/$mode"
   if [ "$user" != "$(id -un)" ]; then as=(setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all); fi
-  (cd "$scratch/$mode" && timeout -k 10 1500 "${as[@]}" env -i "PATH=$PATH" "HOME=$(getent passwd "$user" | cut -d: -f6)" \
+  (cd "$scratch/$mode" && timeout -k 10 "$limit" "${as[@]}" env -i "PATH=$PATH" "HOME=$(getent passwd "$user" | cut -d: -f6)" \
     "USER=$user" LANG=C.UTF-8 TERM=xterm "TMPDIR=$scratch/$mode" "LRUN_BIN=$scratch/lrun" "LRUN_TEST_MODE=$mode" \
     "LRUN_TEST_IMAGES=$scratch" "LRUN_TEST_SKIPS=$scratch/$mode/skips" "INSTA_UPDATE=no" "INSTA_WORKSPACE_ROOT=$scratch" \
     ${LRUN_TEST_LONG:+LRUN_TEST_LONG=1} ${victim:+"LRUN_TEST_VICTIM=$victim"} RUST_BACKTRACE=1 \

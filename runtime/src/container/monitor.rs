@@ -5,8 +5,8 @@
 //! The host's network namespace, and a mount namespace of its own in which the host's files are as they were. It forks
 //! init, starts the network helper and the pump of the standard streams, keeps the container's lock for as long as it
 //! lives, and records the exit. When it dies, however that happens, the kernel kills everything in its PID namespace: a
-//! free lock means that nobody writes the read-write layer any more. Single-threaded; signals from inside cannot reach it,
-//! and as a PID 1 it ignores all that it has no handler for.
+//! free lock means that nobody writes the read-write layer any more. One thread, but for [`Monitor::begin_write_back`];
+//! signals from inside cannot reach it, and as a PID 1 it ignores all that it has no handler for.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -217,12 +217,29 @@ impl Monitor {
     /// Serves streams and clients until init has ended; its exit code, 128 + N for signal N.
     fn serve(&self, init: &Init, epoll: &OwnedFd, pump: &mut Pump) -> Result<u8> {
         epoll::add(epoll, &init.pidfd, epoll::EventData::new_u64(ENDED), epoll::EventFlags::IN)?;
-        while !turn(epoll, pump, init)? {}
+        let mut written_back = self.config.auto_remove;
+        while !turn(epoll, pump, init)? {
+            if !written_back && pump.silent() {
+                written_back = true;
+                self.begin_write_back();
+            }
+        }
         epoll::delete(epoll, &init.pidfd)?;
         let status = rustix::process::waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED)?;
         let status = status.ok_or_else(|| Error::new(ErrorKind::Io, "the container's exit status is lost"))?;
         let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
         Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
+    }
+
+    /// Has the read-write layer's file system write back what the container changed, beside everything else. The streams
+    /// have ended, and mostly the program with them: its unmount, which waits for the same, begins by forgetting what it
+    /// has cached, and takes that long to come to it. Best effort.
+    fn begin_write_back(&self) {
+        let Ok(directory) = self.container.try_clone() else { return };
+        let thread = std::thread::Builder::new().stack_size(WRITE_BACK_STACK);
+        let _ = thread.spawn(move || {
+            let _ = rustix::fs::syncfs(directory);
+        });
     }
 
     /// What others find the container by. Not flushed: after a power cut nothing of it would be true.
@@ -299,6 +316,9 @@ fn start_pasta(program: &PastaProgram, host_pid: i32) -> Result<Pasta> {
         .context(|| "open the container's network namespace")?;
     Pasta::start(&program.path, netns.as_fd(), PastaOptions { dns_forward: program.dns_forward })
 }
+
+/// Bytes of stack for a thread that makes one system call.
+const WRITE_BACK_STACK: usize = 32 << 10;
 
 /// Token of the pidfd; below all of the pump's.
 const ENDED: u64 = 1;

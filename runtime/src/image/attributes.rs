@@ -20,6 +20,8 @@ pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 const OPAQUE: &[u8] = b"user.overlay.opaque";
 /// Longest list of names and longest value; `xattr(7)`.
 const MOST: usize = 64 << 10;
+/// What is asked for first: the kernel allocates as much for each call as it is asked for, and most files have little.
+const USUAL: usize = 256;
 
 /// Whether an attribute is part of a file wherever it goes: neither overlayfs's own marks (also in the escaped form that
 /// a container leaves) nor the host's labels.
@@ -53,7 +55,7 @@ impl Reader {
     /// The attributes of an open file; none where the file system has no attributes.
     pub(crate) fn read(&mut self, fd: BorrowedFd<'_>) -> Result<Found> {
         let mut found = Found::default();
-        let length = match flistxattr(fd, self.names.as_mut_slice()) {
+        let length = match usual_first(&mut self.names, |names| flistxattr(fd, names)) {
             Ok(0) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(found),
             other => other.context(|| "read extended attributes")?,
         };
@@ -62,7 +64,7 @@ impl Reader {
             if !opaque && !travels(name) {
                 continue;
             }
-            let length = match fgetxattr(fd, name, self.value.as_mut_slice()) {
+            let length = match usual_first(&mut self.value, |value| fgetxattr(fd, name, value)) {
                 Ok(length) => length,
                 Err(Errno::NODATA) => continue,
                 Err(errno) => return Err(errno).context(|| "read extended attributes"),
@@ -75,6 +77,17 @@ impl Reader {
         }
         found.xattrs.sort_unstable();
         Ok(found)
+    }
+}
+
+/// Calls with a small part of the buffer, and with all of it where that is not enough.
+fn usual_first(
+    buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<usize> {
+    match read(buffer.get_mut(..USUAL).unwrap_or_default()) {
+        Err(Errno::RANGE) => read(buffer),
+        other => other,
     }
 }
 
@@ -130,6 +143,18 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn attributes_that_are_longer_than_usual_are_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = std::fs::File::open(directory.path()).unwrap();
+        let attributes: Xattrs =
+            (0..8).map(|n| (format!("user.{}{n}", "n".repeat(100)).into_bytes(), vec![n; 300])).collect();
+        for (name, value) in &attributes {
+            fsetxattr(&file, name.as_slice(), value, XattrFlags::empty()).unwrap();
+        }
+        assert_eq!(Reader::new().read(file.as_fd()).unwrap().xattrs, attributes);
+    }
 
     #[test]
     fn attributes_of_a_root_travel_without_overlay_marks() {

@@ -3,6 +3,7 @@
 //! Runs in the storage helper, because files belong to mapped ids and file capabilities read differently outside. One
 //! pass in a fixed order, in lrun's canonical form ([`crate::image::tar::header`]): the same tree gives the same bytes.
 
+mod behind;
 mod merged;
 pub(crate) mod stream;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Writes headers in lrun's canonical form: ustar, with PAX records only where ustar cannot say it.
 
+use std::borrow::Cow;
+
 use super::pax;
 use super::{BLOCK, Head, Kind, Segment, Time};
 
@@ -13,10 +15,11 @@ const MAX_DEVICE: u32 = 0o777_7777;
 /// Appends the header blocks of this entry. Directories get a name that ends with a slash, the root is `./`. Of a sparse
 /// file the map is among them, in GNU tar's form 1.0.
 pub(crate) fn write(head: &Head, out: &mut Vec<u8>) {
-    let mut name = if head.path.is_empty() { b".".to_vec() } else { head.path.clone() };
-    if head.kind == Kind::Directory {
-        name.push(b'/');
-    }
+    let name = if head.path.is_empty() { b"." } else { head.path.as_slice() };
+    let name = match head.kind {
+        Kind::Directory => Cow::Owned([name, b"/"].concat()),
+        _ => Cow::Borrowed(name),
+    };
     let mut records = Vec::new();
     let map = head.segments.as_ref().map(|segments| map(segments)).unwrap_or_default();
     let size = head.stored + map.len() as u64;

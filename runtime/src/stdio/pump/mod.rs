@@ -231,6 +231,11 @@ impl Pump {
         self.watch()
     }
 
+    /// Whether the container has closed all its output, as it does when it ends.
+    pub fn silent(&self) -> bool {
+        self.sources.iter().all(|source| source.ended)
+    }
+
     /// After [`Pump::finish`]: whether every client has got everything (or is gone).
     pub fn drained(&self) -> bool {
         self.exited.is_some() && self.clients.is_empty()
