@@ -7,6 +7,7 @@
 //!
 //! | floor | module | owns |
 //! | --- | --- | --- |
+//! | 6 | [`build`] | building images from a Dockerfile |
 //! | 5 | [`container`], [`transfer`] | records, lifecycle, monitor, exec, commit; pull and push |
 //! | 4 | [`sandbox`] | OCI `Spec` → plan → init; knows no images |
 //! | 3 | [`image`], [`network`], [`registry`], [`stdio`] | siblings |
@@ -16,6 +17,7 @@
 //!
 //! The library never prints, exits or reads the environment; the `cli` crate does.
 
+pub mod build;
 pub mod container;
 pub mod digest;
 pub mod error;

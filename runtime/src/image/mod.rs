@@ -1,7 +1,7 @@
 //! Images: layers, their archives and indexes, configs, and the store that holds them.
 
 pub mod archive;
-mod attributes;
+pub(crate) mod attributes;
 pub mod changes;
 pub mod check;
 pub mod compress;
@@ -17,6 +17,6 @@ pub mod remove;
 pub mod stack;
 pub mod store;
 pub mod tar;
-mod tree;
+pub(crate) mod tree;
 pub mod unpack;
 pub mod usage;

@@ -61,18 +61,27 @@ impl Walk {
 
     /// The next step; `None` after leaving the root.
     pub(crate) fn next(&mut self) -> Result<Option<Step<'_>>> {
+        self.next_if(&mut |_, _| true)
+    }
+
+    /// The next step that is wanted. What is not, by its path and kind, is not even opened.
+    pub(crate) fn next_if(&mut self, wanted: &mut dyn FnMut(&[u8], FileType) -> bool) -> Result<Option<Step<'_>>> {
         self.left = None;
         if !std::mem::replace(&mut self.started, true) {
             return self.entered();
         }
-        let Some(frame) = self.stack.last_mut() else { return Ok(None) };
-        self.path.truncate(frame.path);
-        let next = frame.names.next();
-        let Some(Name { name, kind }) = next else { return self.leave() };
-        if !self.path.is_empty() {
-            self.path.push(b'/');
-        }
-        self.path.extend_from_slice(name.to_bytes());
+        let (name, kind) = loop {
+            let Some(frame) = self.stack.last_mut() else { return Ok(None) };
+            self.path.truncate(frame.path);
+            let Some(Name { name, kind }) = frame.names.next() else { return self.leave() };
+            if !self.path.is_empty() {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.to_bytes());
+            if wanted(&self.path, kind) {
+                break (name, kind);
+            }
+        };
         if kind == FileType::Directory {
             self.enter(&name).context(|| format!("directory {}", shown(&self.path)))?;
             return self.entered();
