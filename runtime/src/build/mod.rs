@@ -2,6 +2,6 @@
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | [`context`] | the directory that files are copied from: what is ignored, what is selected |
+//! | [`context`] | the directory that files are copied from: what is ignored, selected, hashed and sent |
 
 pub mod context;

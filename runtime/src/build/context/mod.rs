@@ -10,10 +10,13 @@
 //!                                                     └──────stream──> tar for the container
 //! ```
 
+mod digest;
 mod glob;
+mod hashes;
 mod ignore;
 mod resolve;
 mod select;
+mod stream;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,8 +25,11 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+pub use digest::Placed;
+pub use hashes::Hashes;
 pub use ignore::{Matched, Patterns};
 pub use select::{Entry, Kind, Request, Seen, Selection, Source};
+pub use stream::Streamed;
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::image::tar::shown;

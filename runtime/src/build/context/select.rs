@@ -93,8 +93,10 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// What it was when it was selected.
+    /// What it was when it was selected, or hashed.
     pub seen: Seen,
+    /// Its hash, if it was changed so shortly before that its times do not show a later change.
+    pub(super) unsettled: Option<[u8; 32]>,
 }
 
 /// What a source stands for: a path, or one match of a pattern.
@@ -115,6 +117,23 @@ pub struct Selection {
     pub sources: Vec<Source>,
     /// Patterns that match nothing.
     pub unmatched: Vec<Vec<u8>>,
+}
+
+impl Selection {
+    /// The same with these sources only: without the archives of an `ADD`, say, which are not copied.
+    #[must_use]
+    pub fn only(&self, mut wanted: impl FnMut(&Source, &[Entry]) -> bool) -> Self {
+        let mut found = Self::default();
+        for source in &self.sources {
+            let entries = self.entries.get(source.entries.clone()).unwrap_or_default();
+            if wanted(source, entries) {
+                let start = found.entries.len();
+                found.entries.extend_from_slice(entries);
+                found.sources.push(Source { directory: source.directory, entries: start..found.entries.len() });
+            }
+        }
+        found
+    }
 }
 
 /// A source, taken apart.
@@ -287,7 +306,7 @@ impl Context {
             if ignored.matched || excluded {
                 return Ok(!ignored.matched);
             }
-            selection.entries.push(Entry { path: found.path, name: name.to_vec(), kind, seen });
+            selection.entries.push(Entry { path: found.path, name: name.to_vec(), kind, seen, unsettled: None });
         }
         selection.sources.push(Source { directory, entries: start..selection.entries.len() });
         Ok(true)
@@ -442,7 +461,13 @@ impl<'a> Gather<'a> {
         let seen = Seen::from(&fstat(directory)?);
         // The root's own attributes are not copied.
         if !path.is_empty() {
-            frame.entry = Some(Entry { path: self.full(path), name: path.to_vec(), kind: Kind::Directory, seen });
+            frame.entry = Some(Entry {
+                path: self.full(path),
+                name: path.to_vec(),
+                kind: Kind::Directory,
+                seen,
+                unsettled: None,
+            });
         }
         let mounted = std::mem::replace(&mut frame.dev, seen.dev) != seen.dev;
         let copied = frame.visible && frame.wanted;
@@ -468,7 +493,7 @@ impl<'a> Gather<'a> {
         };
         let Some(kind) = kind_of(&seen, &full, link)? else { return Ok(()) };
         self.copy_directories(self.frames.len());
-        self.entries.push(Entry { path: full, name: path.to_vec(), kind, seen });
+        self.entries.push(Entry { path: full, name: path.to_vec(), kind, seen, unsettled: None });
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use super::is_kernels;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::attributes::{Reader, Xattrs};
 use crate::image::owners::Owner;
-use crate::image::pack::stream::{self, Stream};
-use crate::image::tar::{Head, Kind, Limits, Segment, Time, header, join, shown};
+use crate::image::pack::stream::{Stream, without_digest};
+use crate::image::tar::{Head, Kind, Limits, Time, header, join, shown};
 use crate::image::tree::{Step, Walk, open};
 
 /// What is sent, opened already.
@@ -54,7 +54,7 @@ pub struct Sent {
 /// Sends `root` to `out`. What is taken away meanwhile is left out; sockets are.
 pub fn send(root: &Root, rules: &SendRules<'_>, out: &mut dyn Write) -> Result<Sent> {
     let mut sent = Sent::default();
-    sent.bytes = stream::without_digest(out, |stream| {
+    sent.bytes = without_digest(out, |stream| {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let (links, limits) = (HashMap::new(), Limits::default());
         let (attributes, blocks) = (Reader::new(), Vec::new());
@@ -176,27 +176,9 @@ impl Sender<'_, '_> {
             }
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        (head.size, head.stored) = (size, size);
         self.sent.content = self.sent.content.saturating_add(size);
-        let holes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size;
-        if holes && self.rules.sparse && self.sparse(file, &mut head)? {
-            return Ok(());
-        }
-        self.write(&head)?;
-        self.stream.content(file, size, holes)
-    }
-
-    /// Sends what is on disk of a file with holes; false if it is in too many pieces.
-    fn sparse(&mut self, file: BorrowedFd<'_>, head: &mut Head) -> Result<bool> {
-        let Some(mut segments) = stream::segments(file, head.size, self.limits.segments / 2)? else { return Ok(false) };
-        head.stored = segments.iter().map(|segment| segment.length).sum();
-        if segments.last().is_none_or(|last| last.offset + last.length < head.size) {
-            segments.push(Segment { offset: head.size, length: 0 });
-        }
-        head.segments = Some(segments);
-        self.write(head)?;
-        self.stream.ranges(file, head.segments.as_deref().unwrap_or_default(), head.stored)?;
-        Ok(true)
+        self.check(&head)?;
+        self.stream.file(&mut head, file, &stat, self.rules.sparse)
     }
 
     fn head(&self, path: &[u8], kind: Kind, stat: &Stat, xattrs: Xattrs) -> Head {
@@ -216,11 +198,16 @@ impl Sender<'_, '_> {
         Head { path, kind, mode, uid, gid, mtime, link: Vec::new(), size: 0, stored: 0, segments: None, xattrs }
     }
 
-    fn write(&mut self, head: &Head) -> Result<()> {
+    fn check(&self, head: &Head) -> Result<()> {
         if head.path.len() > self.limits.path {
             let text = format!("a path of {} bytes, more than the limit of {}", head.path.len(), self.limits.path);
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
+        Ok(())
+    }
+
+    fn write(&mut self, head: &Head) -> Result<()> {
+        self.check(head)?;
         self.blocks.clear();
         header::write(head, &mut self.blocks);
         self.stream.entry(&self.blocks, head.stored > 0)

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, Stat, seek};
 use rustix::io::{Errno, pread, retry_on_intr};
 
 use super::behind::{Behind, Chunk, Part};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::tar::{BLOCK, Segment, padding};
+use crate::image::tar::{BLOCK, Head, Limits, Segment, header, padding};
 
 pub(crate) struct Stream<'a> {
     chunk: Chunk,
@@ -54,6 +54,30 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// A regular file with all but the sizes in `head`, which are filled in. With `sparse`, its holes are left out, in a
+    /// form that not every program reads, unless it is in too many pieces.
+    pub(crate) fn file(&mut self, head: &mut Head, file: BorrowedFd<'_>, stat: &Stat, sparse: bool) -> Result<()> {
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        (head.size, head.stored) = (size, size);
+        let holes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size;
+        if holes && sparse {
+            head.segments = segments(file, size, Limits::default().segments / 2)?;
+        }
+        if let Some(segments) = &mut head.segments {
+            head.stored = segments.iter().map(|segment| segment.length).sum();
+            if segments.last().is_none_or(|last| last.offset + last.length < size) {
+                segments.push(Segment { offset: size, length: 0 });
+            }
+        }
+        let mut blocks = Vec::new();
+        header::write(head, &mut blocks);
+        self.entry(&blocks, head.stored > 0)?;
+        match &head.segments {
+            Some(segments) => self.ranges(file, segments, head.stored),
+            None => self.content(file, size, holes),
+        }
+    }
+
     /// The content of a file and its padding. With `holes`, what is not on disk is not read.
     pub(crate) fn content(&mut self, file: BorrowedFd<'_>, size: u64, holes: bool) -> Result<()> {
         let mut at = 0;
@@ -70,7 +94,7 @@ impl Stream<'_> {
     }
 
     /// These ranges of a file, in order, and padding after their `stored` bytes.
-    pub(crate) fn ranges(&mut self, file: BorrowedFd<'_>, segments: &[Segment], stored: u64) -> Result<()> {
+    fn ranges(&mut self, file: BorrowedFd<'_>, segments: &[Segment], stored: u64) -> Result<()> {
         for segment in segments {
             self.read(file, segment.offset, segment.offset + segment.length)?;
         }
@@ -154,7 +178,7 @@ impl Stream<'_> {
 }
 
 /// The ranges of a file that hold data, at most `most`; `None` if there are more.
-pub(crate) fn segments(file: BorrowedFd<'_>, size: u64, most: usize) -> Result<Option<Vec<Segment>>> {
+fn segments(file: BorrowedFd<'_>, size: u64, most: usize) -> Result<Option<Vec<Segment>>> {
     let (mut found, mut at) = (Vec::new(), 0);
     while at < size {
         let data = next_data(file, at, size)?;

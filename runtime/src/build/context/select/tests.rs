@@ -86,6 +86,10 @@ fn what_sources_stand_for() {
     assert_eq!(names(&all)[..3], ["a/", "a/b/", "a/b/f"]);
     let link = all.entries.iter().find(|entry| entry.name == b"up").expect("it is there");
     assert_eq!(link.kind, Kind::Symlink(b"a/b".to_vec()));
+    let some = select(root.path(), "", &["a.txt", "a/c", "a/b"], false, &[]).expect("it is selected");
+    let directories = some.only(|source, _| source.directory);
+    assert_eq!((names(&directories), directories.sources.len()), (names(&some)[1..].to_vec(), 2));
+    assert_eq!(directories.sources[1].entries, 0..3);
     let nothing = select(root.path(), "", &["*.nope", "b.txt"], false, &[]).expect("it is selected");
     assert_eq!((names(&nothing), nothing.unmatched), (vec!["b.txt".to_owned()], vec![b"*.nope".to_vec()]));
 }
