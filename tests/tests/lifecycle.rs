@@ -108,6 +108,28 @@ fn death_by_a_signal_is_128_and_its_number() {
     assert!(lrun.fails(1, &["kill", "-s", "NOSUCH", "target"]).contains("NOSUCH"));
 }
 
+/// Scripts remove a container, or take its name again, in the next line.
+#[test]
+fn a_container_that_was_killed_has_ended() {
+    let lrun = Lrun::with_busybox();
+    for pause in [false, true] {
+        for _ in 0..5 {
+            lrun.ok(&["run", "-d", "--name", "target", "busybox", "sleep", "1000"]);
+            if pause {
+                lrun.ok(&["pause", "target"]);
+            }
+            lrun.ok(&["kill", "target"]);
+            assert_eq!(status(&lrun, "target"), "exited 137");
+            lrun.ok(&["rm", "target"]);
+        }
+    }
+    for _ in 0..3 {
+        lrun.ok(&["run", "-d", "--rm", "--name", "target", "busybox", "sleep", "1000"]);
+        lrun.ok(&["kill", "target"]);
+    }
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
 #[test]
 fn stop_asks_first_and_kills_then() {
     let lrun = Lrun::with_busybox();

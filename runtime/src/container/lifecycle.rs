@@ -3,7 +3,7 @@
 //! Runs in the CLI. A record that says "running" is true only while the container's lock is held; whoever finds it free
 //! waits until the container's first process is gone, then records that its monitor was lost.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::engine::Engine;
 use super::names::ContainerId;
@@ -135,15 +135,21 @@ pub fn is_running(record: &Record) -> bool {
 }
 
 /// A pidfd of the container's first process; an error in docker's words when it is not running.
-pub fn init_of(record: &Record) -> Result<std::os::fd::OwnedFd> {
+pub fn init_of(record: &Record) -> Result<OwnedFd> {
     let gone = || not_running(&record.id);
     let key = record.state.init.as_ref().filter(|_| is_running(record)).ok_or_else(gone)?;
     alive::open(key)?.ok_or_else(gone)
 }
 
-/// Sends a signal to the container's first process. A paused container goes on, so that the signal arrives.
+/// Sends a signal to the container's first process. A paused container goes on, so that the signal arrives. After SIGKILL
+/// the container's end is recorded when this returns: what scripts do next is `rm`, or a `run` with the same name.
 pub fn kill(engine: &Engine, record: &Record, signal: i32) -> Result<()> {
     let init = init_of(record)?;
+    send(engine, record, &init, signal)?;
+    if signal == libc::SIGKILL { await_killed(engine, record, &init) } else { Ok(()) }
+}
+
+fn send(engine: &Engine, record: &Record, init: &OwnedFd, signal: i32) -> Result<()> {
     match sys::signal::send(init.as_fd(), signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(errno) => return Err(Error::from(errno).context(format!("signal container {}", record.id.short()))),
@@ -158,6 +164,14 @@ pub fn kill(engine: &Engine, record: &Record, signal: i32) -> Result<()> {
     }
 }
 
+/// Waits until a container that was sent SIGKILL is gone, and its end recorded.
+fn await_killed(engine: &Engine, record: &Record, init: &OwnedFd) -> Result<()> {
+    match alive::wait_gone(init, PATIENCE)? {
+        true => await_end(engine, record).map(drop),
+        false => Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short()))),
+    }
+}
+
 /// Stops a running container: `signal`, and SIGKILL after `timeout` seconds (negative: never). Its exit is recorded when
 /// this returns. One that is not running stays as it is.
 pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Result<()> {
@@ -165,19 +179,14 @@ pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Resu
         return Ok(());
     }
     let Ok(init) = init_of(record) else { return await_end(engine, record).map(drop) };
-    let send = |number: i32| match kill(engine, record, number) {
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-        other => other.context(|| format!("stop container {}", record.id.short())),
-    };
-    send(signal)?;
+    let attempt = || format!("stop container {}", record.id.short());
+    send(engine, record, &init, signal).context(attempt)?;
     let patience = if timeout < 0 { -1 } else { timeout.saturating_mul(1000) };
-    if !alive::wait_gone(&init, patience)? {
-        send(libc::SIGKILL)?;
-        if !alive::wait_gone(&init, PATIENCE)? {
-            return Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short())));
-        }
+    if alive::wait_gone(&init, patience)? {
+        return await_end(engine, record).map(drop);
     }
-    await_end(engine, record).map(drop)
+    send(engine, record, &init, libc::SIGKILL).context(attempt)?;
+    await_killed(engine, record, &init)
 }
 
 /// Waits until the end of the run that this record tells of is recorded; its record then, `None` if that removed the
