@@ -71,14 +71,18 @@ fn output_goes_where_it_belongs_and_into_the_log() {
     let mut command = lrun.command(&["run", "--rm", "busybox", "seq", "200000"]);
     assert!(command.stdout(open()).status().expect("run").success());
     assert!(fs::read_to_string(&file).expect("the file").ends_with("\n199999\n200000\n"));
-    let mut command = lrun.command(&["run", "--rm", "busybox", "echo", "x"]);
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("open");
-    assert!(!command.stdout(full).status().expect("run").success());
+    for args in [&["run", "--rm", "busybox", "echo", "x"][..], &["ps", "-a"], &["inspect", "both"], &["logs", "both"]] {
+        let mut command = lrun.command(args);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("open");
+        let output = command.stdout(full).stderr(Stdio::piped()).output().expect("run");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains("no space left on device"), "{args:?}: {message}");
+    }
 }
 
 #[test]
 fn the_log_is_shown_by_lines_by_time_and_as_it_grows() {
-    let lrun = Lrun::with_busybox();
+    let mut lrun = Lrun::with_busybox();
     let wait = "while [ ! -e /opt/go ]; do sleep 0.02; done";
     lrun.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", &format!("seq 5; {wait}; echo late; exit 3")]);
     log_has(&lrun, "box", "5\n");

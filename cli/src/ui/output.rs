@@ -6,10 +6,18 @@ use lrun_runtime::Error;
 
 use super::{escape, report};
 
-/// Prints a result. A reader that has gone away ends the program quietly, as SIGPIPE would.
+/// Prints a result. A reader that has gone away ends the program quietly, as SIGPIPE would; what cannot be written for
+/// another reason, a full disk say, ends it with that reason.
 pub fn text(text: &str) {
-    if std::io::stdout().lock().write_all(text.as_bytes()).is_err() {
-        std::process::exit(141);
+    let mut stdout = std::io::stdout().lock();
+    // Without a line's end the text would wait in a buffer, and its loss at the end would be seen by nobody.
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(141),
+        Err(failure) => {
+            error(&Error::from(failure).context("write to standard output"));
+            std::process::exit(1);
+        }
     }
 }
 
