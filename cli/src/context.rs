@@ -41,6 +41,12 @@ pub fn cwd() -> Result<PathBuf> {
     std::env::current_dir().context(|| "find the current directory")
 }
 
+/// The current directory that relative names on the command line start from. One that was deleted is empty: nothing is
+/// found in it, and what names nothing in it does not need it.
+pub fn cwd_or_none() -> PathBuf {
+    cwd().unwrap_or_default()
+}
+
 /// The host as a container's start needs it.
 pub fn host() -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

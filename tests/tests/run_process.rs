@@ -459,3 +459,17 @@ fn packages_that_create_users_are_installed() {
         "the engine's setting for apt is no change of the container's"
     );
 }
+
+#[test]
+fn a_current_directory_that_was_deleted_is_missed_only_where_it_is_needed() {
+    let lrun = Lrun::with_busybox();
+    let gone = lrun.folder().join("gone");
+    let script = format!("mkdir {0} && cd {0} && rmdir {0} && exec \"$@\"", gone.display());
+    let wrapper = ["sh", "-c", &script, "sh"];
+    let output = lrun.run_in(&wrapper, &["run", "--rm", "busybox", "pwd"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "/\n"), "{}", output.stderr);
+    for (flag, value) in [("--env-file", "vars"), ("-v", ".:/mnt")] {
+        let refused = lrun.run_in(&wrapper, &["run", "--rm", flag, value, "busybox", "true"]);
+        assert_eq!(refused.code, 125, "{flag}: {}", refused.stderr);
+    }
+}

@@ -18,7 +18,7 @@ use crate::ui::output;
 /// Runs the command.
 pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     let (pulling, replace) = (args.pulling()?, args.replace()?);
-    let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
+    let mut options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
     let engine = context::engine(global)?;
     options.image = pull::ensure(&engine, options.image, &pulling)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;

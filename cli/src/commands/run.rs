@@ -21,7 +21,7 @@ use crate::ui::output;
 /// Runs the command.
 pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     let (pulling, replace) = (args.pulling()?, args.replace()?);
-    let mut options = args.into_options(&context::env_exact, &context::cwd()?)?;
+    let mut options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
     check_terminal(options.tty, options.interactive && !options.detach)?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let (engine, monitor) = match early {
