@@ -3,8 +3,8 @@
 use lrun_runtime::container::commit::{CommitOptions, commit};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::error::Result;
-use lrun_runtime::reference::Reference;
 
+use super::tag::new_name;
 use crate::args::{CommitArgs, Global};
 use crate::context;
 use crate::ui::output;
@@ -12,7 +12,7 @@ use crate::ui::output;
 /// Runs the command.
 pub fn run(global: &Global, args: &CommitArgs) -> Result<u8> {
     let options = CommitOptions {
-        reference: args.repository.as_deref().map(Reference::parse).transpose()?,
+        reference: args.repository.as_deref().map(new_name).transpose()?,
         author: args.author.clone().unwrap_or_default(),
         message: args.message.clone().unwrap_or_default(),
         changes: args.change.clone(),

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::image::import::{ImportOptions, architecture, import};
-use lrun_runtime::reference::Reference;
 use lrun_runtime::registry::platform::Platform;
 
+use super::tag::new_name;
 use crate::args::{Global, ImportArgs};
 use crate::context;
 use crate::ui::progress::{Progress, Style};
@@ -21,7 +21,7 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<u8> {
             .hint("pipe it in: curl -fL URL | lrun import - NAME"));
     }
     let platform = args.platform.as_deref().filter(|platform| !platform.is_empty());
-    let reference = args.repository.as_deref().map(Reference::parse).transpose()?;
+    let reference = args.repository.as_deref().map(new_name).transpose()?;
     let (archive, total) = open(&args.source)?;
     let options = ImportOptions {
         changes: args.change.clone(),

@@ -8,18 +8,24 @@ use crate::context;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &TagArgs) -> Result<u8> {
-    let target = Reference::parse(&args.target)?;
-    if target.digest().is_some() {
-        return Err(Error::new(ErrorKind::Invalid, "refusing to create a tag with a digest reference"));
-    }
-    if target.repository() == "library/sha256" {
-        let text = "refusing to create an ambiguous tag using digest algorithm as name";
-        return Err(Error::new(ErrorKind::Invalid, text));
-    }
+    let target = new_name(&args.target)?;
     let store = context::engine(global)?.store;
     let _using = store.lock_shared()?;
     store.tag(&store.find(&args.source)?.id, &target)?;
     Ok(0)
+}
+
+/// A name that an image is to get: one that can be written down as a tag, and is never taken for a digest.
+pub(super) fn new_name(text: &str) -> Result<Reference> {
+    let name = Reference::parse(text)?;
+    let refused = |text: &str| Err(Error::new(ErrorKind::Invalid, text));
+    if name.digest().is_some() {
+        return refused("refusing to create a tag with a digest reference");
+    }
+    if name.repository() == "library/sha256" {
+        return refused("refusing to create an ambiguous tag using digest algorithm as name");
+    }
+    Ok(name)
 }
 
 /// Runs `untag`: the image stays, also without a name.

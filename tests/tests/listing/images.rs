@@ -117,6 +117,9 @@ fn names_have_registries_ports_tags_and_digests() {
     // A digest is looked up among the digests that registries gave; there are none yet.
     let digest = format!("short@{id}");
     assert_eq!(lrun.fails(1, &["history", &digest]), format!("lrun: No such image: {digest}\n"));
+    lrun.ok(&["create", "--name", "box", "short", "true"]);
+    let archive = lrun_tests::images("busybox.tar");
+    let archive = archive.to_str().expect("UTF-8");
     for (target, message) in [
         (digest.as_str(), "refusing to create a tag with a digest reference"),
         ("sha256:x", "refusing to create an ambiguous tag using digest algorithm as name"),
@@ -126,8 +129,10 @@ fn names_have_registries_ports_tags_and_digests() {
         ("x y", "invalid reference format"),
         (&id["sha256:".len()..], "invalid repository name"),
     ] {
-        let error = lrun.fails(1, &["tag", "short", target]);
-        assert!(error.starts_with(&format!("lrun: {message}")), "{error}");
+        for command in [["tag", "short", target], ["commit", "box", target], ["import", archive, target]] {
+            let error = lrun.fails(1, &command);
+            assert!(error.starts_with(&format!("lrun: {message}")), "{command:?}: {error}");
+        }
     }
     assert_eq!(lrun.fails(1, &["tag", "nobody", "new"]), "lrun: No such image: nobody:latest\n");
     assert_eq!(lrun.ok(&["images", "-q"]).lines().count(), 4, "nothing was changed");
