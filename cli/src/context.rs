@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::Host;
 use lrun_runtime::container::{lifecycle, probe, trash};
@@ -45,6 +46,11 @@ pub fn cwd() -> Result<PathBuf> {
 /// found in it, and what names nothing in it does not need it.
 pub fn cwd_or_none() -> PathBuf {
     cwd().unwrap_or_default()
+}
+
+/// The time zone that the user reads and writes times in: `TZ`, else the machine's, else UTC.
+pub fn zone() -> TimeZone {
+    TimeZone::try_system().unwrap_or(TimeZone::UTC)
 }
 
 /// The host as a container's start needs it.

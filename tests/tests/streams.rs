@@ -103,6 +103,9 @@ fn the_log_is_shown_by_lines_by_time_and_as_it_grows() {
     assert_eq!(lrun.ok(&["logs", "--since", "2100-01-01", "box"]), "");
     assert_eq!(lrun.ok(&["logs", "--until", "1h", "box"]), "");
     assert_eq!(lrun.ok(&["logs", "--since", time, "--until", time, "box"]), "1\n2\n3\n4\n5");
+    lrun.set_env("TZ", "EAST-1");
+    let local = time.trim_end_matches('Z');
+    assert_eq!(lrun.ok(&["logs", "--until", local, "box"]), "", "the user's clock is an hour ahead");
     assert!(lrun.fails(1, &["logs", "--since", "sometime", "box"]).starts_with("lrun: invalid time \"sometime\"\n"));
     assert!(lrun.fails(1, &["logs", "nobody"]).starts_with("lrun: No such container: nobody\n"));
     lrun.ok(&["create", "--name", "fresh", "busybox", "true"]);

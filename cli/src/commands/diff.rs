@@ -19,7 +19,7 @@ pub fn run(global: &Global, args: &DiffArgs) -> Result<u8> {
     let record = lifecycle::find(&engine, &args.container)?;
     let entries: Vec<Entry> = changes(&engine, &record.id)?.into_iter().map(entry).collect();
     let terminal = std::io::stdout().is_terminal();
-    let view = View { now: jiff::Timestamp::now(), trunc: false, human: false, terminal };
+    let view = View { now: jiff::Timestamp::now(), zone: context::zone, trunc: false, human: false, terminal };
     output::text(&MODEL.render(&format(args.format.as_deref())?, &entries, &view)?);
     Ok(0)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use lrun_runtime::error::{Error, ErrorKind, REPAIR, Result};
 use lrun_runtime::image::config::ImageConfig;
 use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
@@ -39,7 +38,7 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     }
     let id = |name: &str| store.find(name).ok().map(|found| found.id.to_string());
     let chosen = Query { filters: &filters, all: args.all }
-        .select(entries, id, |text| time::parse(text, Timestamp::now(), &TimeZone::system()))?;
+        .select(entries, id, |text| time::parse(text, Timestamp::now(), &context::zone()))?;
     let digests = args.digests || args.format.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
     output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
     for Damaged { id, error, .. } in images.damaged {

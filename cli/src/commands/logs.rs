@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::fd::AsFd;
 
-use jiff::tz::TimeZone;
 use lrun_runtime::container::launch::options_of;
 use lrun_runtime::container::lifecycle::{self, containers, is_restarting};
 use lrun_runtime::error::{Error, ErrorKind, Result};
@@ -43,7 +42,7 @@ pub fn run(global: &Global, args: &LogsArgs) -> Result<u8> {
 }
 
 fn view(args: &LogsArgs) -> Result<View> {
-    let (now, zone) = (jiff::Timestamp::now(), TimeZone::system());
+    let (now, zone) = (jiff::Timestamp::now(), context::zone());
     let point = |text: &Option<String>| -> Result<Option<u64>> {
         let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let nanoseconds = time::parse(text, now, &zone)?.as_nanosecond();

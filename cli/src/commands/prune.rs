@@ -1,10 +1,9 @@
 //! `container prune`, `image prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
 //! is in the trash.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::prune::{Pruned, prune_containers, prune_images};
 use lrun_runtime::error::{Error, Result};
@@ -77,14 +76,13 @@ fn warning(all: bool, filters: &[String]) -> String {
 }
 
 fn query(filters: &[String], names: &[&str]) -> Result<Query> {
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let (now, zone) = (Timestamp::now(), context::zone());
     Query::parse(filters, names, |text| time::parse(text, now, &zone))
 }
 
 /// Asks, as docker does: anything but `y` is a no.
 fn confirmed(question: &str) -> bool {
     output::text(&format!("{question} [y/N] "));
-    let _ = std::io::stdout().flush();
     let mut answer = String::new();
     // No answer is a no.
     let _ = std::io::stdin().lock().read_line(&mut answer);

@@ -74,7 +74,7 @@ fn sort(entries: &mut [Entry], by: SortBy) {
 
 /// How a listing is to be shown now.
 pub(super) fn view(trunc: bool) -> View {
-    View { now: Timestamp::now(), trunc, human: true, terminal: std::io::stdout().is_terminal() }
+    View { now: Timestamp::now(), zone: context::zone, trunc, human: true, terminal: std::io::stdout().is_terminal() }
 }
 
 /// What is known about images, each looked up once.

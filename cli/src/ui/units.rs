@@ -83,14 +83,16 @@ pub fn rfc3339(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }
 
-/// A time as `history --human=false` prints it: RFC 3339 in UTC, whole seconds.
-pub fn rfc3339_seconds(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+/// A time as `history --human=false` prints it: RFC 3339, whole seconds.
+pub fn rfc3339_seconds(time: Timestamp, zone: TimeZone) -> String {
+    let local = time.to_zoned(zone);
+    let offset = if local.offset().is_zero() { "Z" } else { "%:z" };
+    local.strftime(&format!("%Y-%m-%dT%H:%M:%S{offset}")).to_string()
 }
 
 /// A time in the columns `CREATED AT`: `2026-01-02 15:04:05 +0000 UTC`.
-pub fn created_at(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+pub fn created_at(time: Timestamp, zone: TimeZone) -> String {
+    time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
 #[cfg(test)]
@@ -167,7 +169,10 @@ mod tests {
         let time: Timestamp = "2026-01-02T15:04:05.120000000Z".parse().unwrap();
         assert_eq!(rfc3339(Some(time)), "2026-01-02T15:04:05.12Z");
         assert_eq!(rfc3339(None), "0001-01-01T00:00:00Z");
-        assert_eq!(rfc3339_seconds(time), "2026-01-02T15:04:05Z");
-        assert_eq!(created_at(time), "2026-01-02 15:04:05 +0000 UTC");
+        assert_eq!(rfc3339_seconds(time, TimeZone::UTC), "2026-01-02T15:04:05Z");
+        assert_eq!(created_at(time, TimeZone::UTC), "2026-01-02 15:04:05 +0000 UTC");
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        assert_eq!(rfc3339_seconds(time, zone.clone()), "2026-01-02T10:04:05-05:00");
+        assert_eq!(created_at(time, zone), "2026-01-02 10:04:05 -0500 EST");
     }
 }

@@ -58,7 +58,8 @@ fn the_last_ones_and_the_other_names_of_the_command() {
 
 #[test]
 fn formats_that_scripts_use() {
-    let lrun = Lrun::with_busybox();
+    let mut lrun = Lrun::with_busybox();
+    lrun.set_env("TZ", "HERE-5:30");
     let id = lrun.ok(&[
         "run",
         "-d",
@@ -93,7 +94,7 @@ fn formats_that_scripts_use() {
     ] {
         assert_eq!(row[field], value, "{field}: {row}");
     }
-    assert!(row["CreatedAt"].as_str().is_some_and(|at| at.ends_with(" +0000 UTC")), "{row}");
+    assert!(row["CreatedAt"].as_str().is_some_and(|at| at.ends_with(" +0530 HERE")), "in the user's zone: {row}");
     assert!(row["Status"].as_str().is_some_and(|status| status.starts_with("Up ")), "{row}");
     let own = lrun.ok(&["ps", "--format", r#"table {{.Names}}\t{{.Label "role"}}\t{{upper .State}}"#]);
     assert_eq!(own, "NAMES     role      STATE\nweb       db        RUNNING");

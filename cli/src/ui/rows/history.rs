@@ -45,7 +45,7 @@ pub const MODEL: Model<Entry> = Model {
     columns: &[
         Column { name: "ID", header: "IMAGE", value: id },
         Column { name: "CreatedSince", header: "CREATED", value: created_since },
-        Column { name: "CreatedAt", header: "CREATED AT", value: |entry, _| created_at(entry) },
+        Column { name: "CreatedAt", header: "CREATED AT", value: created_at },
         Column { name: "CreatedBy", header: "CREATED BY", value: created_by },
         Column { name: "Size", header: "SIZE", value: size },
         Column { name: "Comment", header: "COMMENT", value: |entry, _| entry.comment.clone() },
@@ -57,13 +57,13 @@ fn id(entry: &Entry, view: &View) -> String {
     entry.id.as_ref().map_or_else(|| "<missing>".to_owned(), |id| short_id(id, view.trunc))
 }
 
-fn created_at(entry: &Entry) -> String {
-    units::rfc3339_seconds(entry.created.unwrap_or(Timestamp::UNIX_EPOCH))
+fn created_at(entry: &Entry, view: &View) -> String {
+    units::rfc3339_seconds(entry.created.unwrap_or(Timestamp::UNIX_EPOCH), (view.zone)())
 }
 
 fn created_since(entry: &Entry, view: &View) -> String {
     match entry.created {
-        _ if !view.human => created_at(entry),
+        _ if !view.human => created_at(entry, view),
         Some(created) if created.as_second() > FIRST_BELIEVABLE => units::ago(created, view.now),
         _ => "N/A".to_owned(),
     }

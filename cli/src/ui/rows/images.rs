@@ -152,8 +152,8 @@ fn created_since(row: &Row, view: &View) -> String {
     row.image.created.map_or_else(|| UNKNOWN.to_owned(), |created| units::ago(created, view.now))
 }
 
-fn created_at(row: &Row, _: &View) -> String {
-    row.image.created.map_or_else(|| UNKNOWN.to_owned(), units::created_at)
+fn created_at(row: &Row, view: &View) -> String {
+    row.image.created.map_or_else(|| UNKNOWN.to_owned(), |created| units::created_at(created, (view.zone)()))
 }
 
 #[cfg(test)]

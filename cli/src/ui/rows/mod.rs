@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use gotmpl::Value;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 use super::template::{Piece, Template};
@@ -31,6 +32,8 @@ use super::{escape, table};
 pub struct View {
     /// The time that "ago" counts from.
     pub now: Timestamp,
+    /// The zone that dates are shown in; asked for only where there are dates.
+    pub zone: fn() -> TimeZone,
     /// Short ids and cut commands (no `--no-trunc`).
     pub trunc: bool,
     /// Sizes and times in words (`--human`).
@@ -228,7 +231,7 @@ mod testing {
     }
 
     pub fn view() -> View {
-        View { now: at("2026-01-02T15:04:05Z"), trunc: true, human: true, terminal: false }
+        View { now: at("2026-01-02T15:04:05Z"), zone: || TimeZone::UTC, trunc: true, human: true, terminal: false }
     }
 }
 

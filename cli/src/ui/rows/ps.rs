@@ -145,7 +145,11 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "ID", header: "CONTAINER ID", value: |c, view| short_id(&c.id, view.trunc) },
         Column { name: "Image", header: "IMAGE", value: image },
         Column { name: "Command", header: "COMMAND", value: command },
-        Column { name: "CreatedAt", header: "CREATED AT", value: |c, _| units::created_at(c.created) },
+        Column {
+            name: "CreatedAt",
+            header: "CREATED AT",
+            value: |c, view| units::created_at(c.created, (view.zone)()),
+        },
         Column { name: "RunningFor", header: "CREATED", value: |c, view| units::ago(c.created, view.now) },
         Column { name: "Ports", header: "PORTS", value: |c, _| ports::display(&c.ports) },
         Column { name: "State", header: "STATE", value: |c, _| c.state.name().to_owned() },

@@ -36,7 +36,11 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Image", header: "IMAGE", value: |row, view| ps::image(&row.container, view) },
         Column { name: "Command", header: "COMMAND", value: |row, view| ps::command(&row.container, view) },
         Column { name: "Removed", header: "REMOVED", value: removed },
-        Column { name: "RemovedAt", header: "REMOVED AT", value: |row, _| units::created_at(row.removed) },
+        Column {
+            name: "RemovedAt",
+            header: "REMOVED AT",
+            value: |row, view| units::created_at(row.removed, (view.zone)()),
+        },
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.container.size_rw.unwrap_or(0)) },
         Column { name: "Names", header: "NAMES", value: |row, _| row.container.name.clone() },
     ],
