@@ -40,14 +40,15 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     context: Vec<String>,
-    hint: Option<String>,
+    hint: Option<Box<str>>,
+    excerpt: Option<Box<str>>,
     errno: Option<i32>,
 }
 
 impl Error {
     /// A failure of this kind with this message (what is wrong, on what).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), context: Vec::new(), hint: None, errno: None }
+        Self { kind, message: message.into(), context: Vec::new(), hint: None, excerpt: None, errno: None }
     }
 
     /// The same error inside a wider attempt: `context` names it, as in "unpack layer sha256:…".
@@ -60,7 +61,14 @@ impl Error {
     /// Adds what the user can do; an inner, more precise hint is kept.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert_with(|| hint.into());
+        self.hint.get_or_insert_with(|| hint.into().into());
+        self
+    }
+
+    /// Adds the lines of the file that the message is about; inner ones are kept.
+    #[must_use]
+    pub fn excerpt(mut self, lines: impl Into<String>) -> Self {
+        self.excerpt.get_or_insert_with(|| lines.into().into());
         self
     }
 
@@ -81,6 +89,11 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The lines of the file that the message is about, if it is about a text file; with a mark below the place.
+    pub fn excerpt_text(&self) -> Option<&str> {
+        self.excerpt.as_deref()
+    }
+
     /// The system's error number, when a system call was the cause.
     pub fn errno(&self) -> Option<i32> {
         self.errno
@@ -88,7 +101,13 @@ impl Error {
 
     /// The parts that cross a process boundary; see [`Error::from_parts`].
     pub fn to_parts(&self) -> ErrorParts {
-        ErrorParts { kind: kind_code(self.kind), message: self.to_string(), hint: self.hint.clone(), errno: self.errno }
+        ErrorParts {
+            kind: kind_code(self.kind),
+            message: self.to_string(),
+            hint: self.hint_text().map(str::to_owned),
+            excerpt: self.excerpt_text().map(str::to_owned),
+            errno: self.errno,
+        }
     }
 
     /// Rebuilds an error that another lrun process reported.
@@ -97,7 +116,8 @@ impl Error {
             kind: code_kind(parts.kind),
             message: parts.message,
             context: Vec::new(),
-            hint: parts.hint,
+            hint: parts.hint.map(Into::into),
+            excerpt: parts.excerpt.map(Into::into),
             errno: parts.errno,
         }
     }
@@ -109,6 +129,7 @@ pub struct ErrorParts {
     kind: u8,
     message: String,
     hint: Option<String>,
+    excerpt: Option<String>,
     errno: Option<i32>,
 }
 
@@ -190,6 +211,7 @@ impl From<io::Error> for Error {
                 message: errno_text(errno),
                 context: Vec::new(),
                 hint: None,
+                excerpt: None,
                 errno: Some(errno),
             };
         }
@@ -258,11 +280,12 @@ mod tests {
     #[test]
     fn an_error_survives_io_and_process_boundaries() {
         for kind in KINDS {
-            let through_io = Error::from(io::Error::from(Error::new(kind, "m").hint("h").context("c")));
+            let through_io = Error::from(io::Error::from(Error::new(kind, "m").hint("h").excerpt("e").context("c")));
             let through_pipe = Error::from_parts(through_io.to_parts());
             assert_eq!(through_pipe.kind(), kind);
             assert_eq!(through_pipe.to_string(), "c: m");
             assert_eq!(through_pipe.hint_text(), Some("h"));
+            assert_eq!(through_pipe.excerpt_text(), Some("e"));
         }
     }
 }

@@ -17,11 +17,15 @@ pub enum Family {
     Other,
 }
 
-/// The lines for a failure: what went wrong, and what the user can do about it where that is known.
+/// The lines for a failure: what went wrong, the lines of the file that it is about, and what the user can do about it,
+/// where those are known.
 ///
 /// Names and paths inside may come from anywhere, so nothing in a line moves the cursor.
 pub fn lines(error: &Error) -> String {
     let mut lines = format!("lrun: {}\n", escape::line(&error.to_string()));
+    for line in error.excerpt_text().iter().flat_map(|excerpt| excerpt.lines()) {
+        lines.push_str(&format!("  {}\n", escape::text(line)));
+    }
     if let Some(hint) = error.hint_text() {
         lines.push_str(&format!("  hint: {}\n", escape::line(hint)));
     }
@@ -48,6 +52,8 @@ mod tests {
         assert_eq!(lines(&error), "lrun: stop: No such container: a\\x1b[2J\\nb\n");
         let error = error.hint("see lrun ps -a");
         assert_eq!(lines(&error), "lrun: stop: No such container: a\\x1b[2J\\nb\n  hint: see lrun ps -a\n");
+        let error = Error::new(ErrorKind::Invalid, "m").excerpt("1 | a\t\u{1b}\n  |  \t^");
+        assert_eq!(lines(&error), "lrun: m\n  1 | a\t\\x1b\n    |  \t^\n");
     }
 
     #[test]
