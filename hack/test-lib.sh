@@ -46,7 +46,7 @@ run_program() {
   (cd "$scratch/$mode" && timeout -k 10 "$limit" "${as[@]}" env -i "PATH=$PATH" "HOME=$(getent passwd "$user" | cut -d: -f6)" \
     "USER=$user" LANG=C.UTF-8 TERM=xterm "TMPDIR=$scratch/$mode" "LRUN_BIN=$scratch/lrun" "LRUN_TEST_MODE=$mode" \
     "LRUN_TEST_IMAGES=$scratch" "LRUN_TEST_SKIPS=$scratch/$mode/skips" "INSTA_UPDATE=no" "INSTA_WORKSPACE_ROOT=$scratch" \
-    ${LRUN_TEST_LONG:+LRUN_TEST_LONG=1} ${victim:+"LRUN_TEST_VICTIM=$victim"} RUST_BACKTRACE=1 \
+    ${LRUN_TEST_LONG:+LRUN_TEST_LONG=1} ${LRUN_DOCKERFILE_CORPUS:+"LRUN_DOCKERFILE_CORPUS=$LRUN_DOCKERFILE_CORPUS"} ${victim:+"LRUN_TEST_VICTIM=$victim"} RUST_BACKTRACE=1 \
     "$scratch/test-$name" "${filters[@]}" < /dev/null > "$log" 2>&1) || status=$?
   grep -E '^test .* FAILED$|^skipped|^test result' "$log" || true
   count "$log" "$status" "$name ($mode)" "$scratch/$mode/skips"

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-pub use change::{apply_changes, exposed_ports};
+pub use change::{apply_changes, exposed_ports, is_signal};
+pub use words::duration;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};

@@ -301,7 +301,7 @@ pub fn exposed_ports(word: &str) -> Result<Vec<String>> {
 }
 
 /// A signal's number or name, with or without `SIG`; signal(7).
-fn is_signal(word: &str) -> bool {
+pub fn is_signal(word: &str) -> bool {
     if let Ok(number) = word.parse::<i32>() {
         return (1..=SIGNAL_MAX).contains(&number);
     }

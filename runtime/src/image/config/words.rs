@@ -126,7 +126,7 @@ fn variable(chars: &mut Peekable<Chars<'_>>, env: &[String], out: &mut String) -
 }
 
 /// A duration in Go's form (`1h2m3.5s`, `250ms`) in nanoseconds, not negative.
-pub(super) fn duration(text: &str) -> Result<i64> {
+pub fn duration(text: &str) -> Result<i64> {
     let invalid = || Error::new(ErrorKind::Invalid, format!("invalid duration {text:?}"));
     if text == "0" {
         return Ok(0);
