@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-pub use change::{apply_changes, exposed_ports, is_signal};
+pub use change::{apply_changes, exposed_ports, exposed_range, is_signal};
 pub use words::duration;
 
 use crate::digest::Digest;

@@ -19,7 +19,7 @@ use super::pattern::{Length, Pattern};
 
 /// How deep substitutions may stand in each other.
 const DEPTH_MAX: usize = 100;
-/// How much the values of variables may add to one text, in bytes.
+/// How much the values of variables may add to the texts of one instruction, in bytes.
 const VALUES_MAX: usize = 1 << 20;
 
 /// Replaces variables, and keeps which were asked for.
@@ -28,6 +28,8 @@ pub struct Expander<'v> {
     escape: char,
     used: BTreeSet<String>,
     unset: BTreeSet<String>,
+    /// The bytes that values have had since [`Expander::begin`].
+    values: usize,
 }
 
 /// What happens to quotes and escapes.
@@ -56,7 +58,7 @@ const BODY: Mode = Mode { quotes: Quotes::Plain, raw_escapes: false, keep_unset:
 impl<'v> Expander<'v> {
     /// `escape` is the file's escape character, `variables` has the values.
     pub fn new(escape: char, variables: &'v dyn Fn(&str) -> Option<&'v str>) -> Self {
-        Self { variables, escape, used: BTreeSet::new(), unset: BTreeSet::new() }
+        Self { variables, escape, used: BTreeSet::new(), unset: BTreeSet::new(), values: 0 }
     }
 
     /// The names of all variables that were asked for and have a value, also where an operator ignored it.
@@ -67,6 +69,11 @@ impl<'v> Expander<'v> {
     /// The names of all variables that were asked for and have no value.
     pub fn unset(&self) -> &BTreeSet<String> {
         &self.unset
+    }
+
+    /// Another instruction begins, which may use as much as the one before.
+    pub(super) fn begin(&mut self) {
+        self.values = 0;
     }
 
     /// One word: white space stays. An error is a message without a place.
@@ -89,13 +96,22 @@ impl<'v> Expander<'v> {
         Ok(Lexer::new(self, text, DEFAULT_ESCAPE, BODY).until(None, false, 0)?.text)
     }
 
-    fn value(&mut self, name: &str) -> Option<&'v str> {
+    fn value(&mut self, name: &str) -> Result<Option<&'v str>, String> {
         let value = (self.variables)(name);
         let names = if value.is_some() { &mut self.used } else { &mut self.unset };
         if !names.contains(name) {
             names.insert(name.to_owned());
         }
-        value
+        self.count(value.map_or(0, str::len))?;
+        Ok(value)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), String> {
+        self.values += bytes;
+        match self.values > VALUES_MAX {
+            true => Err(format!("the values of variables are longer than {VALUES_MAX} bytes")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -151,8 +167,6 @@ struct Lexer<'e, 'v, 't> {
     chars: Peekable<Chars<'t>>,
     escape: char,
     mode: Mode,
-    /// The bytes that values have had so far.
-    values: usize,
 }
 
 fn missing(what: &str) -> String {
@@ -161,7 +175,7 @@ fn missing(what: &str) -> String {
 
 impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
     fn new(expander: &'e mut Expander<'v>, text: &'t str, escape: char, mode: Mode) -> Self {
-        Self { expander, chars: text.chars().peekable(), escape, mode, values: 0 }
+        Self { expander, chars: text.chars().peekable(), escape, mode }
     }
 
     /// What stands before `stop`, or before the end if that is none. `raw`: escape characters stay.
@@ -260,15 +274,6 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
         }
     }
 
-    fn value(&mut self, name: &str) -> Result<Option<&'v str>, String> {
-        let value = self.expander.value(name);
-        self.values += value.map_or(0, str::len);
-        match self.values > VALUES_MAX {
-            true => Err(format!("the values of variables are longer than {VALUES_MAX} bytes")),
-            false => Ok(value),
-        }
-    }
-
     /// What comes after a dollar.
     fn dollar(&mut self, depth: usize) -> Result<String, String> {
         if self.chars.next_if_eq(&'{').is_some() {
@@ -278,7 +283,7 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
         if name.is_empty() {
             return Ok("$".to_owned());
         }
-        match self.value(&name)? {
+        match self.expander.value(&name)? {
             None if self.mode.keep_unset => Ok(format!("${name}")),
             value => Ok(value.unwrap_or_default().to_owned()),
         }
@@ -296,7 +301,7 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
         let unsupported = |operator: &str| format!("unsupported modifier ({operator}) in substitution");
         match self.chars.next() {
             None => Err(no_brace()),
-            Some('}') => match self.value(&name)? {
+            Some('}') => match self.expander.value(&name)? {
                 None if self.mode.keep_unset => Ok(format!("${{{name}}}")),
                 value => Ok(value.unwrap_or_default().to_owned()),
             },
@@ -315,7 +320,7 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
     /// `${name-word}`, `+` and `?`; with a colon an empty value counts as unset.
     fn default(&mut self, name: &str, operator: char, colon: bool, depth: usize) -> Result<String, String> {
         let word = self.until(Some('}'), false, depth + 1)?.text;
-        let value = self.value(name)?;
+        let value = self.expander.value(name)?;
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{}{operator}{word}}}", if colon { ":" } else { "" }));
         }
@@ -334,7 +339,7 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
     /// `${name#pattern}` and its kind.
     fn trim(&mut self, name: &str, operator: char, depth: usize) -> Result<String, String> {
         let word = self.until(Some('}'), true, depth + 1)?.text;
-        let value = self.value(name)?;
+        let value = self.expander.value(name)?;
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{operator}{word}}}"));
         }
@@ -352,13 +357,13 @@ impl<'e, 'v, 't> Lexer<'e, 'v, 't> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let pattern = self.until(Some('/'), true, depth + 1)?.text;
         let replacement = self.until(Some('}'), true, depth + 1)?.text;
-        let value = self.value(name)?;
+        let value = self.expander.value(name)?;
         if value.is_none() && self.mode.keep_unset {
             let slashes = if all { "//" } else { "/" };
             return Ok(format!("${{{name}{slashes}{pattern}/{replacement}}}"));
         }
         let replaced = Pattern::parse(&pattern)?.replace(value.unwrap_or_default(), &replacement, all)?;
-        self.values += replaced.len();
+        self.expander.count(replaced.len())?;
         Ok(replaced)
     }
 

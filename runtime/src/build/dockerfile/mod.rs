@@ -10,6 +10,10 @@
 //!
 //! The reference is docker's Dockerfile reference, and where that is silent, what BuildKit's parser does. Its input is
 //! foreign: sizes and depths are limited, and every error names file, line and column.
+//!
+//! It differs from docker in this: what is not a comment is UTF-8, and no NUL byte gets into an instruction; flags of ARG
+//! and STOPSIGNAL are refused, which docker ignores; `RUN []` is refused at once, and so are wrong mounts, ports and
+//! signals that name no variable; RUN has no `--device`; a `$1` in the replacement of a pattern is just that.
 
 mod arguments;
 mod directives;

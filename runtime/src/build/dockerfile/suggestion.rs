@@ -1,6 +1,7 @@
 //! "Did you mean …?" for misspelt names.
 
-/// As many changes of a character at most; of a short name, one for every three characters.
+/// As many changes of a character at most; of a short name that is not the beginning of
+/// another, one for every three characters.
 const DISTANCE_MAX: usize = 2;
 /// Longer names are not compared.
 const LENGTH_MAX: usize = 40;
@@ -9,9 +10,14 @@ const LENGTH_MAX: usize = 40;
 pub(super) fn did_you_mean<'o>(name: &str, options: impl IntoIterator<Item = &'o str>, ignore_case: bool) -> String {
     let folded = |text: &str| if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
     let wanted = folded(name);
-    let near = 1..=DISTANCE_MAX.min(wanted.chars().count().div_ceil(3));
+    let length = wanted.chars().count();
+    let near = |distance: usize, option: &str| {
+        let begins = length > 2 && option.starts_with(&wanted);
+        let max = if begins { DISTANCE_MAX } else { DISTANCE_MAX.min(length.div_ceil(3)) };
+        (1..=max).contains(&distance)
+    };
     let candidates = options.into_iter().map(|option| (distance(&wanted, &folded(option)), option));
-    match candidates.filter(|(distance, _)| near.contains(distance)).min() {
+    match candidates.filter(|(distance, option)| near(*distance, &folded(option))).min() {
         Some((_, option)) if ignore_case && name == wanted => format!(" (did you mean {}?)", folded(option)),
         Some((_, option)) => format!(" (did you mean {option}?)"),
         None => String::new(),

@@ -2,6 +2,8 @@
 //!
 //! Dockerfile reference; the same instructions as docker's `commit --change`.
 
+use std::ops::RangeInclusive;
+
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -282,6 +284,12 @@ fn json_form(text: &str) -> Result<Option<Vec<String>>> {
 
 /// `80`, `80/udp`, `8000-8002/tcp` as single ports with their protocol.
 pub fn exposed_ports(word: &str) -> Result<Vec<String>> {
+    let (ports, protocol) = exposed_range(word)?;
+    Ok(ports.map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// The same as a range of ports and its protocol.
+pub fn exposed_range(word: &str) -> Result<(RangeInclusive<u16>, String)> {
     let bad = || invalid(format!("invalid containerPort: {word}"));
     let (range, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
@@ -297,7 +305,7 @@ pub fn exposed_ports(word: &str) -> Result<Vec<String>> {
     if first > last {
         return Err(bad());
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok((first..=last, protocol))
 }
 
 /// A signal's number or name, with or without `SIG`; signal(7).

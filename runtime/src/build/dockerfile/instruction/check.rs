@@ -1,12 +1,14 @@
 //! From the parse tree's nodes to instructions: names, flags, numbers of arguments.
 
+use std::collections::BTreeMap;
+
 use super::flags::{Flags, Kind};
 use super::mount;
-use super::ports::exposed;
+use super::ports;
 use super::run::{Network, Run, Security};
 use super::{Add, Argument, Command, CommandLine, Copy, Files, InlineFile, Instruction, health};
 use crate::build::dockerfile::expand::Expander;
-use crate::build::dockerfile::heredoc;
+use crate::build::dockerfile::heredoc::{self, Heredoc};
 use crate::build::dockerfile::source::{Fault, Parsed, Word};
 use crate::build::dockerfile::stage::Stage;
 use crate::build::dockerfile::suggestion::did_you_mean;
@@ -194,19 +196,20 @@ impl Checker<'_> {
             link: flags.switch("link").unwrap_or(false),
             exclude: flags.values("exclude"),
         };
+        // Of several heredocs of one name, the last is meant; the file is the same one.
+        let mut bodies: BTreeMap<&str, &Heredoc> =
+            self.node.heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
         for source in sources {
             match heredoc::parse(&source.text) {
-                Ok(Some(word)) => files.inline.extend(self.inline(&word.name)),
+                Ok(Some(word)) => files.inline.extend(bodies.remove(word.name.as_str()).map(|heredoc| InlineFile {
+                    name: word.name,
+                    content: heredoc.content(),
+                    expand: heredoc.expand,
+                })),
                 _ => files.sources.push(source.clone()),
             }
         }
         Ok(files)
-    }
-
-    /// The heredoc of this name; of several, the last.
-    fn inline(&self, name: &str) -> Option<InlineFile> {
-        let heredoc = self.node.heredocs.iter().rfind(|heredoc| heredoc.name == name)?;
-        Some(InlineFile { name: name.to_owned(), content: heredoc.content(), expand: heredoc.expand })
     }
 
     fn two_or_more(&self) -> Parsed<()> {
@@ -309,8 +312,10 @@ impl Checker<'_> {
 
     fn expose(&self) -> Parsed<Vec<Word>> {
         let words = self.some_words()?;
+        let mut count = 0;
         for word in words.iter().filter(|word| self.is_final(&word.text)) {
-            exposed([word.text.as_str()]).map_err(|error| Fault::new(word.at, error.to_string()))?;
+            count += ports::count(&word.text).map_err(|error| Fault::new(word.at, error.to_string()))?;
+            ports::affordable(count).map_err(|error| Fault::new(word.at, error.to_string()))?;
         }
         Ok(words.to_vec())
     }

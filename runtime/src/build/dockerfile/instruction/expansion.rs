@@ -1,9 +1,8 @@
 //! What docker replaces variables in, instruction by instruction. In the commands of RUN, CMD, ENTRYPOINT and
 //! HEALTHCHECK it is nothing: they are the shell's.
 
-use super::mount;
-use super::ports::exposed;
 use super::{Add, Command, Copy, Files, InlineFile, Instruction};
+use super::{mount, ports};
 use crate::build::dockerfile::expand::Expander;
 use crate::build::dockerfile::source::{Fault, Parsed, Source, Word};
 use crate::build::dockerfile::tree::Pair;
@@ -13,6 +12,7 @@ use crate::image::config::is_signal;
 impl Source {
     /// A word of this text with the values of variables, without quotes and escapes.
     pub fn expand(&self, word: &Word, expander: &mut Expander<'_>) -> Result<Word> {
+        expander.begin();
         one(word, expander).map_err(|fault| self.fault(fault))
     }
 }
@@ -22,6 +22,7 @@ impl Instruction {
     ///
     /// Not that of the arguments of ARG, each of which sees those before it: use [`Source::expand`] on their defaults.
     pub fn expand(&self, source: &Source, expander: &mut Expander<'_>) -> Result<Self> {
+        expander.begin();
         let command = self.expanded(expander).map_err(|fault| source.fault(fault))?;
         Ok(Self { command, ..self.clone() })
     }
@@ -111,11 +112,14 @@ fn expand_pair(pair: &Pair, expander: &mut Expander<'_>, instruction: &Instructi
 
 /// A word may become several.
 fn expand_ports(words: &[Word], expander: &mut Expander<'_>) -> Parsed<Vec<Word>> {
-    let mut ports = Vec::new();
+    let (mut ports_named, mut count) = (Vec::new(), 0);
     for word in words {
         let expanded = expander.words(&word.text).map_err(|message| Fault::new(word.at, message))?;
-        exposed(expanded.iter().map(String::as_str)).map_err(|error| Fault::new(word.at, error.to_string()))?;
-        ports.extend(expanded.into_iter().map(|text| Word::new(text, word.at)));
+        for port in &expanded {
+            count += ports::count(port).map_err(|error| Fault::new(word.at, error.to_string()))?;
+            ports::affordable(count).map_err(|error| Fault::new(word.at, error.to_string()))?;
+        }
+        ports_named.extend(expanded.into_iter().map(|text| Word::new(text, word.at)));
     }
-    Ok(ports)
+    Ok(ports_named)
 }

@@ -89,3 +89,15 @@ fn nothing_is_replaced_in_what_the_shell_reads() {
     let mut expander = Expander::new('\\', &lookup);
     assert_eq!(file.source.expand(arguments[0].default.as_ref().unwrap(), &mut expander).unwrap().text, "b x");
 }
+
+#[test]
+fn an_instruction_uses_so_much_of_values_and_the_next_as_much() {
+    let long = "x".repeat(1 << 19);
+    let lookup = |_: &str| Some(long.as_str());
+    let mut expander = Expander::new('\\', &lookup);
+    let (file, two) = instruction("VOLUME $A $A");
+    let (other, three) = instruction("VOLUME $A $A $A");
+    assert!(two.expand(&file.source, &mut expander).is_ok() && two.expand(&file.source, &mut expander).is_ok());
+    let error = three.expand(&other.source, &mut expander).unwrap_err().to_string();
+    assert_eq!(error, "Dockerfile:2:14: the values of variables are longer than 1048576 bytes");
+}
