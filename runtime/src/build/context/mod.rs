@@ -10,6 +10,7 @@
 //!                                                     └──────stream──> tar for the container
 //! ```
 
+mod archive;
 mod digest;
 mod glob;
 mod hashes;
