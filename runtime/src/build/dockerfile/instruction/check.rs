@@ -1,6 +1,6 @@
 //! From the parse tree's nodes to instructions: names, flags, numbers of arguments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::flags::{Flags, Kind};
 use super::mount;
@@ -197,16 +197,21 @@ impl Checker<'_> {
             exclude: flags.values("exclude"),
         };
         // Of several heredocs of one name, the last is meant; the file is the same one.
-        let mut bodies: BTreeMap<&str, &Heredoc> =
+        let bodies: BTreeMap<&str, &Heredoc> =
             self.node.heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
+        let mut seen = BTreeSet::new();
         for source in sources {
-            match heredoc::parse(&source.text) {
-                Ok(Some(word)) => files.inline.extend(bodies.remove(word.name.as_str()).map(|heredoc| InlineFile {
-                    name: word.name,
-                    content: heredoc.content(),
-                    expand: heredoc.expand,
-                })),
-                _ => files.sources.push(source.clone()),
+            let Ok(Some(word)) = heredoc::parse(&source.text) else {
+                files.sources.push(source.clone());
+                continue;
+            };
+            let Some(heredoc) = bodies.get(word.name.as_str()) else {
+                let message = format!("heredoc {} has no body: it is in JSON, or a quote does not close", word.name);
+                return Err(Fault::new(source.at, message));
+            };
+            if seen.insert(word.name) {
+                let (name, content) = (heredoc.name.clone(), heredoc.content());
+                files.inline.push(InlineFile { name, content, expand: heredoc.expand });
             }
         }
         Ok(files)

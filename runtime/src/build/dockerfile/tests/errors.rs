@@ -50,6 +50,8 @@ fn refusals_of_instructions() {
             "2:6: variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
         ),
         ("COPY a <<E\nE", "2:8: COPY cannot accept a heredoc as a destination"),
+        ("COPY <<E it's /", "2:6: heredoc E has no body: it is in JSON, or a quote does not close"),
+        ("COPY [\"<<E\", \"/\"]", "2:6: heredoc E has no body: it is in JSON, or a quote does not close"),
         ("COPY <<'E b\nE", "3:1: unknown instruction: E"),
         ("ENV", "2:1: ENV requires at least one argument"),
         ("LABEL =a", "2:7: LABEL names can not be blank"),
