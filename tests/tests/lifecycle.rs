@@ -161,6 +161,12 @@ fn stop_asks_first_and_kills_then() {
     ready(&lrun, "image");
     lrun.ok(&["stop", "image"]);
     assert_eq!(status(&lrun, "image"), "exited 6");
+    let names = ["deaf1", "deaf2", "deaf3", "deaf4"];
+    names.iter().for_each(|name| start(name, &[], DEAF));
+    let begun = std::time::Instant::now();
+    lrun.ok(&[&["stop", "-t", "2"][..], &names].concat());
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(6), "side by side: {took:?}");
     let several = lrun.run(&["stop", "polite", "nobody", "deaf"]);
     assert_eq!((several.code, several.stdout.as_str()), (1, "polite\ndeaf\n"), "{}", several.stderr);
 }

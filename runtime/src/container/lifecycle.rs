@@ -4,6 +4,7 @@
 //! waits until the container's first process is gone, then records that its monitor was lost.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::names::ContainerId;
@@ -18,7 +19,7 @@ use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
 use crate::sys;
 
 /// Time between two looks at a container that another command works on.
-const WORK: std::time::Duration = std::time::Duration::from_millis(2);
+const WORK: Duration = Duration::from_millis(2);
 
 /// Milliseconds that a process may take to die after SIGKILL, or a monitor to finish its records.
 const PATIENCE: i64 = 60_000;
@@ -172,21 +173,50 @@ fn await_killed(engine: &Engine, record: &Record, init: &OwnedFd) -> Result<()> 
     }
 }
 
+/// A container that has been asked to stop.
+#[derive(Debug)]
+pub struct Stopping {
+    record: Record,
+    /// Its first process, if that was there to be asked.
+    init: Option<OwnedFd>,
+    /// When it is killed; `None`: never.
+    deadline: Option<Instant>,
+}
+
+/// Asks a running container to stop: with `signal`. It has `timeout` seconds (negative: for ever) for that, counted from
+/// now, so that of several that are asked none waits for another's. One that is not running stays as it is.
+pub fn begin_stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Result<Stopping> {
+    let init = init_of(record).ok();
+    if let Some(init) = &init {
+        send(engine, record, init, signal).context(|| format!("stop container {}", record.id.short()))?;
+    }
+    let length = u64::try_from(timeout).ok().map(Duration::from_secs);
+    let deadline = length.and_then(|length| Instant::now().checked_add(length));
+    Ok(Stopping { record: record.clone(), init, deadline })
+}
+
+impl Stopping {
+    /// Waits for the container's end, and kills it when its time is over. Its exit is recorded when this returns.
+    pub fn finish(&self, engine: &Engine) -> Result<()> {
+        let record = &self.record;
+        if !is_running(record) {
+            return Ok(());
+        }
+        let Some(init) = &self.init else { return await_end(engine, record).map(drop) };
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()).as_millis());
+        let patience = left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX));
+        if alive::wait_gone(init, patience)? {
+            return await_end(engine, record).map(drop);
+        }
+        send(engine, record, init, libc::SIGKILL).context(|| format!("stop container {}", record.id.short()))?;
+        await_killed(engine, record, init)
+    }
+}
+
 /// Stops a running container: `signal`, and SIGKILL after `timeout` seconds (negative: never). Its exit is recorded when
 /// this returns. One that is not running stays as it is.
 pub fn stop(engine: &Engine, record: &Record, signal: i32, timeout: i64) -> Result<()> {
-    if !is_running(record) {
-        return Ok(());
-    }
-    let Ok(init) = init_of(record) else { return await_end(engine, record).map(drop) };
-    let attempt = || format!("stop container {}", record.id.short());
-    send(engine, record, &init, signal).context(attempt)?;
-    let patience = if timeout < 0 { -1 } else { timeout.saturating_mul(1000) };
-    if alive::wait_gone(&init, patience)? {
-        return await_end(engine, record).map(drop);
-    }
-    send(engine, record, &init, libc::SIGKILL).context(attempt)?;
-    await_killed(engine, record, &init)
+    begin_stop(engine, record, signal, timeout)?.finish(engine)
 }
 
 /// Waits until the end of the run that this record tells of is recorded; its record then, `None` if that removed the
