@@ -77,6 +77,9 @@ pub struct Global {
     /// [env: LRUN_IDMAP]
     #[arg(long, value_name = "MODE", ignore_case = true, hide_possible_values = true)]
     pub idmap: Option<IdMapChoice>,
+    /// Keep the users and passwords of registries in config.json in this directory [env: DOCKER_CONFIG]
+    #[arg(long, value_name = "DIR")]
+    pub config: Option<PathBuf>,
     /// Print debug messages
     #[arg(short = 'D', long)]
     pub debug: bool,

@@ -16,7 +16,7 @@ use lrun_runtime::registry::platform::Platform;
 use lrun_runtime::registry::proxy::Proxies;
 use lrun_runtime::settings::Settings;
 
-use crate::args::VERSION;
+use crate::args::{Global, VERSION};
 use crate::context::{config_folder, env, env_os, settings};
 use crate::ui::progress::Style;
 use crate::ui::transfer::Transfers;
@@ -40,11 +40,13 @@ pub struct Registries {
     /// The user's settings.
     pub settings: Settings,
     http: Http,
+    /// `--config`.
+    config: Option<PathBuf>,
 }
 
 impl Registries {
     /// Reads the settings. Nothing is connected to yet.
-    pub fn open() -> Result<Self> {
+    pub fn open(global: &Global) -> Result<Self> {
         lrun_runtime::sys::net::plain_host_lookup();
         let settings = settings()?;
         let certs = settings.registries.certs.clone().unwrap_or_else(certs);
@@ -54,12 +56,12 @@ impl Registries {
             proxies: proxies(),
             user_agent: format!("lrun/{VERSION}"),
         };
-        Ok(Self { settings, http: Http::new(access) })
+        Ok(Self { settings, http: Http::new(access), config: global.config.clone() })
     }
 
     /// The same for what a word names. `insecure`: its registry is spoken to over plain HTTP, as if the settings said so.
-    pub fn open_for(word: &str, insecure: bool) -> Result<(Self, Reference)> {
-        let mut registries = Self::open()?;
+    pub fn open_for(global: &Global, word: &str, insecure: bool) -> Result<(Self, Reference)> {
+        let mut registries = Self::open(global)?;
         let reference = registries.settings.registries.qualify(word)?;
         if insecure {
             registries.settings.registries.insecure.push(reference.registry().to_owned());
@@ -80,7 +82,8 @@ impl Registries {
 
     /// A client of a repository, as the user whose credentials are kept for it.
     pub fn client(&self, (registry, repository): (&str, &str), purpose: Purpose) -> Result<Client<'_>> {
-        self.client_with((registry, repository), credentials(registry, repository)?, purpose)
+        let credentials = credentials(self.config.as_deref(), registry, repository)?;
+        self.client_with((registry, repository), credentials, purpose)
     }
 
     /// Those that an image is pulled from: mirrors first, then its registry.
@@ -115,8 +118,11 @@ pub fn helpers() -> Helpers {
     Helpers { env: HELPER_ENV.iter().filter_map(|name| value(name)).collect() }
 }
 
-/// The file that credentials are kept in.
-pub fn auth_file() -> Result<PathBuf> {
+/// The file that credentials are kept in. `config`: the directory of docker's flag `--config`.
+pub fn auth_file(config: Option<&Path>) -> Result<PathBuf> {
+    if let Some(folder) = config {
+        return Ok(folder.join("config.json"));
+    }
     if let Some(path) = env("REGISTRY_AUTH_FILE") {
         return Ok(PathBuf::from(path));
     }
@@ -129,9 +135,9 @@ pub fn auth_file() -> Result<PathBuf> {
 }
 
 /// The credentials that are kept for a repository: docker's, then podman's.
-pub fn credentials(registry: &str, repository: &str) -> Result<Option<Credentials>> {
-    let mut files: Vec<PathBuf> = auth_file().into_iter().collect();
-    if env("REGISTRY_AUTH_FILE").is_none() {
+pub fn credentials(config: Option<&Path>, registry: &str, repository: &str) -> Result<Option<Credentials>> {
+    let mut files: Vec<PathBuf> = auth_file(config).into_iter().collect();
+    if config.is_none() && env("REGISTRY_AUTH_FILE").is_none() {
         files.extend(env("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json")));
     }
     for path in files {

@@ -17,7 +17,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<u8> {
     let options = CheckOptions { quick: args.quick, repair: args.repair };
     let mut code = 0;
     let mut hints: Vec<String> = Vec::new();
-    let mut pull_again = |source: &Source| pull::again(&engine, source);
+    let mut pull_again = |source: &Source| pull::again(global, &engine, source);
     check(&engine, options, &mut pull_again, &mut |Finding { line, outcome, hint }| {
         let line = escape::line(&line);
         match outcome {

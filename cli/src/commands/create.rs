@@ -20,7 +20,7 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     let (pulling, replace) = (args.pulling()?, args.replace()?);
     let mut options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
     let engine = context::engine(global)?;
-    options.image = pull::ensure(&engine, options.image, &pulling)?;
+    options.image = pull::ensure(global, &engine, options.image, &pulling)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let draft = draft(&engine, &options, &context::host(), false)?;
     if replace {

@@ -8,19 +8,19 @@ use lrun_runtime::registry::credentials::{AuthFile, Credentials};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 
 use super::access::{Registries, auth_file, credentials, helpers, server};
-use crate::args::LoginArgs;
+use crate::args::{Global, LoginArgs};
 use crate::ui::output;
 
 const PASSWORD_MAX: u64 = 64 << 10;
 
 /// Runs the command.
-pub fn run(args: &LoginArgs) -> Result<u8> {
+pub fn run(global: &Global, args: &LoginArgs) -> Result<u8> {
     let server = server(args.server.as_deref())?;
-    let registries = Registries::open()?;
-    let given = given(args, &server)?;
+    let registries = Registries::open(global)?;
+    let given = given(global, args, &server)?;
     let client = registries.client_with((&server, ""), Some(given.clone()), Purpose::Pull)?;
     client.ping().context(|| format!("log in to {server}"))?;
-    let mut file = AuthFile::read(&auth_file()?)?;
+    let mut file = AuthFile::read(&auth_file(global.config.as_deref())?)?;
     if file.store(&server, &given, &helpers())? {
         output::complain(&format!(
             "WARNING! Your credentials are stored unencrypted in '{}'.\n  hint: a credential helper keeps them in a keyring: \
@@ -33,7 +33,7 @@ pub fn run(args: &LoginArgs) -> Result<u8> {
 }
 
 /// The credentials to try: those of the command line, those that are kept, or what the user types.
-fn given(args: &LoginArgs, server: &str) -> Result<Credentials> {
+fn given(global: &Global, args: &LoginArgs, server: &str) -> Result<Credentials> {
     let wrong = |message: &str| Error::new(ErrorKind::Invalid, message);
     if args.password.is_some() && args.password_stdin {
         return Err(wrong("--password and --password-stdin are mutually exclusive"));
@@ -50,7 +50,7 @@ fn given(args: &LoginArgs, server: &str) -> Result<Credentials> {
     }
     if args.username.is_none()
         && args.password.is_none()
-        && let Some(kept) = credentials(server, "")?
+        && let Some(kept) = credentials(global.config.as_deref(), server, "")?
     {
         output::complain("Authenticating with existing credentials...");
         return Ok(kept);

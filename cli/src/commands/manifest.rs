@@ -26,7 +26,7 @@ const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub fn run(global: &Global, args: &ManifestArgs) -> Result<u8> {
     let store = context::engine(global)?.store;
     let found = if args.insecure { None } else { of_store(&store, args)? };
-    let value = found.map_or_else(|| of_registry(args), Ok)?;
+    let value = found.map_or_else(|| of_registry(global, args), Ok)?;
     output::line(&indented(&value)?);
     Ok(0)
 }
@@ -73,8 +73,8 @@ fn of_image(store: &Store, image: &Image, name: &str) -> Result<Vec<u8>> {
     Ok(oci_manifest(&part(OCI_CONFIG, &image.id, image.bytes.len() as u64), &layers))
 }
 
-fn of_registry(args: &ManifestArgs) -> Result<Json> {
-    let (registries, reference) = Registries::open_for(&args.name, args.insecure)?;
+fn of_registry(global: &Global, args: &ManifestArgs) -> Result<Json> {
+    let (registries, reference) = Registries::open_for(global, &args.name, args.insecure)?;
     let mut failure = Error::new(ErrorKind::NotFound, format!("no such manifest: {}", args.name));
     for client in registries.sources(&reference)? {
         match of_client(&client, &reference, args.verbose) {

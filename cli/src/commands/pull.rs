@@ -15,7 +15,7 @@ use crate::ui::output;
 
 /// Runs the command.
 pub fn run(global: &Global, args: &PullArgs) -> Result<u8> {
-    let registries = Registries::open()?;
+    let registries = Registries::open(global)?;
     let reference = registries.settings.registries.qualify(&args.name)?;
     let named =
         args.name.contains('@') || reference.familiar_with_tag() == args.name || reference.to_string() == args.name;
@@ -78,8 +78,8 @@ fn one(
 }
 
 /// Pulls what of an image is damaged or missing here, for a repair.
-pub fn again(engine: &Engine, source: &Source) -> Result<()> {
-    let registries = Registries::open()?;
+pub fn again(global: &Global, engine: &Engine, source: &Source) -> Result<()> {
+    let registries = Registries::open(global)?;
     let reference = &source.reference;
     output::complain(&format!("Asking {} for {reference}", reference.registry()));
     let own = own_platform()?;
@@ -89,7 +89,7 @@ pub fn again(engine: &Engine, source: &Source) -> Result<()> {
 }
 
 /// Pulls what `run` or `create` needs. Gives the word by which the image is found in the store.
-pub fn ensure(engine: &Engine, image: String, pulling: &Pulling) -> Result<String> {
+pub fn ensure(global: &Global, engine: &Engine, image: String, pulling: &Pulling) -> Result<String> {
     let here = match engine.store.find(&image) {
         Ok(_) => true,
         Err(error) if error.kind() == ErrorKind::NotFound => false,
@@ -101,7 +101,7 @@ pub fn ensure(engine: &Engine, image: String, pulling: &Pulling) -> Result<Strin
     }
     // An id is no name of a registry's.
     let Ok(plain) = Reference::parse(&image) else { return Ok(image) };
-    let registries = Registries::open()?;
+    let registries = Registries::open(global)?;
     let reference = registries.settings.registries.qualify(&image)?;
     let word = if reference == plain { image } else { reference.familiar_with_tag() };
     let here = here || engine.store.find(&word).is_ok();

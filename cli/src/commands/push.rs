@@ -18,7 +18,7 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
     if reference.digest().is_some() {
         return Err(Error::new(ErrorKind::Invalid, "cannot push a digest reference"));
     }
-    let registries = Registries::open()?;
+    let registries = Registries::open(global)?;
     let engine = context::settled_engine(global)?;
     let repository = format!("{}/{}", reference.registry(), reference.repository());
     if !args.quiet {

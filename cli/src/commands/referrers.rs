@@ -8,14 +8,14 @@ use lrun_runtime::registry::referrers::Referrer;
 
 use super::access::Registries;
 use super::ps::view;
-use crate::args::ReferrersArgs;
+use crate::args::{Global, ReferrersArgs};
 use crate::ui::output;
 use crate::ui::rows::referrers::{MODEL, format};
 
 /// Runs the command.
-pub fn run(args: &ReferrersArgs) -> Result<u8> {
+pub fn run(global: &Global, args: &ReferrersArgs) -> Result<u8> {
     let format = format(args.format.as_deref())?;
-    let (registries, reference) = Registries::open_for(&args.name, args.insecure)?;
+    let (registries, reference) = Registries::open_for(global, &args.name, args.insecure)?;
     let rows = find(&registries, &reference, args.artifact_type.as_deref())?;
     output::text(&MODEL.render(&format, &rows, &view(false))?);
     Ok(0)

@@ -35,7 +35,7 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
             (engine, monitor)
         }
     };
-    options.image = pull::ensure(&engine, options.image, &pulling)?;
+    options.image = pull::ensure(global, &engine, options.image, &pulling)?;
     let host = context::host();
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;

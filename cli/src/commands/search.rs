@@ -5,12 +5,12 @@ use lrun_runtime::reference::DEFAULT_REGISTRY;
 use lrun_runtime::registry::client::Purpose;
 
 use super::access::{Registries, server};
-use crate::args::SearchArgs;
+use crate::args::{Global, SearchArgs};
 use crate::ui::{escape, output};
 
 /// Runs the command.
-pub fn run(args: &SearchArgs) -> Result<u8> {
-    let registries = Registries::open()?;
+pub fn run(global: &Global, args: &SearchArgs) -> Result<u8> {
+    let registries = Registries::open(global)?;
     let searched = registries.settings.registries.unqualified_search.clone();
     let (registry, term) = match args.term.split_once('/') {
         Some((first, term)) if first == "localhost" || first.contains(['.', ':']) => (server(Some(first))?, term),

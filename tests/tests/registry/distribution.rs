@@ -183,6 +183,31 @@ fn a_plain_realm_of_a_registry_over_tls_gets_nothing() {
     assert_eq!((thief.requests().len(), thief.oddities().len()), (0, 0));
 }
 
+/// Scripts that log in for one job keep that apart from the user's own.
+#[test]
+fn a_password_is_kept_in_the_directory_that_the_flag_config_names() {
+    if let Some(package) = missing() {
+        skip!("{package} is not installed");
+    }
+    let registry = Registry::with_password();
+    let lrun = Lrun::with_busybox();
+    registry.trusted_by(&lrun);
+    let folder = lrun.folder().join("job");
+    let config = folder.to_str().expect("UTF-8");
+    let words = ["--config", config, "login", "-u", "ada", "--password-stdin", &registry.name];
+    let output = lrun.run_with(b"secret", &words);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "Login Succeeded\n"), "{}", output.stderr);
+    assert!(folder.join("config.json").exists() && !lrun.folder().join("home/.docker").exists());
+    let name = format!("{}/box", registry.name);
+    lrun.ok(&["tag", "busybox", &name]);
+    lrun.ok(&["--config", config, "push", "-q", &name]);
+    lrun.ok(&["rmi", &name]);
+    assert!(lrun.fails(1, &["pull", "-q", &name]).contains("denied"));
+    lrun.ok(&["--config", config, "run", "-q", "--rm", "--network", "none", &name, "true"]);
+    let removed = format!("Removing login credentials for {}", registry.name);
+    assert_eq!(lrun.ok(&["--config", config, "logout", &registry.name]), removed);
+}
+
 /// A credential helper keeps what `login` found right, gives it to `pull`, and forgets it.
 #[test]
 fn a_credential_helper_is_asked() {
