@@ -12,6 +12,12 @@ fn log_has(lrun: &Lrun, container: &str, text: &str) {
     eventually("the log has it", || lrun.run(&["logs", container]).stdout.contains(text));
 }
 
+/// A process has a container's log open.
+fn reads_a_log(pid: u32) -> bool {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|file| file.ends_with("log")))
+}
+
 /// Bytes that are not all alike, in lines.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
@@ -94,6 +100,8 @@ fn the_log_is_shown_by_lines_by_time_and_as_it_grows() {
     let (time, line) = timed.split_once(' ').expect("a time");
     assert!(time.len() == 30 && time.ends_with('Z') && line == "5", "{timed}");
     let followers = [lrun.spawn(&["logs", "-f", "-n", "1", "box"]), lrun.spawn(&["logs", "--follow", "box"])];
+    // One that comes late begins with what was last by then.
+    eventually("both read the log", || followers.iter().all(|follower| reads_a_log(follower.child.id())));
     lrun.ok(&["exec", "box", "touch", "/opt/go"]);
     let [tail, all] = followers.map(|follower| follower.wait());
     assert_eq!((tail.code, tail.stdout.as_str()), (0, "5\nlate\n"), "{}", tail.stderr);
