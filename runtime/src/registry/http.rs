@@ -221,7 +221,10 @@ impl Http {
                 request.body(SendBody::from_reader(reader)).map_err(unusable).map(|request| agent.run(request))?
             }
         };
-        let answer = answer.map_err(|error| failed(&url.origin, error))?;
+        let answer = answer.map_err(|error| {
+            let Failed { error, temporary } = failed(&url.origin, error);
+            Failed { error: way.tell(error), temporary }
+        })?;
         let (parts, body) = answer.into_parts();
         tracing::debug!(%method, %url, status = parts.status.as_u16(), "http");
         Ok(Answer { status: parts.status.as_u16(), url: url.clone(), headers: parts.headers, body })

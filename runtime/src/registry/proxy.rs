@@ -123,6 +123,13 @@ impl Way {
         }
     }
 
+    /// Says of a failure that there is a proxy on the way: its message names the server, whoever failed.
+    pub(super) fn tell(&self, error: Error) -> Error {
+        let (Self::Tunnel(proxy) | Self::Forward(proxy)) = self else { return error };
+        let place = format!("{}:{}", proxy.host(), proxy.port());
+        error.hint(format!("it is reached through the proxy {place}, of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"))
+    }
+
     /// What a proxy that makes requests is told of the user.
     pub(super) fn authorization(&self) -> Option<String> {
         let proxy = self.forward()?;

@@ -172,8 +172,10 @@ fn proxies_are_those_of_the_environment() {
     }
     assert_eq!(log.lock().expect("the log").len(), heads.len());
     // One that does not answer is named.
-    lrun.set_env("HTTPS_PROXY", "http://127.0.0.1:1");
-    assert!(lrun.fails(1, &["pull", &image]).contains("refused"));
+    lrun.set_env("HTTPS_PROXY", "http://eve:pass@127.0.0.1:1");
+    let complaint = lrun.fails(1, &["pull", &image]);
+    assert!(complaint.contains("refused") && complaint.contains("the proxy 127.0.0.1:1,"), "{complaint}");
+    assert!(!complaint.contains("pass"), "{complaint}");
     lrun.set_env("HTTPS_PROXY", "ftp://127.0.0.1:1");
     assert!(lrun.fails(1, &["pull", &image]).contains("look at the variables HTTPS_PROXY"));
 }
