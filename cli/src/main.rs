@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use lrun_runtime::container::monitor;
 use lrun_runtime::sandbox::join;
 use lrun_runtime::sys;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     }
     // A file that may not grow is an error like a full disk, and not this process's silent end.
     sys::signal::ignore(Signal::XFSZ.as_raw());
+    raise_file_limit();
     let early = commands::begin(&argv);
     match args::parse(argv) {
         Ok(cli) => commands::run(cli, early),
@@ -39,5 +40,15 @@ fn main() -> ExitCode {
             }
             ExitCode::from(usage.exit_code)
         }
+    }
+}
+
+/// Opens as many files as the session may: the soft limit is for programs that use select(2), and a low one would end a
+/// start half-way. What a container gets does not depend on it.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // With the old one, most things work as well.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
 }

@@ -461,6 +461,15 @@ fn packages_that_create_users_are_installed() {
 }
 
 #[test]
+fn a_low_soft_limit_of_open_files_does_not_hinder() {
+    let lrun = Lrun::with_busybox();
+    let wrapper = ["sh", "-c", "ulimit -Sn 20; exec \"$@\"", "sh"];
+    let plain = busybox(&lrun, &[], &["sh", "-c", "ulimit -Sn"]);
+    let output = lrun.run_in(&wrapper, &words(&[], &["sh", "-c", "ulimit -Sn"]));
+    assert_eq!((output.code, output.stdout.trim_end()), (0, plain.as_str()), "{}", output.stderr);
+}
+
+#[test]
 fn a_current_directory_that_was_deleted_is_missed_only_where_it_is_needed() {
     let lrun = Lrun::with_busybox();
     let gone = lrun.folder().join("gone");
