@@ -1,5 +1,6 @@
 //! The flags that `run` and `create` share, and how they become [`RunOptions`].
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
@@ -16,6 +17,9 @@ use lrun_runtime::stdio::terminal::DetachKeys;
 use lrun_runtime::{Error, ErrorKind, Result};
 
 use super::registry::{Pulling, parse_when};
+
+/// Bytes of a file that a flag names.
+const FILE_MAX: u64 = 64 << 20;
 
 /// Flags of `run` and `create`.
 #[derive(Clone, Debug, Args)]
@@ -374,8 +378,11 @@ impl SecurityFlags {
             add: flags("--cap-add", &self.cap_add, security::parse_capability)?,
             drop: flags("--cap-drop", &self.cap_drop, security::parse_capability)?,
         };
-        let read_profile =
-            |path: &str| std::fs::read_to_string(cwd.join(path)).context(|| format!("open seccomp profile ({path})"));
+        let read_profile = |path: &str| {
+            let text = content(&cwd.join(path))
+                .and_then(|bytes| String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8")));
+            text.context(|| format!("open seccomp profile ({path})"))
+        };
         let mut security = Security::default();
         for option in &self.security_opt {
             flag("--security-opt", option, |option| security.set(option, &read_profile))?;
@@ -419,7 +426,16 @@ pub(super) fn detach_keys(keys: Option<String>) -> Result<Option<String>> {
     Ok(keys)
 }
 
-/// The content of a file that a flag names.
+/// The content of a file that a flag names: a pipe, too, but nothing without end.
 fn read(kind: &str, path: &str, cwd: &Path) -> Result<Vec<u8>> {
-    std::fs::read(cwd.join(path)).context(|| format!("read {kind} file {path}"))
+    content(&cwd.join(path)).context(|| format!("read {kind} file {path}"))
+}
+
+fn content(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > FILE_MAX {
+        true => Err(Error::new(ErrorKind::Invalid, "larger than 64 MiB")),
+        false => Ok(bytes),
+    }
 }

@@ -393,6 +393,7 @@ fn wrong_values_name_flag_and_value() {
         &["--log-opt", "x", "i"],
         &["--detach-keys", "ctrl-1", "i"],
         &["--env-file", "/nonexistent/env", "i"],
+        &["--env-file", "/dev/zero", "i"],
         &["--security-opt", "seccomp=/nonexistent/p", "i"],
     ]
     .map(run_error);
@@ -408,6 +409,7 @@ fn wrong_values_name_flag_and_value() {
     invalid argument "x" for "--log-opt" flag: invalid logging opt 'x': must be a key=value pair
     invalid argument "ctrl-1" for "--detach-keys" flag: invalid detach keys (ctrl-1): unknown key 'ctrl-1'
     read env file /nonexistent/env: no such file or directory
+    read env file /dev/zero: larger than 64 MiB
     open seccomp profile (/nonexistent/p): no such file or directory
     "#);
 }
