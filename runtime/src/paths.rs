@@ -16,6 +16,7 @@
 //!   staging/<random>/                work in progress
 //!   trash/<time>-<bytes>-<id>…/       containers that were removed a short time ago
 //!   engine/                          the engine's own layers
+//!   cache/<hex>.json                 what build steps made: crate::build::cache
 //! ```
 //!
 //! Components come from types that cannot hold a path separator ([`Digest`], [`Reference`], container ids and names).
@@ -181,6 +182,16 @@ impl Root {
     /// Containers that were removed a short time ago.
     pub fn trash(&self) -> PathBuf {
         self.0.join("trash")
+    }
+
+    /// What build steps made.
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+
+    /// What the build step with this key made.
+    pub fn cache_entry(&self, key: &Digest) -> PathBuf {
+        self.cache().join(format!("{}.json", key.hex()))
     }
 
     /// The engine's own layers.

@@ -3,14 +3,14 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    AttachArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs, ExistsArgs,
-    ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs, LoadArgs,
-    LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs,
-    RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs,
-    TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
+    AttachArgs, BuildArgs, BuilderPruneArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs,
+    DiffArgs, ExecArgs, ExistsArgs, ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs,
+    InspectType, KillArgs, LoadArgs, LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs,
+    PullArgs, PushArgs, ReferrersArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs,
+    SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
 };
 
-/// Every command. [`super::parse`] never returns `Container`, `Image`, `Manifest` or `System`: their commands come out as
+/// Every command. [`super::parse`] never returns `Builder`, `Container`, `Image`, `Manifest` or `System`: their commands come out as
 /// the short ones, or as those that have no short form.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -56,6 +56,8 @@ pub enum Command {
     Top(TopArgs),
     /// Make an image of a container's changes
     Commit(CommitArgs),
+    /// Make an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// Get an image from a registry
     Pull(PullArgs),
     /// Send an image to a registry
@@ -99,10 +101,16 @@ pub enum Command {
     Container(ContainerArgs),
     /// Commands about images
     Image(ImageArgs),
+    /// Commands about building images
+    #[command(alias = "buildx")]
+    Builder(BuilderArgs),
     /// Commands about manifests: what registries know of an image
     Manifest(ManifestGroupArgs),
     /// Commands about the store: what it takes on disk, and its care
     System(SystemGroupArgs),
+    /// `builder prune`
+    #[command(skip)]
+    BuilderPrune(BuilderPruneArgs),
     /// `container exists`
     #[command(skip)]
     ContainerExists(ExistsArgs),
@@ -166,6 +174,23 @@ enum ManifestCommand {
     Inspect(ManifestArgs),
     /// List what a registry has about an image, such as signatures
     Referrers(ReferrersArgs),
+}
+
+/// `lrun builder …`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct BuilderArgs {
+    #[command(subcommand)]
+    command: BuilderCommand,
+}
+
+/// The commands of `lrun builder`.
+#[derive(Debug, Subcommand)]
+enum BuilderCommand {
+    /// Make an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Forget steps that were made before
+    Prune(BuilderPruneArgs),
 }
 
 /// `lrun system …`.
@@ -256,6 +281,8 @@ enum ContainerCommand {
 /// The commands of `lrun image`.
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
+    /// Make an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// List images
     #[command(alias = "list")]
     Ls(ImagesArgs),
@@ -295,6 +322,10 @@ impl Command {
             Self::Container(args) => args.command.short(),
             Self::Image(args) => args.command.short(),
             Self::System(args) => args.command.short(),
+            Self::Builder(args) => match args.command {
+                BuilderCommand::Build(args) => Self::Build(args),
+                BuilderCommand::Prune(args) => Self::BuilderPrune(args),
+            },
             Self::Manifest(args) => match args.command {
                 ManifestCommand::Inspect(args) => Self::ManifestInspect(args),
                 ManifestCommand::Referrers(args) => Self::Referrers(args),
@@ -339,6 +370,7 @@ impl ContainerCommand {
 impl ImageCommand {
     fn short(self) -> Command {
         match self {
+            Self::Build(args) => Command::Build(args),
             Self::Ls(args) => Command::Images(args),
             Self::History(args) => Command::History(args),
             Self::Inspect(args) => Command::Inspect(args.of(InspectType::Image)),

@@ -224,12 +224,12 @@ pub(super) fn flag<T>(name: &str, value: &str, parse: impl FnOnce(&str) -> Resul
 }
 
 /// The same for each value of a repeated flag.
-fn flags<T>(name: &str, values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+pub(super) fn flags<T>(name: &str, values: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
     values.iter().map(|value| flag(name, value, &parse)).collect()
 }
 
 /// The same for a flag that may be absent; docker takes an empty value as absent too.
-fn given<T>(name: &str, value: Option<&String>, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+pub(super) fn given<T>(name: &str, value: Option<&String>, parse: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
     value.filter(|value| !value.is_empty()).map(|value| flag(name, value, parse)).transpose()
 }
 

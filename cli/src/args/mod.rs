@@ -4,6 +4,7 @@
 //! hyphen, and `run`, `create`, `exec` and `top` stop reading flags at their first argument.
 
 mod archive;
+mod build;
 mod commands;
 mod container;
 mod cp;
@@ -27,6 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use archive::{LoadArgs, SaveArgs, SaveFormat};
+pub use build::{BuildArgs, BuilderPruneArgs, ProgressKind};
 pub use commands::Command;
 pub use container::ContainerFlags;
 pub use cp::{CpArgs, End};

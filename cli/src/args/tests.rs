@@ -160,7 +160,7 @@ fn wrong_command_lines() {
         &["image", "foo"],
         &["foo", "ls"],
         &["network", "ls"],
-        &["image", "build", "."],
+        &["image", "build"],
         &["run"],
         &["run", "--foo", "i"],
         &["run", "--entrypont", "x", "i"],
@@ -198,8 +198,7 @@ fn wrong_command_lines() {
     1 lrun: 'foo' is not a lrun command. See 'lrun --help'.
     1 lrun: network: this version of lrun has no networks of the user's
       hint: --network is pasta, host or none; --add-host names an address
-    1 lrun: image build: this version of lrun does not build from a Dockerfile
-      hint: `lrun run` the steps and `lrun commit -c INSTRUCTION` the container, or build elsewhere and `lrun load`
+    1 lrun: 'lrun image build' requires 1 argument. See 'lrun image build --help'.
     1 lrun: 'lrun run' requires at least 1 argument. See 'lrun run --help'.
     125 lrun: unknown flag: --foo. See 'lrun run --help'.
     125 lrun: unknown flag: --entrypont (did you mean --entrypoint?). See 'lrun run --help'.

@@ -134,18 +134,13 @@ const UNSERVED: &[Unserved] = &[
     value("runtime", &["lrun"], RUNTIME),
 ];
 
-const BUILD: Reason = (
-    "this version of lrun does not build from a Dockerfile",
-    "`lrun run` the steps and `lrun commit -c INSTRUCTION` the container, or build elsewhere and `lrun load`",
-);
+const BUILD: Reason =
+    ("this version of lrun has one builder, without commands of its own", "`lrun build` is the way to it");
 const SWARM: Reason = ("lrun runs containers on this machine alone", "`lrun run` starts one");
 const CLIENT: Reason = ("lrun has no daemon that it would have to find", "--root chooses another store");
 
 /// docker's commands that are not served, by their last word: `build` and `image build` are the same.
 const COMMANDS: &[(&str, Reason)] = &[
-    ("build", BUILD),
-    ("builder", BUILD),
-    ("buildx", BUILD),
     ("bake", BUILD),
     ("compose", ("lrun has no compose files", "start each container with `lrun run`")),
     ("network", NETWORK),

@@ -89,7 +89,7 @@ fn into(global: &Global, from: &End, (name, path): (&str, &[u8]), options: CopyO
     let mut tell = |bytes| progress.set(bytes);
     let copied = match from {
         End::Host(from) => copy_in(&engine, &record, &host(from)?, to, options, &mut tell)?,
-        _ => stream_in(&engine, &record, stdin()?, to, &mut tell)?,
+        _ => stream_in(&engine, &record, stdin()?, (to, None), &mut tell)?,
     };
     drop(progress);
     report(&copied, &format!("{name}:{}", typed.shown()), quiet);

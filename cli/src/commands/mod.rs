@@ -2,6 +2,7 @@
 
 mod access;
 mod attach;
+mod build;
 mod check;
 mod commit;
 mod cp;
@@ -100,6 +101,7 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Inspect(args) => inspect::run(global, &args),
         Command::Top(args) => top::run(global, &args),
         Command::Commit(args) => commit::run(global, &args),
+        Command::Build(args) => build::run(global, &args),
         Command::Pull(args) => pull::run(global, &args),
         Command::Push(args) => push::run(global, &args),
         Command::Login(args) => login::run(global, &args),
@@ -120,6 +122,7 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Version(args) => version::run(global, &args),
         Command::Check(args) => check::run(global, &args),
         Command::Df(args) => df::run(global, &args),
+        Command::BuilderPrune(args) => prune::builder(global, &args),
         Command::ContainerExists(args) => exists::container(global, &args),
         Command::ImageExists(args) => exists::image(global, &args),
         Command::ContainerPrune(args) => prune::containers(global, &args),
@@ -129,7 +132,9 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Referrers(args) => referrers::run(global, &args),
         Command::SystemPrune(args) => prune::system(global, &args),
         // `args::parse` turns these into the short forms.
-        Command::Container(_) | Command::Image(_) | Command::Manifest(_) | Command::System(_) => Ok(1),
+        Command::Builder(_) | Command::Container(_) | Command::Image(_) | Command::Manifest(_) | Command::System(_) => {
+            Ok(1)
+        }
     }
 }
 

@@ -4,13 +4,14 @@
 use std::io::BufRead;
 
 use jiff::Timestamp;
+use lrun_runtime::build::cache;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::prune::{Pruned, prune_containers, prune_images};
 use lrun_runtime::error::{Error, Result};
 use lrun_runtime::image::remove::Removed;
 use lrun_runtime::image::store::Listed;
 
-use crate::args::{ContainerPruneArgs, Global, ImagePruneArgs, SystemPruneArgs, time};
+use crate::args::{BuilderPruneArgs, ContainerPruneArgs, Global, ImagePruneArgs, SystemPruneArgs, time};
 use crate::context;
 use crate::ui::filters::prune::{IMAGE_NAMES, NAMES, Query};
 use crate::ui::{output, units};
@@ -46,7 +47,24 @@ pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
     Ok(sum.finish())
 }
 
-/// `system prune`. There are no networks, volumes and no build cache to be removed.
+/// `builder prune`. What the steps made are images: those are removed as images are.
+pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
+    let what = if args.all { "all build cache" } else { "all dangling build cache" };
+    if !args.force && !confirmed(&format!("WARNING! This will remove {what}.\n{QUESTION}")) {
+        return Ok(0);
+    }
+    let engine = context::engine(global)?;
+    let (pruned, bytes) = cache::prune(&engine.store, args.all)?;
+    if !pruned.is_empty() {
+        output::line("Deleted build cache objects:");
+        pruned.iter().for_each(|key| output::line(key));
+        output::line("");
+    }
+    output::line(&format!("Total reclaimed space: {}", units::human_sum(bytes)));
+    Ok(0)
+}
+
+/// `system prune`. There are no networks and volumes to be removed.
 pub fn system(global: &Global, args: &SystemPruneArgs) -> Result<u8> {
     let query = query(&args.filter, &NAMES)?;
     if !args.force && !confirmed(&warning(args.all, &query.given())) {

@@ -1,9 +1,25 @@
-//! Building images from a Dockerfile.
+//! Building images from Dockerfiles.
 //!
 //! | module | owns |
 //! | --- | --- |
+//! | [`dockerfile`] | the language: from bytes to checked instructions; pure |
 //! | [`context`] | the directory that files are copied from: what is ignored, selected, hashed and sent |
-//! | [`dockerfile`] | the language: parse tree, instructions, substitution of variables; pure |
+//! | `arguments`, `state` | the values of ARG, and what a stage has come to; pure |
+//! | [`cache`] | what a step with a certain input has made before |
+//! | `step` | one step: a container runs or is given files, and becomes a layer |
+//! | `files` | COPY and ADD |
+//! | `driver` | the stages that the target needs, step by step |
 
+mod arguments;
+pub mod cache;
 pub mod context;
 pub mod dockerfile;
+mod driver;
+mod files;
+pub mod options;
+mod state;
+mod step;
+
+pub use driver::{Build, Resolve};
+pub use options::{Built, Event, Options};
+pub use step::Steps;

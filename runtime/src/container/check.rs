@@ -90,6 +90,7 @@ pub fn check(
     check.containers()?;
     check.layers()?;
     check.own_layers()?;
+    check.cache()?;
     check.leftovers()
 }
 
@@ -335,6 +336,25 @@ impl Check<'_> {
         for fault in faults {
             let mended = !left.contains(&fault);
             self.tell(format!("engine/{fault}"), mended, None);
+        }
+        Ok(())
+    }
+
+    /// What build steps made. It is not flushed, and a step whose entry is damaged runs again: nothing is lost.
+    fn cache(&mut self) -> Result<()> {
+        let entries = file::list_dir(&self.root().cache())?.into_iter().filter(|name| name.ends_with(".json"));
+        for name in entries {
+            let path = self.root().cache().join(&name);
+            match self.read_sealed::<serde_json::Value>(&path)? {
+                Sealed::Good(_) => {}
+                Sealed::Mended(_, what) => self.tell(format!("cache/{name}: {what}"), true, None),
+                Sealed::Lost(what) => {
+                    if self.options.repair {
+                        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+                    }
+                    self.leftover(format!("cache/{name}: {what}; the build step runs again"));
+                }
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! view, so that no link in a container, however it is swapped, leads to the host. What comes out of a container is
 //! taken as an archive by a stranger.
 
+mod make;
 mod path;
 mod place;
 
@@ -17,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use make::{Answer, Owner, Question, ask, look, make_directory, put};
 pub use path::Typed;
 
 use super::engine::Engine;
@@ -125,6 +127,40 @@ impl Access {
                 helper::start(fork, || view::assemble(store.as_fd(), &seen), work)
             }
         }
+    }
+
+    /// Starts a helper that extracts a tar into a directory of the container, as [`stream_in`] says.
+    fn extract(
+        &self,
+        engine: &Engine,
+        archive: &OwnedFd,
+        (to, make): (Inside<'_>, Option<Owner>),
+    ) -> Result<Helper<Received>> {
+        let work = |at: &Work| {
+            let place = Place::inside()?;
+            if let Some(owner) = make {
+                place.make_directories(to.path, owner)?;
+            }
+            let found = inside_destination(&place, to)?;
+            if found.there != There::Directory {
+                let text = format!("destination \"{}:{}\" must be a directory", to.name, to.path.shown());
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+            place.check_writable(&found)?;
+            let (mut tar, _) = compress::decompress(Box::new(File::from(archive.try_clone()?)))?;
+            let ownership = Ownership::Keep(&engine.map);
+            let target =
+                Target { directory: found.directory, name: None, shown: to.path.path(), ownership, follow: true };
+            let mut told = 0;
+            let mut tell = |bytes: u64| {
+                if bytes - told >= PIPE as u64 {
+                    told = bytes;
+                    at.report(bytes);
+                }
+            };
+            Receiver::new(&mut tar, &mut tell).run(target)
+        };
+        self.start(engine, true, &[archive.as_fd()], work)
     }
 
     /// Ends the use. Something may have been written to the read-write layer.
@@ -365,40 +401,17 @@ fn inside_destination(place: &Place, to: Inside<'_>) -> Result<Found> {
     })
 }
 
-/// Extracts a tar, compressed or not, into a directory of a container. The owners that it says are kept.
+/// Extracts a tar, compressed or not, into a directory of a container. The owners that it says are kept. `make`: for whom
+/// the directory and those above it are made where they are missing.
 pub fn stream_in(
     engine: &Engine,
     record: &Record,
     archive: OwnedFd,
-    to: Inside<'_>,
+    (to, make): (Inside<'_>, Option<Owner>),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let access = Access::open(engine, record)?;
-    let helper = {
-        let archive = &archive;
-        let work = |at: &Work| {
-            let place = Place::inside()?;
-            let found = inside_destination(&place, to)?;
-            if found.there != There::Directory {
-                let text = format!("destination \"{}:{}\" must be a directory", to.name, to.path.shown());
-                return Err(Error::new(ErrorKind::Invalid, text));
-            }
-            place.check_writable(&found)?;
-            let (mut tar, _) = compress::decompress(Box::new(File::from(archive.try_clone()?)))?;
-            let ownership = Ownership::Keep(&engine.map);
-            let target =
-                Target { directory: found.directory, name: None, shown: to.path.path(), ownership, follow: true };
-            let mut told = 0;
-            let mut tell = |bytes: u64| {
-                if bytes - told >= PIPE as u64 {
-                    told = bytes;
-                    at.report(bytes);
-                }
-            };
-            Receiver::new(&mut tar, &mut tell).run(target)
-        };
-        access.start(engine, true, &[archive.as_fd()], work)?
-    };
+    let helper = access.extract(engine, &archive, (to, make))?;
     drop(archive);
     let received = helper.finish(progress).map_err(|error| access.explain(error));
     let ended = access.finish(engine);

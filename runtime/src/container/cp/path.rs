@@ -74,6 +74,13 @@ impl Typed {
         self.end != End::Name || self.path == b"/"
     }
 
+    /// The same, and it is a directory.
+    #[must_use]
+    pub fn as_directory(&self) -> Self {
+        let end = if self.end == End::Name { End::Slash } else { self.end };
+        Self { path: self.path.clone(), end }
+    }
+
     /// For messages.
     pub fn shown(&self) -> String {
         let end: &[u8] = match self.end {

@@ -57,7 +57,12 @@ impl Place {
         Ok(Self { root: rustix::fs::open("/", flags, Mode::empty())?, resolve })
     }
 
-    fn open(&self, at: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    /// The root, open for reading.
+    pub(super) fn open_root(&self) -> Result<OwnedFd> {
+        Ok(self.open(self.root.as_fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY)?)
+    }
+
+    pub(super) fn open(&self, at: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let attempt = || openat2(at, path, flags | OFlags::CLOEXEC, Mode::empty(), self.resolve);
         let opened = (0..MOST_TRIES).map(|_| attempt()).find(|opened| !matches!(opened, Err(Errno::AGAIN)));
         opened.unwrap_or(Err(Errno::AGAIN))

@@ -1,0 +1,126 @@
+//! `build`, `builder prune`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use lrun_runtime::build::Options;
+use lrun_runtime::container::options::{RunOptions, env, network};
+use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::reference::Reference;
+
+use super::container::{flags, given};
+
+/// How a build shows what it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// As it fits where standard error goes
+    #[default]
+    Auto,
+    /// Line by line
+    Plain,
+    /// Nothing, as with -q
+    Quiet,
+}
+
+/// `lrun build`.
+#[derive(Clone, Debug, Args)]
+pub struct BuildArgs {
+    /// The directory whose files COPY and ADD copy
+    #[arg(value_name = "PATH")]
+    pub context: PathBuf,
+    /// Name of the new image
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    pub tag: Vec<String>,
+    /// The Dockerfile (default PATH/Dockerfile, else PATH/Containerfile); - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Build up to this stage
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Set an ARG; without a value, to that of the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Run every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run the steps of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+    /// Ask registries for newer images to build on
+    #[arg(long)]
+    pub pull: bool,
+    /// The network of RUN: default, pasta, host or none
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// Add a line to /etc/hosts while RUN runs
+    #[arg(long, value_name = "HOST:IP")]
+    pub add_host: Vec<String>,
+    /// Add a label to the image
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Print nothing but the image's id
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How to show what is done
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: ProgressKind,
+    /// Seconds since 1970: the time that the image carries, and no file is later than
+    #[arg(long, value_name = "SECONDS")]
+    pub timestamp: Option<i64>,
+}
+
+impl BuildArgs {
+    /// The flags, parsed; `lookup` is the caller's environment. An error here is wrong usage.
+    pub fn options(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Options> {
+        let run = RunOptions {
+            network: given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default(),
+            add_hosts: flags("--add-host", &self.add_host, network::parse_add_host)?,
+            ..RunOptions::default()
+        };
+        let clock = self.timestamp.map(|seconds| {
+            let refused = |_| Error::new(ErrorKind::Invalid, format!("--timestamp {seconds}: out of range"));
+            jiff::Timestamp::from_second(seconds).map_err(refused)
+        });
+        Ok(Options {
+            target: self.target.clone().filter(|target| !target.is_empty()),
+            arguments: self.arguments(lookup)?,
+            no_cache: self.no_cache,
+            no_cache_stages: self.no_cache_filter.clone(),
+            labels: flags("--label", &self.label, env::parse_label)?.into_iter().collect(),
+            names: flags("-t, --tag", &self.tag, Reference::parse)?,
+            run,
+            clock: clock.transpose()?,
+            ..Options::default()
+        })
+    }
+
+    fn arguments(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, String>> {
+        let mut arguments = BTreeMap::new();
+        for given in &self.build_arg {
+            let (name, value) = match given.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (given.as_str(), lookup(given)),
+            };
+            if name.is_empty() {
+                return Err(Error::new(ErrorKind::Invalid, format!("--build-arg {given}: it has no name")));
+            }
+            arguments.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        Ok(arguments)
+    }
+}
+
+/// `lrun builder prune`.
+#[derive(Clone, Debug, Args)]
+pub struct BuilderPruneArgs {
+    /// Forget all steps, not only those that no image has
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}

@@ -1,0 +1,187 @@
+//! `build`: a Dockerfile becomes an image.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lrun_runtime::build::context::{Context as Files, Patterns};
+use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX};
+use lrun_runtime::build::{Build, Built, Event, Options, Steps};
+use lrun_runtime::digest::Digest;
+use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::image::import::architecture;
+
+use super::pull;
+use crate::args::{BuildArgs, Global, ProgressKind, Pulling, When};
+use crate::context;
+use crate::ui::{escape, output, units};
+
+/// Names of the Dockerfile where none is given.
+const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
+
+/// Runs the command.
+pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
+    let mut options = args.options(&context::env_exact)?;
+    if options.clock.is_none() {
+        options.clock = context::source_date_epoch()?;
+    }
+    options.platform = (architecture()?.to_owned(), String::new());
+    let (file, files) = open(args)?;
+    let engine = context::settled_engine(global)?;
+    let quiet = args.quiet || args.progress == ProgressKind::Quiet;
+    let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
+    let mut resolve = |name: &str| {
+        let word = pull::ensure(&engine, name.to_owned(), &pulling)?;
+        engine.store.resolve(&word)
+    };
+    let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
+    let host = context::host();
+    let steps = Steps { engine: &engine, host: &host, clock: options.clock, output: out.as_fd() };
+    let mut shown = Shown { quiet, cached: false };
+    let mut tell = |event: Event<'_>| shown.tell(event);
+    let built = Build::new(steps, (&file, &files), &options, &mut resolve, &mut tell).run()?;
+    match built {
+        Built::Image(id) => {
+            finished(&id, &options, args.iidfile.as_deref(), quiet)?;
+            Ok(0)
+        }
+        Built::Failed { text, code, container, image } => {
+            let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
+            output::complain(&format!("lrun: {message}"));
+            output::complain(&format!(
+                "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
+                container.short(),
+                image.short(),
+            ));
+            Ok(code)
+        }
+        Built::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
+    }
+}
+
+fn nothing() -> Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
+}
+
+fn finished(id: &Digest, options: &Options, iidfile: Option<&Path>, quiet: bool) -> Result<()> {
+    if let Some(path) = iidfile {
+        std::fs::write(path, id.as_str()).context(|| format!("write {}", path.display()))?;
+    }
+    if quiet {
+        output::line(id.as_str());
+        return Ok(());
+    }
+    output::complain(&format!("Successfully built {}", id.short()));
+    for name in &options.names {
+        output::complain(&format!("Successfully tagged {}", name.familiar_with_tag()));
+    }
+    Ok(())
+}
+
+/// The Dockerfile, and the context without what is ignored.
+fn open(args: &BuildArgs) -> Result<(Dockerfile, Files)> {
+    let url = args.context.to_str().is_some_and(|text| text.contains("://") || text.starts_with("git@"));
+    if url {
+        let text = format!("{}: this version of lrun builds from a directory only", args.context.display());
+        return Err(
+            Error::new(ErrorKind::Unsupported, text).hint("clone or download it first, and build the directory")
+        );
+    }
+    if args.context == Path::new("-") {
+        let bytes = stdin()?;
+        let empty = tempfile_dir()?;
+        return Ok((Dockerfile::parse("-", &bytes)?, Files::at(empty)));
+    }
+    let files = Files::open(&args.context)?;
+    let (name, bytes) = match &args.file {
+        Some(path) if path == Path::new("-") => ("-".to_owned(), stdin()?),
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => found(&files, &args.context)?,
+    };
+    let file = Dockerfile::parse(name.clone(), &bytes)?;
+    let beside = PathBuf::from(format!("{name}.dockerignore"));
+    let ignore = match std::fs::read(&beside) {
+        Ok(bytes) if name != "-" => Some(bytes),
+        _ => files.read(b".dockerignore", SIZE_MAX as u64)?,
+    };
+    let ignore = ignore.map(|bytes| Patterns::parse(&bytes)).transpose().context(|| "read .dockerignore")?;
+    Ok((file, files.ignoring(ignore.unwrap_or_default())))
+}
+
+/// An empty directory that is gone when it is closed.
+fn tempfile_dir() -> Result<OwnedFd> {
+    let path = std::env::temp_dir().join(format!("lrun-build-{}", std::process::id()));
+    std::fs::create_dir(&path).context(|| format!("make {}", path.display()))?;
+    let opened = lrun_runtime::file::open_dir(&path);
+    let removed = std::fs::remove_dir(&path).context(|| format!("remove {}", path.display()));
+    let opened = opened?;
+    removed.map(|()| opened)
+}
+
+fn found(files: &Files, context: &Path) -> Result<(String, Vec<u8>)> {
+    for name in NAMES {
+        if let Some(bytes) = files.read(name.as_bytes(), SIZE_MAX as u64)? {
+            return Ok((context.join(name).display().to_string(), bytes));
+        }
+    }
+    let text = format!("failed to read dockerfile: {}: no such file or directory", context.join(NAMES[0]).display());
+    Err(Error::new(ErrorKind::NotFound, text).hint("-f FILE names another"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).context(|| format!("failed to read dockerfile: {}", path.display()))?;
+    bounded(file).context(|| format!("failed to read dockerfile: {}", path.display()))
+}
+
+fn stdin() -> Result<Vec<u8>> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(Error::new(ErrorKind::Invalid, "standard input is a terminal: a Dockerfile is expected"));
+    }
+    bounded(stdin.lock()).context(|| "read the Dockerfile from standard input")
+}
+
+/// One byte more than is allowed, so that the parser says it.
+fn bounded(from: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(SIZE_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What is shown line by line.
+struct Shown {
+    quiet: bool,
+    cached: bool,
+}
+
+impl Shown {
+    fn tell(&mut self, event: Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Step { number, total, text } => {
+                self.cached = false;
+                output::complain(&format!("Step {number}/{total} : {}", escape::line(text)));
+            }
+            Event::Cached => self.cached = true,
+            Event::Done { image, took, size } => {
+                let image = image.map_or("", Digest::short);
+                let facts = match (self.cached, size) {
+                    (true, _) => "Using cache".to_owned(),
+                    (false, Some(size)) => format!("{}, {}", seconds(took), units::human_size(size)),
+                    (false, None) => seconds(took),
+                };
+                output::complain(&format!(" ---> {image} ({facts})"));
+            }
+            Event::Warning(text) => output::complain(&format!("WARNING: {}", escape::line(text))),
+        }
+    }
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.2}s", took.as_secs_f64())
+}

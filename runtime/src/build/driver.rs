@@ -1,0 +1,535 @@
+//! Goes through the stages that the target needs, step by step: a step that was made before with the same input is taken
+//! from the cache, any other is made, and the image after each is one of the store.
+//!
+//! Runs in the CLI, on the host, with one thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::arguments::{self, PROXIES, Values};
+use super::cache::{self, Entry, Key};
+use super::context::{Context, Hashes};
+use super::dockerfile::instruction::{Invocation, Network, Run, Security};
+use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, SCRATCH, Source, Trigger};
+use super::options::{Built, Event, Options};
+use super::state::State;
+use super::step::{Made, Ran, Steps};
+use crate::container::cp::{Owner, Typed, make_directory};
+use crate::container::options::{self, EnvVar, RunOptions, Streams};
+use crate::digest::Digest;
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::file;
+use crate::image::config::RunConfig;
+use crate::image::store::Image;
+
+/// Finds the image of this name, wherever it is, for a stage or for `--from`.
+pub type Resolve<'a> = dyn FnMut(&str) -> Result<Image> + 'a;
+
+/// A build.
+pub struct Build<'a> {
+    /// What all steps have in common.
+    pub steps: Steps<'a>,
+    /// What is built.
+    pub file: &'a Dockerfile,
+    /// Whose files are copied.
+    pub context: &'a Context,
+    /// What is asked for.
+    pub options: &'a Options,
+    /// Where base images come from.
+    pub resolve: &'a mut Resolve<'a>,
+    /// Is told what happens.
+    pub tell: &'a mut dyn FnMut(Event<'_>),
+    /// Begun and finished stages.
+    pub(super) stages: BTreeMap<usize, State>,
+    pub(super) hashes: Hashes,
+    number: usize,
+    total: usize,
+}
+
+/// Why a stage went no further.
+pub(super) enum Stop {
+    Failed(Error),
+    Ended(Built),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Stop {
+    /// Says of a failure which instruction it is about.
+    pub fn at(self, source: &Source, instruction: &Instruction) -> Self {
+        match self {
+            Self::Failed(error) => {
+                let (name, line) = (source.name(), instruction.at.line());
+                Self::Failed(error.context(format!("{name}:{line}: {}", instruction.original)))
+            }
+            ended => ended,
+        }
+    }
+}
+
+pub(super) type Progress<T> = std::result::Result<T, Stop>;
+
+/// A stage while its instructions are carried out.
+pub(super) struct Stage<'s> {
+    pub state: State,
+    /// The arguments that it has declared, and what is known without.
+    pub values: Values,
+    pub source: &'s Source,
+    pub cached: bool,
+}
+
+impl Stage<'_> {
+    fn lookup(&self, name: &str) -> Option<&str> {
+        self.state.env(name).or_else(|| self.values.get(name).map(String::as_str))
+    }
+}
+
+impl<'a> Build<'a> {
+    /// A build that has not begun.
+    pub fn new(
+        steps: Steps<'a>,
+        (file, context): (&'a Dockerfile, &'a Context),
+        options: &'a Options,
+        resolve: &'a mut Resolve<'a>,
+        tell: &'a mut dyn FnMut(Event<'_>),
+    ) -> Self {
+        let hashes = Hashes::load(&hashes(&steps));
+        Self { steps, file, context, options, resolve, tell, stages: BTreeMap::new(), hashes, number: 0, total: 0 }
+    }
+
+    /// Builds. The image is on disk when this returns it.
+    pub fn run(mut self) -> Result<Built> {
+        let built = self.target();
+        // Without it the files are read again, no more.
+        let _ = file::ensure_dir(&self.steps.engine.root().cache());
+        let _ = self.hashes.save(&hashes(&self.steps));
+        match built {
+            Ok(id) => Ok(Built::Image(id)),
+            Err(Stop::Ended(built)) => Ok(built),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    fn target(&mut self) -> Progress<Digest> {
+        let file = self.file;
+        for warning in &file.warnings {
+            let (name, line) = (file.source.name(), warning.at.line());
+            (self.tell)(Event::Warning(&format!("{name}:{line}: {}: {}", warning.rule, warning.message)));
+        }
+        let globals = arguments::global(file, self.options)?;
+        let target = match &self.options.target {
+            Some(name) => file.target(name)?,
+            None => file.stages.len() - 1,
+        };
+        let bases = self.bases(&globals)?;
+        let needed = needed(file, &bases, target)?;
+        let instructions: usize = needed.iter().map(|stage| file.stages[*stage].instructions.len() + 1).sum();
+        self.total = instructions + usize::from(!self.options.labels.is_empty());
+        for stage in needed {
+            let state = self.stage(stage, &bases[stage], &globals)?;
+            self.stages.insert(stage, state);
+        }
+        let mut state = self.stages.remove(&target).ok_or_else(|| Error::new(ErrorKind::Io, "the target is lost"))?;
+        if !self.options.labels.is_empty() {
+            self.labels(&mut state)?;
+        }
+        Ok(self.steps.publish(&state.config, state.image.as_ref(), &self.options.names)?)
+    }
+
+    /// What each stage is based on, expanded.
+    fn bases(&self, globals: &Values) -> Result<Vec<String>> {
+        let known = arguments::platform(self.options);
+        let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
+        let mut expander = Expander::new(self.file.directives.escape, &lookup);
+        let stages = self.file.stages.iter();
+        stages.map(|stage| Ok(stage.base(&self.file.source, &mut expander)?.text)).collect()
+    }
+
+    fn stage(&mut self, index: usize, base: &str, globals: &Values) -> Progress<State> {
+        let file = self.file;
+        let from = &file.stages[index];
+        let begun = self.begin(&from.original);
+        let (state, triggers) =
+            match file.base(index, base) {
+                Origin::Stage(other) => self.stages.get(&other).cloned().map(State::anew).ok_or_else(|| {
+                    file.source.error(from.base.at, format!("stage {base} is not built before this one"))
+                })?,
+                Origin::Other(SCRATCH) => {
+                    let (architecture, variant) = &self.options.platform;
+                    (State::scratch(architecture, variant), Vec::new())
+                }
+                Origin::Other(name) => {
+                    let image = (self.resolve)(name).context(|| from.original.clone())?;
+                    State::on(image.config, image.id).anew()
+                }
+            };
+        self.check_platform(from, globals)?;
+        (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
+        let name = from.name.clone().unwrap_or_else(|| index.to_string());
+        let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
+        let known = arguments::platform(self.options);
+        let mut stage = Stage { state, values: Values::new(), source: &file.source, cached };
+        for text in triggers {
+            let trigger = Trigger::parse(format!("ONBUILD of {base}"), &text)?;
+            self.total += 1;
+            let mut other =
+                Stage { state: stage.state, values: stage.values, source: &trigger.source, cached: stage.cached };
+            self.instruction(&mut other, &trigger.instruction, (globals, &known))?;
+            stage.state = other.state;
+            stage.values = other.values;
+        }
+        for instruction in &file.stages[index].instructions {
+            self.instruction(&mut stage, instruction, (globals, &known))?;
+        }
+        Ok(stage.state)
+    }
+
+    fn check_platform(&self, from: &dockerfile::Stage, globals: &Values) -> Result<()> {
+        let known = arguments::platform(self.options);
+        let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
+        let mut expander = Expander::new(self.file.directives.escape, &lookup);
+        let Some(platform) = from.platform(&self.file.source, &mut expander)? else { return Ok(()) };
+        let own = known.get("BUILDPLATFORM").map(String::as_str).unwrap_or_default();
+        let short = own.rsplit_once('/').filter(|_| own.matches('/').count() > 1).map_or(own, |(short, _)| short);
+        match [own, short, "linux", short.trim_start_matches("linux/")].contains(&platform.text.as_str()) {
+            true => Ok(()),
+            false => {
+                let text = format!("--platform={platform}: this version of lrun builds for {own} only");
+                Err(self.file.source.error(platform.at, text))
+            }
+        }
+    }
+
+    fn begin(&mut self, text: &str) -> Instant {
+        self.number += 1;
+        (self.tell)(Event::Step { number: self.number, total: self.total, text });
+        Instant::now()
+    }
+
+    fn instruction(
+        &mut self,
+        stage: &mut Stage<'_>,
+        instruction: &Instruction,
+        (globals, known): (&Values, &Values),
+    ) -> Progress<()> {
+        let begun = self.begin(&instruction.original);
+        let expanded = {
+            let lookup = |name: &str| stage.lookup(name);
+            let mut expander = Expander::new(self.file.directives.escape, &lookup);
+            instruction.expand(stage.source, &mut expander)?
+        };
+        let size = match &expanded.command {
+            Command::Arg(arguments) => {
+                for argument in arguments {
+                    let name = &argument.name.text;
+                    let given = {
+                        let lookup = |name: &str| stage.lookup(name);
+                        arguments::value(stage.source, self.file.directives.escape, argument, self.options, &lookup)?
+                    };
+                    let value = given.or_else(|| globals.get(name).or_else(|| known.get(name)).cloned());
+                    stage.values.extend(value.map(|value| (name.clone(), value)));
+                }
+                let run = stage.state.run().clone();
+                self.metadata(stage, run, &expanded.original)?;
+                None
+            }
+            Command::Run(run) => self.command(stage, run, &expanded)?,
+            Command::Copy(_) | Command::Add(_) => self.files(stage, &expanded)?,
+            Command::Workdir(word) => self.workdir(stage, &word.text, &expanded)?,
+            _ => {
+                let run = stage.state.changed(&expanded)?;
+                self.metadata(stage, run.unwrap_or_else(|| stage.state.run().clone()), &expanded.original)?;
+                None
+            }
+        };
+        (self.tell)(Event::Done { image: stage.state.image.as_ref(), took: begun.elapsed(), size });
+        Ok(())
+    }
+
+    /// Labels that the command line gives, as one more step.
+    fn labels(&mut self, state: &mut State) -> Progress<()> {
+        let words: Vec<String> = self.options.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let text = format!("LABEL {}", words.join(" "));
+        let begun = self.begin(&text);
+        let mut run = state.run().clone();
+        run.labels.extend(self.options.labels.clone());
+        let mut stage = Stage {
+            state: std::mem::take(state),
+            values: Values::new(),
+            source: &self.file.source,
+            cached: !self.options.no_cache,
+        };
+        self.metadata(&mut stage, run, &text)?;
+        *state = stage.state;
+        (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
+        Ok(())
+    }
+
+    /// A step that changes no file.
+    fn metadata(&mut self, stage: &mut Stage<'_>, run: RunConfig, text: &str) -> Progress<()> {
+        let mut key = Key::default();
+        key.add("image", Digest::of(&stage.state.config.to_bytes()?).as_str().as_bytes());
+        key.add(
+            "config",
+            &serde_json::to_vec(&run).map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?,
+        );
+        key.add("instruction", text.as_bytes());
+        let (key, input) = key.finish();
+        let created = match self.found(stage, &key) {
+            Some(entry) => entry.created,
+            None => {
+                let created = self.now();
+                self.record(&key, &Entry::new(None, created.clone(), input))?;
+                created
+            }
+        };
+        self.forward(stage, run, None, (created, text.to_owned()))
+    }
+
+    /// The next image of the stage, in the store.
+    fn forward(
+        &mut self,
+        stage: &mut Stage<'_>,
+        run: RunConfig,
+        layer: Option<Digest>,
+        (created, created_by): (String, String),
+    ) -> Progress<()> {
+        let entry = stage.state.entry(created, created_by);
+        stage.state.add(run, layer, entry);
+        let id = self.steps.publish(&stage.state.config, stage.state.image.as_ref(), &[])?;
+        stage.state.image = Some(id);
+        Ok(())
+    }
+
+    fn now(&self) -> String {
+        self.options.clock.unwrap_or_else(Timestamp::now).to_string()
+    }
+
+    /// What was made before with this input.
+    pub(super) fn found(&mut self, stage: &Stage<'_>, key: &Digest) -> Option<Entry> {
+        let entry = if stage.cached { cache::find(&self.steps.engine.store, key) } else { None };
+        if entry.is_some() {
+            (self.tell)(Event::Cached);
+        }
+        entry
+    }
+
+    /// A cache that cannot be written is none; the step was made.
+    fn record(&mut self, key: &Digest, entry: &Entry) -> Result<()> {
+        if let Err(error) = cache::record(self.steps.engine.root(), key, entry) {
+            (self.tell)(Event::Warning(&format!("the step is not in the cache: {error}")));
+        }
+        Ok(())
+    }
+
+    /// The key of a step that may make a layer, as far as all have it in common.
+    pub(super) fn layer_key(&self, state: &State) -> Key {
+        let mut key = Key::default();
+        for layer in &state.config.rootfs.diff_ids {
+            key.add("layer", layer.as_str().as_bytes());
+        }
+        let clock = self.options.clock.map(|clock| clock.to_string()).unwrap_or_default();
+        key.add("clock", clock.as_bytes());
+        key
+    }
+
+    /// A step that may make a layer: from the cache, or by `make`. Bytes of the files in it.
+    pub(super) fn layer(
+        &mut self,
+        stage: &mut Stage<'_>,
+        key: Key,
+        (run, created_by): (RunConfig, String),
+        make: impl FnOnce(&mut Self, &RunOptions, &State, String) -> Progress<Made>,
+    ) -> Progress<Option<u64>> {
+        let (key, input) = key.finish();
+        let (layer, created, made) = match self.found(stage, &key) {
+            Some(entry) => (entry.layer, entry.created, None),
+            None => {
+                let image = self.image(&mut stage.state)?;
+                let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
+                let created = self.now();
+                let made = make(self, &options, &stage.state, created.clone())?;
+                (made.layer.clone(), created, Some(made))
+            }
+        };
+        let size = match &layer {
+            Some(layer) => Some(self.steps.engine.store.layer_meta(layer)?.content),
+            None => Some(0),
+        };
+        let forward = self.forward(stage, run, layer.clone(), (created.clone(), created_by));
+        if let Some(made) = made {
+            // An image has the layer, or nothing needs it.
+            let done = self.steps.done(&made);
+            forward?;
+            done?;
+            self.record(&key, &Entry::new(layer, created, input))?;
+        } else {
+            forward?;
+        }
+        Ok(size)
+    }
+
+    /// The image of a stage, for a container; `FROM scratch` becomes one of no layers.
+    pub(super) fn image(&mut self, state: &mut State) -> Result<Digest> {
+        if let Some(image) = &state.image {
+            return Ok(image.clone());
+        }
+        let id = self.steps.publish(&state.config, None, &[])?;
+        state.image = Some(id.clone());
+        Ok(id)
+    }
+
+    fn command(&mut self, stage: &mut Stage<'_>, run: &Run, instruction: &Instruction) -> Progress<Option<u64>> {
+        let refused = |text: &str| stage.source.error(instruction.at, text);
+        if run.security == Security::Insecure {
+            return Err(
+                refused("RUN --security=insecure: a container never has the privileges of the host's root").into()
+            );
+        }
+        if !run.mounts.is_empty() {
+            return Err(refused("RUN --mount: this version of lrun does not mount anything for a step").into());
+        }
+        let words = match run.invocation() {
+            Invocation::Exec(words) => words,
+            Invocation::Shell(text) => stage.state.shell().into_iter().chain([text]).collect(),
+            Invocation::Program { .. } => {
+                return Err(refused(
+                    "a heredoc that begins with #!: this version of lrun runs those of the shell only",
+                )
+                .into());
+            }
+        };
+        if words.iter().all(String::is_empty) {
+            return Err(refused("RUN has no command").into());
+        }
+        let network = match run.network {
+            Network::Default => self.options.run.network.clone(),
+            Network::None => options::Network::None,
+            Network::Host => options::Network::Host,
+        };
+        let env = self.environment(stage);
+        let mut key = self.layer_key(&stage.state);
+        let config = stage.state.run();
+        config.env.iter().for_each(|variable| key.add("variable", variable.as_bytes()));
+        key.add("user", config.user.as_bytes());
+        key.add("directory", config.working_dir.as_bytes());
+        key.add("network", format!("{network:?}").as_bytes());
+        words.iter().for_each(|word| key.add("word", word.as_bytes()));
+        let declared = env.iter().filter(|variable| !PROXIES.contains(&variable.name.as_str()));
+        declared.filter_map(EnvVar::assignment).for_each(|variable| key.add("argument", variable.as_bytes()));
+        let shown: Vec<String> =
+            env.iter().filter(|v| !PROXIES.contains(&v.name.as_str())).filter_map(EnvVar::assignment).collect();
+        let count = if shown.is_empty() { String::new() } else { format!("|{} {} ", shown.len(), shown.join(" ")) };
+        let created_by = format!("RUN {count}{}", words.join(" "));
+        let config = config.clone();
+        let text = instruction.original.clone();
+        self.layer(stage, key, (config, created_by.clone()), |build, options, state, created| {
+            let options = RunOptions {
+                entrypoint: Some(Vec::new()),
+                command: words,
+                env,
+                network,
+                attach: Streams { stdin: false, stdout: true, stderr: true },
+                ..options.clone()
+            };
+            match build.steps.run(&options, &state.entry(created, created_by))? {
+                Ran::Well(made) => Ok(*made),
+                Ran::Interrupted(signal) => Err(Stop::Ended(Built::Interrupted(signal))),
+                Ran::Failed(code, container) => {
+                    let image =
+                        state.image.clone().ok_or_else(|| Error::new(ErrorKind::Io, "the step had no image"))?;
+                    Err(Stop::Ended(Built::Failed { text, code, container, image }))
+                }
+            }
+        })
+    }
+
+    /// The variables of RUN besides the image's: declared arguments, unless the image's own hide them, and proxies.
+    fn environment(&self, stage: &Stage<'_>) -> Vec<EnvVar> {
+        let proxies = PROXIES.iter().filter_map(|name| {
+            let value = self.options.arguments.get(*name)?;
+            Some(((*name).to_owned(), value.clone()))
+        });
+        let declared = stage.values.clone().into_iter();
+        let all: Values = proxies.chain(declared).filter(|(name, _)| stage.state.env(name).is_none()).collect();
+        all.into_iter().map(|(name, value)| EnvVar { name, value: Some(value) }).collect()
+    }
+
+    fn workdir(&mut self, stage: &mut Stage<'_>, path: &str, instruction: &Instruction) -> Progress<Option<u64>> {
+        let path = Typed::inside(stage.state.absolute(path).as_bytes());
+        let text = String::from_utf8_lossy(path.path()).into_owned();
+        let run = RunConfig { working_dir: text.clone(), ..stage.state.run().clone() };
+        let mut key = self.layer_key(&stage.state);
+        key.add("directory", text.as_bytes());
+        key.add("user", run.user.as_bytes());
+        let created_by = instruction.original.clone();
+        self.layer(stage, key, (run, created_by.clone()), |build, options, state, created| {
+            let engine = build.steps.engine;
+            let user = state.run().user.clone();
+            Ok(build.steps.change(options, &state.entry(created, created_by), |record| {
+                let owner = match user.as_str() {
+                    "" => Owner::default(),
+                    user => super::files::owner(engine, record, user)?,
+                };
+                make_directory(engine, record, &path, owner)
+            })?)
+        })
+    }
+}
+
+/// Where the hashes of the context's files are.
+fn hashes(steps: &Steps<'_>) -> PathBuf {
+    steps.engine.root().cache().join("files")
+}
+
+/// The stages that the target needs, in their order.
+fn needed(file: &Dockerfile, bases: &[String], target: usize) -> Result<BTreeSet<usize>> {
+    let (mut needed, mut open) = (BTreeSet::new(), vec![target]);
+    while let Some(stage) = open.pop() {
+        if !needed.insert(stage) {
+            continue;
+        }
+        if let Origin::Stage(other) = file.base(stage, &bases[stage]) {
+            open.push(other);
+        }
+        for instruction in &file.stages[stage].instructions {
+            for (other, at) in origins(file, instruction)? {
+                if other >= stage {
+                    return Err(file.source.error(at, "it copies from a stage that comes later, or from itself"));
+                }
+                open.push(other);
+            }
+        }
+    }
+    Ok(needed)
+}
+
+/// The stages that an instruction takes files from.
+fn origins(file: &Dockerfile, instruction: &Instruction) -> Result<Vec<(usize, dockerfile::Position)>> {
+    let mut found = Vec::new();
+    match &instruction.command {
+        Command::Copy(copy) => {
+            if let Some(from) = &copy.from
+                && let Origin::Stage(stage) = file.copy_from(from)?
+            {
+                found.push((stage, from.at));
+            }
+        }
+        Command::Run(run) => {
+            for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
+                if let Origin::Stage(stage) = file.mount_from(&from.text) {
+                    found.push((stage, from.at));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(found)
+}

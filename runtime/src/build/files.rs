@@ -1,0 +1,344 @@
+//! `COPY` and `ADD`: what is selected, how it is called below the destination, and whose it becomes.
+
+use std::fs::File;
+use std::io::{Read as _, Write};
+
+use super::context::{Context, Hashes, Patterns, Placed, Request, Selection};
+use super::dockerfile::instruction::{Files, InlineFile};
+use super::dockerfile::{Command, Instruction, Origin, Word};
+use super::driver::{Build, Progress, Stage};
+use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, stream_in};
+use crate::container::engine::Engine;
+use crate::container::record::Record;
+use crate::digest::Digest;
+use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::image::compress;
+use crate::image::tar::parse::parse;
+use crate::image::tar::{BLOCK, Head, Kind, Limits, Time, header, padding};
+
+/// Who a user is in a container's files.
+pub(super) fn owner(engine: &Engine, record: &Record, user: &str) -> Result<Owner> {
+    Ok(ask(engine, record, Question { owner: Some(user), ..Question::default() })?.owner)
+}
+
+/// An instruction, its variables expanded.
+struct Wanted<'i> {
+    instruction: &'i Instruction,
+    files: &'i Files,
+    from: Option<&'i Word>,
+    parents: bool,
+    /// Archives are extracted.
+    unpack: bool,
+}
+
+/// What goes where.
+struct Placing {
+    to: Typed,
+    /// The files' owner; `None`: they keep theirs.
+    owner: Option<Owner>,
+    mode: Option<u32>,
+}
+
+impl Wanted<'_> {
+    fn sources(&self) -> Vec<Vec<u8>> {
+        self.files.sources.iter().map(|word| word.text.clone().into_bytes()).collect()
+    }
+
+    fn exclude(&self) -> Result<Patterns> {
+        Patterns::new(self.files.exclude.iter().map(|word| word.text.as_bytes()))
+    }
+
+    fn select(&self, context: &Context) -> Result<Selection> {
+        let sources = self.sources();
+        let sources: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+        context.select(&Request { sources: &sources, parents: self.parents, exclude: &self.exclude()? })
+    }
+
+    fn mode(&self) -> Result<Option<u32>> {
+        let Some(word) = &self.files.chmod else { return Ok(None) };
+        let text = word.text.as_str();
+        let octal = !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let mode = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o7777);
+        let refused =
+            || Error::new(ErrorKind::Unsupported, format!("--chmod={text}: an octal mode such as 755 is expected"));
+        mode.map(Some).ok_or_else(refused)
+    }
+
+    /// How the files will be, as far as that is known without the image.
+    fn placed(&self) -> Result<Placed> {
+        let keeps = self.from.is_some() && self.files.chown.is_none();
+        Ok(Placed { owner: (!keeps).then_some((0, 0)), mode: self.mode()?, mtime: None })
+    }
+}
+
+impl Build<'_> {
+    pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
+        let wanted = match &instruction.command {
+            Command::Copy(copy) => Wanted {
+                instruction,
+                files: &copy.files,
+                from: copy.from.as_ref(),
+                parents: copy.parents,
+                unpack: false,
+            },
+            Command::Add(add) => {
+                if let Some(url) = add.files.sources.iter().find(|word| is_remote(&word.text)) {
+                    let text =
+                        "this version of lrun adds files of the build context only: download it before, or in a RUN";
+                    return Err(stage.source.error(url.at, text).into());
+                }
+                if add.checksum.is_some() || add.keep_git_dir == Some(true) {
+                    let text = "--checksum and --keep-git-dir are for what is downloaded, which this version of lrun does not do";
+                    return Err(stage.source.error(instruction.at, text).into());
+                }
+                Wanted { instruction, files: &add.files, from: None, parents: false, unpack: add.unpack != Some(false) }
+            }
+            _ => return Err(Error::new(ErrorKind::Io, "neither COPY nor ADD").into()),
+        };
+        let source = stage.source;
+        self.copy(stage, &wanted).map_err(|stop| stop.at(source, instruction))
+    }
+
+    fn copy(&mut self, stage: &mut Stage<'_>, wanted: &Wanted<'_>) -> Progress<Option<u64>> {
+        let destination = stage.state.absolute(&wanted.files.destination.text);
+        let to = Typed::inside(destination.as_bytes());
+        let many = wanted.files.sources.len() + wanted.files.inline.len() > 1;
+        if many && !to.asserts_directory() {
+            let name = wanted.instruction.name;
+            let text = format!(
+                "When using {name} with more than one source file, the destination must be a directory and end with a /"
+            );
+            return Err(Error::new(ErrorKind::Invalid, text).into());
+        }
+        let mut key = self.layer_key(&stage.state);
+        key.add("instruction", wanted.instruction.name.as_bytes());
+        key.add("unpack", &[u8::from(wanted.unpack)]);
+        key.add("destination", destination.as_bytes());
+        let chown = wanted.files.chown.as_ref().map_or("", |word| word.text.as_str());
+        key.add("chown", chown.as_bytes());
+        for file in &wanted.files.inline {
+            key.add("name", file.name.as_bytes());
+            key.add("content", file.content.as_bytes());
+        }
+        let from = self.origin(wanted)?;
+        let placed = wanted.placed()?;
+        let digest = match &from {
+            None if wanted.files.sources.is_empty() => None,
+            None => Some(self.of_context(wanted, &placed)?),
+            Some(image) => Some(self.of_image(image, wanted, &placed)?),
+        };
+        let selection = digest.map(|(digest, selection)| {
+            key.add("files", digest.as_str().as_bytes());
+            selection
+        });
+        let created_by = wanted.instruction.original.clone();
+        let run = stage.state.run().clone();
+        self.layer(stage, key, (run, created_by.clone()), |build, options, state, created| {
+            let entry = state.entry(created, created_by);
+            let steps = &build.steps;
+            let context = build.context;
+            let made = match &from {
+                None => steps.change(options, &entry, |record| {
+                    let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
+                    let placing = place(steps.engine, record, wanted, (&to, single))?;
+                    inside(steps.engine, record, wanted, (context, selection.unwrap_or_default(), &placing))
+                }),
+                Some(image) => steps.look(options, image, |other| {
+                    steps.change(options, &entry, |record| {
+                        let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
+                        let placing = place(steps.engine, record, wanted, (&to, single))?;
+                        let directory = placing.directory();
+                        let to = (record, &directory, placing.owner.unwrap_or_default());
+                        put(steps.engine, to, Some(other), |out| {
+                            let context = root()?;
+                            let mut selection = wanted.select(&context)?;
+                            rename(&mut selection, &placing);
+                            context.stream(&selection, &placing.placed(), out).map(drop)
+                        })
+                    })
+                }),
+            };
+            Ok(made?)
+        })
+    }
+
+    /// The image whose files are copied; `None`: the build context's are.
+    fn origin(&mut self, wanted: &Wanted<'_>) -> Progress<Option<Digest>> {
+        let Some(from) = wanted.from else { return Ok(None) };
+        let file = self.file;
+        Ok(Some(match file.copy_from(from)? {
+            Origin::Stage(index) => {
+                let mut state =
+                    self.stages.get(&index).cloned().ok_or_else(|| {
+                        file.source.error(from.at, format!("stage {from} is not built before this one"))
+                    })?;
+                self.image(&mut state)?
+            }
+            Origin::Other(name) => (self.resolve)(name)?.id,
+        }))
+    }
+
+    fn of_context(&mut self, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
+        let mut selection = wanted.select(self.context)?;
+        let digest = self.context.digest(&mut selection, placed, &mut self.hashes)?;
+        Ok((digest, selection))
+    }
+
+    /// In a helper, whose `/` are the image's files; the selection is as large as what matters of it here.
+    fn of_image(&mut self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
+        let options = self.options.run.clone();
+        let engine = self.steps.engine;
+        let (digest, single) = self.steps.look(&options, image, |record| {
+            look(engine, record, || {
+                let context = root()?;
+                let mut selection = wanted.select(&context)?;
+                let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
+                Ok((digest, is_single(&selection, wanted)))
+            })
+        })?;
+        let mut selection = Selection::default();
+        if single {
+            selection.sources.push(super::context::Source { directory: false, entries: 0..0 });
+        }
+        Ok((digest, selection))
+    }
+}
+
+/// In a helper: everything that is there.
+fn root() -> Result<Context> {
+    Ok(Context::open(std::path::Path::new("/"))?.named("the image"))
+}
+
+fn is_remote(text: &str) -> bool {
+    ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|prefix| text.starts_with(prefix))
+}
+
+/// Whether one file is copied, which may be called as the destination is.
+fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
+    let written = wanted.files.sources.len() + wanted.files.inline.len() == 1;
+    let file = selection.sources.len() == 1 && selection.sources.iter().all(|source| !source.directory);
+    written && !wanted.parents && (file || selection.sources.is_empty() && !wanted.files.inline.is_empty())
+}
+
+/// Where the files go, in this image.
+fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, (to, single): (&Typed, bool)) -> Result<Placing> {
+    let chown = wanted.files.chown.as_ref().map(|word| word.text.as_str());
+    let unsure = single && !to.asserts_directory();
+    let question = Question { directory: unsure.then_some(to), owner: chown };
+    let answer = if unsure || chown.is_some() { ask(engine, record, question)? } else { Default::default() };
+    let keeps = wanted.from.is_some() && chown.is_none();
+    Ok(Placing {
+        to: if unsure && !answer.directory { to.clone() } else { to.as_directory() },
+        owner: (!keeps).then_some(answer.owner),
+        mode: wanted.mode()?,
+    })
+}
+
+impl Placing {
+    /// What a single file is called; `None`: it keeps its name.
+    fn name(&self) -> Option<&[u8]> {
+        if self.to.asserts_directory() { None } else { self.to.name() }
+    }
+
+    fn directory(&self) -> Typed {
+        if self.to.asserts_directory() { self.to.clone() } else { Typed::inside(self.to.parent()).as_directory() }
+    }
+
+    fn placed(&self) -> Placed {
+        Placed { owner: self.owner.map(|owner| (owner.uid, owner.gid)), mode: self.mode, mtime: None }
+    }
+}
+
+fn rename(selection: &mut Selection, placing: &Placing) {
+    if let Some(name) = placing.name() {
+        selection.entries.iter_mut().for_each(|entry| entry.name = name.to_vec());
+    }
+}
+
+/// Puts what the build context and the Dockerfile have into an image.
+fn inside(
+    engine: &Engine,
+    record: &Record,
+    wanted: &Wanted<'_>,
+    (context, mut selection, placing): (&Context, Selection, &Placing),
+) -> Result<()> {
+    let directory = placing.directory();
+    let owner = placing.owner.unwrap_or_default();
+    let archives = if wanted.unpack { take_archives(context, &mut selection)? } else { Vec::new() };
+    if !archives.is_empty() && (wanted.files.chown.is_some() || wanted.files.chmod.is_some()) {
+        let text = "--chown and --chmod of an archive's files: this version of lrun keeps what the archive says";
+        return Err(Error::new(ErrorKind::Unsupported, text).hint("--unpack=false adds the archive itself"));
+    }
+    for archive in archives {
+        // What an archive is extracted to is a directory, whatever its name ends with.
+        let all = Typed::inside(placing.to.path()).as_directory();
+        let to = Inside { name: "image", path: &all };
+        stream_in(engine, record, archive.into(), (to, Some(owner)), &mut |_| {})?;
+    }
+    if !selection.sources.is_empty() {
+        rename(&mut selection, placing);
+        put(engine, (record, &directory, owner), None, |out| {
+            context.stream(&selection, &placing.placed(), out).map(drop)
+        })?;
+    }
+    if !wanted.files.inline.is_empty() {
+        put(engine, (record, &directory, owner), None, |out| inline(&wanted.files.inline, placing, out))?;
+    }
+    Ok(())
+}
+
+/// The files whose content the Dockerfile has, as a tar.
+fn inline(files: &[InlineFile], placing: &Placing, out: &mut dyn Write) -> Result<()> {
+    let owner = placing.owner.unwrap_or_default();
+    for file in files {
+        let size = file.content.len() as u64;
+        let head = Head {
+            path: placing.name().unwrap_or(file.name.as_bytes()).to_vec(),
+            kind: Kind::File,
+            mode: placing.mode.unwrap_or(0o644),
+            uid: owner.uid,
+            gid: owner.gid,
+            mtime: Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 },
+            link: Vec::new(),
+            size,
+            stored: size,
+            segments: None,
+            xattrs: Vec::new(),
+        };
+        let mut blocks = Vec::new();
+        header::write(&head, &mut blocks);
+        blocks.extend_from_slice(file.content.as_bytes());
+        blocks.resize(blocks.len() + padding(size), 0);
+        out.write_all(&blocks).context(|| format!("write {}", file.name))?;
+    }
+    out.write_all(&[0; 2 * BLOCK]).context(|| "end the archive")
+}
+
+/// The sources that are archives, opened, and no longer in the selection.
+fn take_archives(context: &Context, selection: &mut Selection) -> Result<Vec<File>> {
+    let mut archives = Vec::new();
+    let mut rest = Vec::new();
+    for source in std::mem::take(&mut selection.sources) {
+        let entry = selection.entries.get(source.entries.start).filter(|_| !source.directory);
+        let file = entry.filter(|entry| entry.kind == super::context::Kind::File);
+        let archive = file.map(|entry| context.open_entry(entry)).transpose()?.map(File::from);
+        match archive {
+            Some(file) if is_archive(&file)? => archives.push(file),
+            _ => rest.push(source),
+        }
+    }
+    selection.sources = rest;
+    Ok(archives)
+}
+
+/// Whether a file is a tar, compressed or not; its offset is as it was.
+fn is_archive(file: &File) -> Result<bool> {
+    let again =
+        || -> Result<()> { rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map(drop).map_err(Error::from) };
+    again()?;
+    let mut block = [0; BLOCK];
+    let begins = compress::decompress(Box::new(file.try_clone()?))
+        .is_ok_and(|(mut tar, _)| tar.read_exact(&mut block).is_ok() && parse(&mut block, &Limits::default()).is_ok());
+    again()?;
+    Ok(begins && block.iter().any(|b| *b != 0))
+}

@@ -1,0 +1,81 @@
+//! What a build is asked for, and what it tells meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::container::names::ContainerId;
+use crate::container::options::RunOptions;
+use crate::digest::Digest;
+use crate::reference::Reference;
+
+/// What a build is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The stage to build, by name or number; absent: the last.
+    pub target: Option<String>,
+    /// `--build-arg`. Those without a value that the environment lacks are not among them.
+    pub arguments: BTreeMap<String, String>,
+    /// Run every step again.
+    pub no_cache: bool,
+    /// The same for the steps of these stages.
+    pub no_cache_stages: Vec<String>,
+    /// Labels that the image gets at last.
+    pub labels: BTreeMap<String, String>,
+    /// The image's names.
+    pub names: Vec<Reference>,
+    /// Network, hosts, limits of the containers that RUN makes.
+    pub run: RunOptions,
+    /// The time that the image carries, and no file is later than; `None`: now.
+    pub clock: Option<Timestamp>,
+    /// What the image is for: the architecture and its variant, in Go's words.
+    pub platform: (String, String),
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'e> {
+    /// A step begins.
+    Step {
+        /// From 1.
+        number: usize,
+        /// How many there are.
+        total: usize,
+        /// The instruction.
+        text: &'e str,
+    },
+    /// It was made before.
+    Cached,
+    /// It is done.
+    Done {
+        /// The image that the stage now is; `None`: nothing, as `FROM scratch` is.
+        image: Option<&'e Digest>,
+        /// How long it took.
+        took: Duration,
+        /// Bytes of the files in the layer that it made.
+        size: Option<u64>,
+    },
+    /// The user should know.
+    Warning(&'e str),
+}
+
+/// How a build ended.
+#[derive(Debug)]
+pub enum Built {
+    /// With this image.
+    Image(Digest),
+    /// A command failed.
+    Failed {
+        /// The instruction.
+        text: String,
+        /// Its exit code.
+        code: u8,
+        /// Its container, which is kept.
+        container: ContainerId,
+        /// The image that it ran on.
+        image: Digest,
+    },
+    /// By this signal.
+    Interrupted(i32),
+}

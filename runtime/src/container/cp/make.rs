@@ -1,0 +1,168 @@
+//! What a build asks of a container's files, and makes in them, besides copying. In the same helpers as `cp`.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat};
+use rustix::io::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::path::{There, Typed};
+use super::place::Place;
+use super::{Access, Engine, Inside, Record, pipe};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sandbox::user;
+
+/// Whose files become: numbers inside the id mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// What is asked of a container's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// Whether this is a directory, links followed.
+    pub directory: Option<&'a Typed>,
+    /// Who `user[:group]` is, by names or numbers; a group that is not given has the user's number.
+    pub owner: Option<&'a str>,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Answer {
+    /// It is a directory.
+    pub directory: bool,
+    /// Root, where nobody was asked for.
+    pub owner: Owner,
+}
+
+/// Asks a container that does not run, or runs.
+pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<Answer> {
+    let access = Access::open(engine, record)?;
+    let helper = access.start(engine, false, &[], |_| {
+        let owner = question.owner.map(owner_of).transpose()?.unwrap_or_default();
+        let directory = match question.directory.map(|path| Place::inside()?.destination(path)) {
+            None => false,
+            Some(Ok(found)) => found.there == There::Directory,
+            Some(Err(error)) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => false,
+            Some(Err(error)) => return Err(error),
+        };
+        Ok(Answer { directory, owner })
+    })?;
+    let answer = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine);
+    let answer = answer?;
+    ended.map(|()| answer)
+}
+
+fn owner_of(text: &str) -> Result<Owner> {
+    let (name, group) = text.split_once(':').unwrap_or((text, ""));
+    let uid = user::resolve(name, &[])?.uid;
+    let gid = if group.is_empty() { uid } else { user::resolve(&format!("0:{group}"), &[])?.gid };
+    Ok(Owner { uid, gid })
+}
+
+/// Makes a directory and those above it where they are missing, of mode 0755 and for this owner. Whether any was.
+pub fn make_directory(engine: &Engine, record: &Record, path: &Typed, owner: Owner) -> Result<()> {
+    let access = Access::open(engine, record)?;
+    let helper = access.start(engine, true, &[], |_| Place::inside()?.make_directories(path, owner))?;
+    let made = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine);
+    made.context(|| format!("make directory {}", path.shown()))?;
+    ended
+}
+
+/// Looks at the files of a container: `work` runs in a helper whose `/` they are, and has nothing else open.
+pub fn look<T: Serialize + DeserializeOwned>(
+    engine: &Engine,
+    record: &Record,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let access = Access::open(engine, record)?;
+    let helper = access.start(engine, false, &[], |_| work())?;
+    let found = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine);
+    let found = found?;
+    ended.map(|()| found)
+}
+
+/// Puts into a container, at `to`, the tar that `produce` writes: in this process, or in a helper whose `/` are the files
+/// of the container `from`. Directories on the way are made for `owner`. Entries keep the owners that the tar says.
+pub fn put(
+    engine: &Engine,
+    (record, to, owner): (&Record, &Typed, Owner),
+    from: Option<&Record>,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let (read, write) = pipe()?;
+    let source = from.map(|record| Access::open(engine, record)).transpose()?;
+    let mut produce = Some(produce);
+    let mut write = Some(write);
+    let sender = match (&source, &write) {
+        (Some(source), Some(out)) => {
+            let produce = produce.take().ok_or_else(|| Error::new(ErrorKind::Io, "nothing to send"))?;
+            let sender = source.start(engine, false, &[out.as_fd()], |_| produce(&mut File::from(out.try_clone()?)))?;
+            write = None;
+            Some(sender)
+        }
+        _ => None,
+    };
+    let access = Access::open(engine, record)?;
+    let inside = Inside { name: "image", path: to };
+    let receiver = access.extract(engine, &read, (inside, Some(owner)))?;
+    drop(read);
+    let sent = match (sender, produce, write) {
+        (Some(sender), ..) => sender.finish(&mut |_| {}),
+        (None, Some(produce), Some(write)) => produce(&mut File::from(write)),
+        _ => Ok(()),
+    };
+    let received = receiver.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let ended = access.finish(engine).and(source.map_or(Ok(()), |source| source.finish(engine)));
+    match (sent, received) {
+        // This side's failure is the consequence.
+        (Err(consequence), Err(error)) if super::is_broken_pipe(&consequence) => Err(error),
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+        (Ok(()), Ok(received)) if received.squashed > 0 => {
+            let text = format!("{} files would have owners that the id mapping does not have", received.squashed);
+            Err(Error::new(ErrorKind::Unsupported, text))
+        }
+        (Ok(()), Ok(_)) => ended,
+    }
+}
+
+impl Place {
+    /// Makes the directories of this path that are missing. Links on the way are followed.
+    pub(super) fn make_directories(&self, path: &Typed, owner: Owner) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut at = self.open_root()?;
+        for name in path.path().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+            at = match self.open(at.as_fd(), name, flags) {
+                Err(Errno::NOENT) => {
+                    match mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
+                        // A link that leads nowhere.
+                        Err(Errno::EXIST) => {
+                            let shown = String::from_utf8_lossy(name).into_owned();
+                            let text = format!("{shown} is a link to what does not exist");
+                            return Err(Error::new(ErrorKind::Conflict, text));
+                        }
+                        made => made?,
+                    }
+                    let made = self.open(at.as_fd(), name, flags | OFlags::NOFOLLOW)?;
+                    // Whatever the umask, and before it is somebody's.
+                    fchmod(&made, Mode::from_raw_mode(0o755))?;
+                    fchown(&made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+                    made
+                }
+                opened => opened?,
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! `build`: what the instructions do, what the cache knows, and what is said of what is wrong.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use lrun_tests::{Lrun, Output};
+
+/// A context with this Dockerfile and these files.
+fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+    let folder = lrun.folder().join(name);
+    fs::create_dir_all(&folder).expect("a folder");
+    for (path, content) in files.iter().chain(&[("Dockerfile", dockerfile)]) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
+        fs::write(path, content).expect("a file");
+    }
+    folder
+}
+
+/// Builds it with these flags.
+fn build(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Output {
+    let folder = folder.to_str().expect("UTF-8");
+    lrun.run(&[&["build", "--network", "none"], flags, &[folder]].concat())
+}
+
+/// The image's id.
+#[track_caller]
+fn built(lrun: &Lrun, folder: &Path, flags: &[&str]) -> String {
+    let output = build(lrun, folder, &[&["-q"], flags].concat());
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(output.stderr, "");
+    output.stdout.trim_end().to_owned()
+}
+
+#[track_caller]
+fn in_image(lrun: &Lrun, image: &str, script: &str) -> String {
+    lrun.ok(&["run", "--rm", "--network", "none", "--entrypoint", "", image, "sh", "-c", script])
+}
+
+/// How many steps came from the cache.
+fn cached(output: &Output) -> usize {
+    output.stderr.matches("(Using cache)").count()
+}
+
+#[test]
+fn the_instructions_that_change_the_config() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(
+        &lrun,
+        "config",
+        r#"ARG base=busybox
+FROM ${base} AS first
+ENV A=1 B="two words" C=$A
+ENV old form with spaces
+LABEL one=1 "two"="$B"
+EXPOSE 80 53/udp 7000-7001
+VOLUME ["/data"]
+USER 1000:1000
+STOPSIGNAL SIGUSR1
+HEALTHCHECK --interval=5s --retries=2 CMD true
+SHELL ["/bin/sh", "-ec"]
+ENTRYPOINT exec top
+CMD ["-b"]
+ONBUILD RUN true
+MAINTAINER Ada
+WORKDIR /srv/$A
+WORKDIR below
+"#,
+        &[],
+    );
+    let id = built(&lrun, &folder, &["-t", "config"]);
+    let json = |template: &str| lrun.inspect("config", template);
+    assert_eq!(json("{{.Id}}"), id);
+    let env = json("{{json .Config.Env}}");
+    assert!(env.ends_with(r#""A=1","B=two words","C=","old=form with spaces"]"#), "{env}");
+    assert_eq!(json("{{json .Config.Labels}}"), r#"{"one":"1","two":"two words"}"#);
+    assert_eq!(json("{{json .Config.ExposedPorts}}"), r#"{"53/udp":{},"7000/tcp":{},"7001/tcp":{},"80/tcp":{}}"#);
+    assert_eq!(
+        json("{{json .Config.Volumes}} {{.Config.User}} {{.Config.StopSignal}}"),
+        r#"{"/data":{}} 1000:1000 SIGUSR1"#
+    );
+    assert_eq!(json("{{json .Config.Healthcheck.Test}} {{.Config.Healthcheck.Retries}}"), r#"["CMD-SHELL","true"] 2"#);
+    assert_eq!(json("{{json .Config.Entrypoint}} {{json .Config.Cmd}}"), r#"["/bin/sh","-ec","exec top"] ["-b"]"#);
+    assert_eq!(json("{{json .Config.OnBuild}} {{.Author}} {{.Config.WorkingDir}}"), r#"["RUN true"] Ada /srv/1/below"#);
+    // Each step is an image, and what came of it is told.
+    let history = lrun.ok(&["history", "--format", "{{.CreatedBy}}", "config"]);
+    assert_eq!(history.lines().next(), Some("WORKDIR below"));
+    assert_eq!(lrun.ok(&["images", "-aq"]).lines().count(), 16);
+    assert_eq!(lrun.ok(&["images", "-q"]).lines().count(), 2);
+}
+
+#[test]
+fn a_step_runs_in_what_the_steps_before_it_made() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(
+        &lrun,
+        "run",
+        r#"FROM busybox
+ARG WHO=nobody
+ENV SET=1
+RUN echo "$WHO $SET" > /made; umask; id -u
+RUN ["sh", "-c", "echo exec >> /made"]
+WORKDIR /w
+USER 7:8
+RUN pwd; id -u; id -g; touch /tmp/mine
+SHELL ["/bin/sh", "-xc"]
+RUN <<EOF
+echo script
+EOF
+RUN cat <<ONE - <<"TWO" 
+$SET
+ONE
+$SET
+TWO
+"#,
+        &[],
+    );
+    let output = build(&lrun, &folder, &["-t", "made", "--build-arg", "WHO=me"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
+    for line in [
+        "Step 1/11 : FROM busybox",
+        "0022",
+        "/w",
+        "7",
+        "8",
+        "+ echo script",
+        "script",
+        "Successfully tagged made:latest",
+    ] {
+        assert!(output.stderr.lines().any(|told| told == line), "{line}: {}", output.stderr);
+    }
+    assert_eq!(
+        in_image(&lrun, "made", "cat /made; ls -ln /tmp/mine"),
+        in_image(&lrun, "made", "printf 'me 1\\nexec\\n'; ls -ln /tmp/mine")
+    );
+    // An argument is no variable of the image.
+    assert_eq!(in_image(&lrun, "made", "echo $WHO"), "");
+    assert!(lrun.ok(&["history", "--no-trunc", "made"]).contains("RUN |1 WHO=me /bin/sh -c echo \"$WHO $SET\""));
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_was_made_before_is_not_made_again() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN date +%s%N > /one\nARG V=1\nCOPY a b /\nRUN echo $V > /two\nCMD cat /one\n";
+    let folder = context(&lrun, "cache", dockerfile, &[("a", "a"), ("b", "b")]);
+    let first = build(&lrun, &folder, &["-t", "t"]);
+    assert_eq!((first.code, cached(&first)), (0, 0), "{}", first.stderr);
+    let (id, one) = (lrun.inspect("t", "{{.Id}}"), in_image(&lrun, "t", "cat /one"));
+    // The same; other times; the same content written anew.
+    fs::write(folder.join("a"), "a").expect("it is written");
+    let again = build(&lrun, &folder, &["-t", "t"]);
+    assert_eq!((again.code, cached(&again)), (0, 5), "{}", again.stderr);
+    assert_eq!(lrun.inspect("t", "{{.Id}}"), id);
+    // Another argument: from its use on.
+    assert_eq!(cached(&build(&lrun, &folder, &["-t", "t", "--build-arg", "V=2"])), 3);
+    assert_eq!(in_image(&lrun, "t", "cat /one /two"), format!("{one}\n2"));
+    // Another file, or mode: from the COPY on.
+    fs::write(folder.join("a"), "changed").expect("it is written");
+    assert_eq!(cached(&build(&lrun, &folder, &["-t", "t"])), 2);
+    fs::set_permissions(folder.join("a"), PermissionsExt::from_mode(0o600)).expect("it is changed");
+    assert_eq!(cached(&build(&lrun, &folder, &["-t", "t"])), 2);
+    assert_eq!(in_image(&lrun, "t", "cat /one /a"), format!("{one}\nchanged"));
+    // Not at all.
+    assert_eq!(cached(&build(&lrun, &folder, &["--no-cache", "-t", "t"])), 0);
+    assert_ne!(in_image(&lrun, "t", "cat /one"), one);
+    // What the cache tells of may be gone, or damaged.
+    for entry in fs::read_dir(lrun.store().join("cache")).expect("it is there") {
+        fs::write(entry.expect("it is there").path(), "damaged").expect("it is written");
+    }
+    let found = lrun.ok(&["system", "check"]);
+    assert!(found.contains("the build step runs again"), "{found}");
+    assert_eq!(cached(&build(&lrun, &folder, &["-t", "t"])), 0);
+    lrun.ok(&["rmi", "-f", "t"]);
+    lrun.ok(&["image", "prune", "-f"]);
+    assert_eq!(build(&lrun, &folder, &["-t", "t"]).code, 0);
+}
+
+#[test]
+fn copy_and_add_place_files() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = r#"FROM busybox AS other
+RUN mkdir -p /out/sub && echo made > /out/sub/file && chown 5:6 /out/sub/file && ln -s sub/file /out/link
+FROM busybox
+WORKDIR /app
+COPY file .
+COPY file /as/named
+COPY file dir/sub/x* /many/
+COPY --chown=7:8 --chmod=640 dir /dir
+COPY . /all/
+COPY --from=other /out /out
+COPY --from=other /out/sub/file /usr/tool
+COPY --from=busybox /bin/sh /sh
+COPY --exclude=**/x* dir /excluded/
+COPY <<A <<"B" /here/
+$HOME ${UNSET:-default}
+A
+$HOME
+B
+ADD archive.tar /added/
+ADD --unpack=false archive.tar /kept
+"#;
+    let files =
+        [("file", "file\n"), ("dir/sub/x1", "1"), ("dir/sub/y", "y"), ("secret", "s"), (".dockerignore", "secret\n")];
+    let folder = context(&lrun, "copy", dockerfile, &files);
+    symlink("sub/y", folder.join("dir/link")).expect("a link");
+    let archive = lrun_tests::Tar::new().dir("d/").file("d/f", b"in the archive").finish();
+    fs::write(folder.join("archive.tar"), archive).expect("a file");
+    built(&lrun, &folder, &["-t", "copied"]);
+    let look = |script: &str| in_image(&lrun, "copied", script);
+    assert_eq!(look("cat /app/file /as/named; ls /many"), "file\nfile\nfile\nx1");
+    let own = |path: &str| look(&format!("stat -c '%u:%g %a' {path}"));
+    assert_eq!(own("/app/file"), "0:0 644");
+    assert_eq!(look("stat -c '%n %u:%g %a' /dir/sub /dir/sub/y"), "/dir/sub 7:8 640\n/dir/sub/y 7:8 640");
+    assert_eq!(look("readlink /dir/link"), "sub/y");
+    assert_eq!(look("ls -A /all"), ".dockerignore\nDockerfile\narchive.tar\ndir\nfile");
+    assert_eq!(
+        look("stat -c '%u:%g' /out/sub/file; cat /out/link /usr/tool; test -x /sh && echo yes"),
+        "5:6\nmade\nmade\nyes"
+    );
+    assert_eq!(look("find /excluded | sort"), "/excluded\n/excluded/link\n/excluded/sub\n/excluded/sub/y");
+    assert_eq!(look("cat /here/A /here/B"), " default\n$HOME");
+    assert_eq!(look("cat /added/d/f; tar tf /kept"), "in the archived/\nd/f");
+}
+
+#[test]
+fn nothing_outside_the_context_is_copied() {
+    let lrun = Lrun::with_busybox();
+    let outside = lrun.file("outside", "outside");
+    for (source, said) in [
+        ("../outside", "outside"),
+        ("/../outside", "outside"),
+        ("missing", "missing"),
+        ("ignored", "ignored"),
+        ("link", "link"),
+        ("up/outside", "up/outside"),
+    ] {
+        let dockerfile = format!("FROM busybox\nCOPY {source} /x\n");
+        let folder = context(&lrun, "outside-context", &dockerfile, &[("ignored", "i"), (".dockerignore", "ignored")]);
+        let _ = fs::remove_file(folder.join("link"));
+        let _ = fs::remove_file(folder.join("up"));
+        symlink(&outside, folder.join("link")).expect("a link");
+        symlink("..", folder.join("up")).expect("a link");
+        let output = build(&lrun, &folder, &[]);
+        assert_eq!(output.code, 1, "{source}: {}", output.stderr);
+        assert!(output.stderr.contains("Dockerfile:2: COPY") && output.stderr.contains(said), "{}", output.stderr);
+    }
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_command_that_fails_leaves_its_container() {
+    let lrun = Lrun::with_busybox();
+    let folder =
+        context(&lrun, "fails", "FROM busybox\nRUN echo done > /done\nRUN echo told; echo half > /half; exit 3\n", &[]);
+    let output = build(&lrun, &folder, &["-t", "never"]);
+    assert_eq!((output.code, output.stdout.as_str()), (3, ""), "{}", output.stderr);
+    let last: Vec<&str> = output.stderr.lines().rev().take(2).collect();
+    assert_eq!(last[1], "lrun: RUN echo told; echo half > /half; exit 3: the command returned a non-zero code: 3");
+    assert!(last[0].starts_with("  hint: `lrun logs "), "{}", last[0]);
+    let id = lrun.ok(&["ps", "-aq"]);
+    assert_eq!(lrun.ok(&["logs", &id]), "told");
+    assert_eq!(lrun.ok(&["diff", &id]), "A /half");
+    lrun.fails(125, &["run", "--pull", "never", "never", "true"]);
+    lrun.ok(&["rm", &id]);
+    let missing = context(&lrun, "missing", "FROM busybox\nRUN [\"no-such-program\"]\n", &[]);
+    let output = build(&lrun, &missing, &[]);
+    assert!(output.code != 0 && output.stderr.contains("no-such-program"), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn only_what_the_target_needs_is_built() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS base\nRUN echo base > /base\nFROM busybox AS unused\nRUN exit 1\nFROM base AS middle\nRUN echo middle > /middle\nFROM scratch AS last\nCOPY --from=middle /middle /\nCOPY --from=0 /base /\n";
+    let folder = context(&lrun, "stages", dockerfile, &[]);
+    built(&lrun, &folder, &["-t", "last"]);
+    assert_eq!(lrun.inspect("last", "{{len .RootFS.Layers}}"), "2");
+    built(&lrun, &folder, &["-t", "middle", "--target", "MIDDLE"]);
+    assert_eq!(in_image(&lrun, "middle", "cat /base /middle"), "base\nmiddle");
+    let output = build(&lrun, &folder, &["--target", "midle"]);
+    assert!(output.code == 1 && output.stderr.contains("midle"), "{}", output.stderr);
+    // What a base wants its children to do.
+    let base = context(&lrun, "trigger", "FROM busybox\nONBUILD ENV T=1\nONBUILD RUN echo $T > /triggered\n", &[]);
+    built(&lrun, &base, &["-t", "trigger"]);
+    let child = context(&lrun, "child", "FROM trigger\nRUN cat /triggered > /seen\n", &[]);
+    built(&lrun, &child, &["-t", "child", "--label", "a=b"]);
+    assert_eq!(in_image(&lrun, "child", "cat /seen"), "1");
+    assert_eq!(lrun.inspect("child", "{{json .Config.OnBuild}} {{json .Config.Labels}}"), r#"null {"a":"b"}"#);
+}
+
+#[test]
+fn the_same_input_and_clock_give_the_same_image() {
+    let dockerfile = "FROM busybox\nCOPY file /\nRUN echo made > /made && mkdir /d\nENV A=1\nWORKDIR /w\n";
+    let ids: Vec<String> = (0..2)
+        .map(|_| {
+            let mut lrun = Lrun::new();
+            lrun.set_env("SOURCE_DATE_EPOCH", "1700000000");
+            lrun.import("busybox.tar", "busybox");
+            let folder = context(&lrun, "same", dockerfile, &[("file", "content")]);
+            built(&lrun, &folder, &[])
+        })
+        .collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+#[test]
+fn where_the_dockerfile_comes_from_and_where_the_id_goes() {
+    let lrun = Lrun::with_busybox();
+    let folder =
+        context(&lrun, "files", "FROM nowhere.invalid/x\n", &[("f", "f"), ("other", "FROM busybox\nCOPY f /\n")]);
+    let (path, other) = (folder.to_str().expect("UTF-8"), folder.join("other"));
+    let iid = folder.join("id");
+    let flags = ["-f", other.to_str().expect("UTF-8"), "--iidfile", iid.to_str().expect("UTF-8")];
+    let id = built(&lrun, &folder, &flags);
+    assert_eq!(fs::read_to_string(&iid).expect("it is there"), id);
+    let output = lrun.run_with(b"FROM busybox\nCOPY f /\n", &["build", "-q", "-f", "-", path]);
+    assert_eq!((output.code, output.stdout.trim_end()), (0, id.as_str()), "{}", output.stderr);
+    let output = lrun.run_with(b"FROM busybox\nRUN exit 0\n", &["build", "--network", "none", "-q", "-"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let empty = lrun.folder().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let said = lrun.fails(1, &["build", empty.to_str().expect("UTF-8")]);
+    assert!(said.contains("failed to read dockerfile"), "{said}");
+    lrun.fails(1, &["build", "/no/such/context"]);
+    lrun.fails(1, &["build", "https://example.invalid/x.git"]);
+}
+
+#[test]
+fn what_is_wrong_in_a_dockerfile_is_shown() {
+    let lrun = Lrun::with_busybox();
+    for (dockerfile, said) in [
+        ("FROM busybox\nRUNN true\n", "Dockerfile:2:1: "),
+        ("RUN true\n", "Dockerfile:1:1: no build stage in current context"),
+        ("FROM busybox\nCOPY a\n", "Dockerfile:2:"),
+        ("FROM busybox\nENV ${\n", "Dockerfile:2:"),
+        ("FROM busybox AS itself\nCOPY --from=itself /x /\n", "Dockerfile:2:"),
+        ("FROM busybox\nADD https://example.invalid/x /\n", "Dockerfile:2:5: "),
+        ("FROM busybox\nRUN --mount=type=bind,target=/x true\n", "Dockerfile:2:1: RUN --mount"),
+        ("FROM busybox\nRUN --security=insecure true\n", "Dockerfile:2:1: RUN --security=insecure"),
+        ("FROM --platform=linux/nope busybox\n", "Dockerfile:1:6: --platform=linux/nope"),
+        ("", "Dockerfile"),
+    ] {
+        let folder = context(&lrun, "wrong", dockerfile, &[]);
+        let output = build(&lrun, &folder, &[]);
+        assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{dockerfile}: {}", output.stderr);
+        assert!(output.stderr.contains(said), "{dockerfile:?}: {}", output.stderr);
+    }
+    assert_eq!(lrun.ok(&["images", "-aq"]).lines().count(), 1, "nothing was made");
+}
