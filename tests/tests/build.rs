@@ -319,6 +319,10 @@ fn where_the_dockerfile_comes_from_and_where_the_id_goes() {
     assert_eq!((output.code, output.stdout.trim_end()), (0, id.as_str()), "{}", output.stderr);
     let output = lrun.run_with(b"FROM busybox\nRUN exit 0\n", &["build", "--network", "none", "-q", "-"]);
     assert_eq!(output.code, 0, "{}", output.stderr);
+    let archive = lrun_tests::Tar::new().file("Dockerfile", b"FROM busybox\nCOPY f /\n").file("f", b"f").finish();
+    let output = lrun.run_with(&archive, &["build", "-q", "-t", "piped", "-"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(in_image(&lrun, "piped", "cat /f"), "f");
     let empty = lrun.folder().join("empty");
     fs::create_dir(&empty).expect("a folder");
     let said = lrun.fails(1, &["build", empty.to_str().expect("UTF-8")]);

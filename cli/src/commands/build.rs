@@ -1,16 +1,19 @@
 //! `build`: a Dockerfile becomes an image.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX};
 use lrun_runtime::build::{Build, Built, Event, Options, Steps};
+use lrun_runtime::container::engine::Engine;
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::file::{self, Staging};
 use lrun_runtime::image::import::architecture;
 
 use super::pull;
@@ -21,6 +24,9 @@ use crate::ui::{escape, output, units};
 /// Names of the Dockerfile where none is given.
 const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
 
+/// As much of standard input as tells what it is.
+const PEEK: u64 = 512;
+
 /// Runs the command.
 pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let mut options = args.options(&context::env_exact)?;
@@ -28,23 +34,31 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
         options.clock = context::source_date_epoch()?;
     }
     options.platform = (architecture()?.to_owned(), String::new());
-    let (file, files) = open(args)?;
     let engine = context::settled_engine(global)?;
+    let staging = Staging::new(engine.root())?;
+    let code = build(&engine, &staging, args, &options);
+    // What cannot be deleted now is swept later; it must not hide the outcome.
+    let _ = staging.remove(&mut |path| engine.remove_tree(path));
+    code
+}
+
+fn build(engine: &Engine, staging: &Staging, args: &BuildArgs, options: &Options) -> Result<u8> {
+    let (file, files) = open(args, staging)?;
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut resolve = |name: &str| {
-        let word = pull::ensure(&engine, name.to_owned(), &pulling)?;
+        let word = pull::ensure(engine, name.to_owned(), &pulling)?;
         engine.store.resolve(&word)
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
-    let steps = Steps { engine: &engine, host: &host, clock: options.clock, output: out.as_fd() };
+    let steps = Steps { engine, host: &host, clock: options.clock, output: out.as_fd() };
     let mut shown = Shown { quiet, cached: false };
     let mut tell = |event: Event<'_>| shown.tell(event);
-    let built = Build::new(steps, (&file, &files), &options, &mut resolve, &mut tell).run()?;
+    let built = Build::new(steps, (&file, &files), options, &mut resolve, &mut tell).run()?;
     match built {
         Built::Image(id) => {
-            finished(&id, &options, args.iidfile.as_deref(), quiet)?;
+            finished(&id, options, args.iidfile.as_deref(), quiet)?;
             Ok(0)
         }
         Built::Failed { text, code, container, image } => {
@@ -82,7 +96,7 @@ fn finished(id: &Digest, options: &Options, iidfile: Option<&Path>, quiet: bool)
 }
 
 /// The Dockerfile, and the context without what is ignored.
-fn open(args: &BuildArgs) -> Result<(Dockerfile, Files)> {
+fn open(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
     let url = args.context.to_str().is_some_and(|text| text.contains("://") || text.starts_with("git@"));
     if url {
         let text = format!("{}: this version of lrun builds from a directory only", args.context.display());
@@ -91,9 +105,7 @@ fn open(args: &BuildArgs) -> Result<(Dockerfile, Files)> {
         );
     }
     if args.context == Path::new("-") {
-        let bytes = stdin()?;
-        let empty = tempfile_dir()?;
-        return Ok((Dockerfile::parse("-", &bytes)?, Files::at(empty)));
+        return piped(args, staging);
     }
     let files = Files::open(&args.context)?;
     let (name, bytes) = match &args.file {
@@ -107,18 +119,50 @@ fn open(args: &BuildArgs) -> Result<(Dockerfile, Files)> {
         Ok(bytes) if name != "-" => Some(bytes),
         _ => files.read(b".dockerignore", SIZE_MAX as u64)?,
     };
-    let ignore = ignore.map(|bytes| Patterns::parse(&bytes)).transpose().context(|| "read .dockerignore")?;
-    Ok((file, files.ignoring(ignore.unwrap_or_default())))
+    Ok((file, files.ignoring(patterns(ignore)?)))
 }
 
-/// An empty directory that is gone when it is closed.
-fn tempfile_dir() -> Result<OwnedFd> {
-    let path = std::env::temp_dir().join(format!("lrun-build-{}", std::process::id()));
-    std::fs::create_dir(&path).context(|| format!("make {}", path.display()))?;
-    let opened = lrun_runtime::file::open_dir(&path);
-    let removed = std::fs::remove_dir(&path).context(|| format!("remove {}", path.display()));
-    let opened = opened?;
-    removed.map(|()| opened)
+/// Standard input is the Dockerfile, or the context as an archive.
+fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
+    let path = staging.path().join("context");
+    file::make_dir(&path)?;
+    let directory = file::open_dir(&path)?;
+    let mut input = stdin_lock()?;
+    let mut begin = Vec::new();
+    input.by_ref().take(PEEK).read_to_end(&mut begin).context(|| "read standard input")?;
+    if !is_archive(&begin) {
+        let bytes = bounded(begin.chain(input)).context(|| "read the Dockerfile from standard input")?;
+        return Ok((Dockerfile::parse("-", &bytes)?, Files::at(directory)));
+    }
+    // Where it is read may be another thread.
+    drop(input);
+    let (files, warnings) = Files::unpack(begin.chain(std::io::stdin()), directory, &mut |_| {})?;
+    for warning in warnings {
+        output::complain(&format!("WARNING: {}", escape::line(&warning)));
+    }
+    let (name, bytes) = match &args.file {
+        Some(name) => {
+            let bytes = files.read(name.as_os_str().as_bytes(), SIZE_MAX as u64)?;
+            (name.display().to_string(), bytes.ok_or_else(|| no_dockerfile(name))?)
+        }
+        None => found(&files, Path::new(""))?,
+    };
+    let ignore = match files.read(format!("{name}.dockerignore").as_bytes(), SIZE_MAX as u64)? {
+        None => files.read(b".dockerignore", SIZE_MAX as u64)?,
+        beside => beside,
+    };
+    Ok((Dockerfile::parse(name, &bytes)?, files.ignoring(patterns(ignore)?)))
+}
+
+/// Whether this is how an archive begins, compressed or not: as docker tells it, by its first bytes.
+fn is_archive(begin: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    MAGIC.iter().any(|magic| begin.starts_with(magic)) || begin.get(257..262) == Some(b"ustar")
+}
+
+fn patterns(ignore: Option<Vec<u8>>) -> Result<Patterns> {
+    let ignore = ignore.map(|bytes| Patterns::parse(&bytes)).transpose().context(|| "read .dockerignore")?;
+    Ok(ignore.unwrap_or_default())
 }
 
 fn found(files: &Files, context: &Path) -> Result<(String, Vec<u8>)> {
@@ -127,8 +171,12 @@ fn found(files: &Files, context: &Path) -> Result<(String, Vec<u8>)> {
             return Ok((context.join(name).display().to_string(), bytes));
         }
     }
-    let text = format!("failed to read dockerfile: {}: no such file or directory", context.join(NAMES[0]).display());
-    Err(Error::new(ErrorKind::NotFound, text).hint("-f FILE names another"))
+    Err(no_dockerfile(&context.join(NAMES[0])))
+}
+
+fn no_dockerfile(path: &Path) -> Error {
+    let text = format!("failed to read dockerfile: {}: no such file or directory", path.display());
+    Error::new(ErrorKind::NotFound, text).hint("-f FILE names another")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -137,11 +185,15 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn stdin() -> Result<Vec<u8>> {
+    bounded(stdin_lock()?).context(|| "read the Dockerfile from standard input")
+}
+
+fn stdin_lock() -> Result<StdinLock<'static>> {
     let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Err(Error::new(ErrorKind::Invalid, "standard input is a terminal: a Dockerfile is expected"));
+    match stdin.is_terminal() {
+        true => Err(Error::new(ErrorKind::Invalid, "standard input is a terminal: a Dockerfile is expected")),
+        false => Ok(stdin.lock()),
     }
-    bounded(stdin.lock()).context(|| "read the Dockerfile from standard input")
 }
 
 /// One byte more than is allowed, so that the parser says it.
