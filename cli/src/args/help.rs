@@ -12,10 +12,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("A container's files", &["cp", "diff", "commit", "export"]),
-    ("Images", &["images", "history", "tag", "untag", "rmi", "import", "load", "save"]),
+    ("Images", &["build", "images", "history", "tag", "untag", "rmi", "import", "load", "save"]),
     ("Registries", &["pull", "push", "login", "logout", "search"]),
     ("This machine", &["info", "version"]),
-    ("The same by what they are about", &["container", "image", "manifest", "system"]),
+    ("The same by what they are about", &["container", "image", "builder", "manifest", "system"]),
 ];
 
 /// Gives the whole command line its grouped help.

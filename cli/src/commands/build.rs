@@ -36,18 +36,18 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     options.platform = (architecture()?.to_owned(), String::new());
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
-    let code = build(&engine, &staging, args, &options);
+    let code = build(global, (&engine, &staging), args, &options);
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));
     code
 }
 
-fn build(engine: &Engine, staging: &Staging, args: &BuildArgs, options: &Options) -> Result<u8> {
+fn build(global: &Global, (engine, staging): (&Engine, &Staging), args: &BuildArgs, options: &Options) -> Result<u8> {
     let (file, files) = open(args, staging)?;
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut resolve = |name: &str| {
-        let word = pull::ensure(engine, name.to_owned(), &pulling)?;
+        let word = pull::ensure(global, engine, name.to_owned(), &pulling)?;
         engine.store.resolve(&word)
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
@@ -154,10 +154,11 @@ fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
     Ok((Dockerfile::parse(name, &bytes)?, files.ignoring(patterns(ignore)?)))
 }
 
-/// Whether this is how an archive begins, compressed or not: as docker tells it, by its first bytes.
+/// Whether this is how an archive begins, compressed or not. A tar has NUL bytes in its first header, which a Dockerfile
+/// never has.
 fn is_archive(begin: &[u8]) -> bool {
     const MAGIC: [&[u8]; 4] = [b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    MAGIC.iter().any(|magic| begin.starts_with(magic)) || begin.get(257..262) == Some(b"ustar")
+    MAGIC.iter().any(|magic| begin.starts_with(magic)) || begin.contains(&0)
 }
 
 fn patterns(ignore: Option<Vec<u8>>) -> Result<Patterns> {

@@ -1,5 +1,6 @@
 //! `COPY` and `ADD`: what is selected, how it is called below the destination, and whose it becomes.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read as _, Write};
 
@@ -7,6 +8,7 @@ use super::context::{Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Origin, Word};
 use super::driver::{Build, Progress, Stage};
+use super::options::Event;
 use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, stream_in};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
@@ -137,11 +139,14 @@ impl Build<'_> {
             let entry = state.entry(created, created_by);
             let steps = &build.steps;
             let context = build.context;
+            let squashed = Cell::new(0);
             let made = match &from {
                 None => steps.change(options, &entry, |record| {
                     let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                     let placing = place(steps.engine, record, wanted, (&to, single))?;
-                    inside(steps.engine, record, wanted, (context, selection.unwrap_or_default(), &placing))
+                    let all = (context, selection.unwrap_or_default(), &placing);
+                    squashed.set(inside(steps.engine, record, wanted, all)?);
+                    Ok(())
                 }),
                 Some(image) => steps.look(options, image, |other| {
                     steps.change(options, &entry, |record| {
@@ -149,16 +154,23 @@ impl Build<'_> {
                         let placing = place(steps.engine, record, wanted, (&to, single))?;
                         let directory = placing.directory();
                         let to = (record, &directory, placing.owner.unwrap_or_default());
-                        put(steps.engine, to, Some(other), |out| {
+                        squashed.set(put(steps.engine, to, Some(other), |out| {
                             let context = root()?;
                             let mut selection = wanted.select(&context)?;
                             rename(&mut selection, &placing);
                             context.stream(&selection, &placing.placed(), out).map(drop)
-                        })
+                        })?);
+                        Ok(())
                     })
                 }),
             };
-            Ok(made?)
+            let made = made?;
+            if squashed.get() > 0 {
+                let text =
+                    format!("{} files have owners that the id mapping does not have: they are root's", squashed.get());
+                (build.tell)(Event::Warning(&text));
+            }
+            Ok(made)
         })
     }
 
@@ -255,13 +267,14 @@ fn rename(selection: &mut Selection, placing: &Placing) {
     }
 }
 
-/// Puts what the build context and the Dockerfile have into an image.
+/// Puts what the build context and the Dockerfile have into an image; how many files could not have their owner.
 fn inside(
     engine: &Engine,
     record: &Record,
     wanted: &Wanted<'_>,
     (context, mut selection, placing): (&Context, Selection, &Placing),
-) -> Result<()> {
+) -> Result<u64> {
+    let mut squashed = 0;
     let directory = placing.directory();
     let owner = placing.owner.unwrap_or_default();
     let archives = if wanted.unpack { take_archives(context, &mut selection)? } else { Vec::new() };
@@ -277,14 +290,14 @@ fn inside(
     }
     if !selection.sources.is_empty() {
         rename(&mut selection, placing);
-        put(engine, (record, &directory, owner), None, |out| {
+        squashed += put(engine, (record, &directory, owner), None, |out| {
             context.stream(&selection, &placing.placed(), out).map(drop)
         })?;
     }
     if !wanted.files.inline.is_empty() {
-        put(engine, (record, &directory, owner), None, |out| inline(&wanted.files.inline, placing, out))?;
+        squashed += put(engine, (record, &directory, owner), None, |out| inline(&wanted.files.inline, placing, out))?;
     }
-    Ok(())
+    Ok(squashed)
 }
 
 /// The files whose content the Dockerfile has, as a tar.

@@ -93,13 +93,14 @@ pub fn look<T: Serialize + DeserializeOwned>(
 }
 
 /// Puts into a container, at `to`, the tar that `produce` writes: in this process, or in a helper whose `/` are the files
-/// of the container `from`. Directories on the way are made for `owner`. Entries keep the owners that the tar says.
+/// of the container `from`. Directories on the way are made for `owner`. Entries keep the owners that the tar says, as far as
+/// the id mapping has them; how many could not.
 pub fn put(
     engine: &Engine,
     (record, to, owner): (&Record, &Typed, Owner),
     from: Option<&Record>,
     produce: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
+) -> Result<u64> {
     let (read, write) = pipe()?;
     let source = from.map(|record| Access::open(engine, record)).transpose()?;
     let mut produce = Some(produce);
@@ -129,11 +130,7 @@ pub fn put(
         (Err(consequence), Err(error)) if super::is_broken_pipe(&consequence) => Err(error),
         (Err(error), _) | (Ok(()), Err(error)) => Err(error),
         (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
-        (Ok(()), Ok(received)) if received.squashed > 0 => {
-            let text = format!("{} files would have owners that the id mapping does not have", received.squashed);
-            Err(Error::new(ErrorKind::Unsupported, text))
-        }
-        (Ok(()), Ok(_)) => ended,
+        (Ok(()), Ok(received)) => ended.map(|()| received.squashed),
     }
 }
 
@@ -157,7 +154,11 @@ impl Place {
                     let made = self.open(at.as_fd(), name, flags | OFlags::NOFOLLOW)?;
                     // Whatever the umask, and before it is somebody's.
                     fchmod(&made, Mode::from_raw_mode(0o755))?;
-                    fchown(&made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+                    match fchown(&made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
+                        // An id that the mapping does not have: it stays root's, as what is copied does.
+                        Err(Errno::INVAL) => {}
+                        changed => changed?,
+                    }
                     made
                 }
                 opened => opened?,
