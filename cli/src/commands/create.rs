@@ -38,7 +38,7 @@ pub(super) fn remove_named(engine: &Engine, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     match lifecycle::find(engine, name) {
         Ok(record) if record.name.as_str() == name.trim_start_matches('/') => {
-            lifecycle::remove(engine, &record, Removal { force: true, trash: true })
+            lifecycle::remove(engine, &record, Removal { force: true, trash: true, ..Removal::default() })
         }
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -23,7 +23,11 @@ pub fn run(global: &Global, args: &RmArgs) -> Result<u8> {
             Err(error) if args.force && error.kind() == ErrorKind::Corrupt => {
                 lifecycle::remove_damaged(&engine, name, !args.no_trash)?
             }
-            other => lifecycle::remove(&engine, &other?, Removal { force: args.force, trash: !args.no_trash })?,
+            other => lifecycle::remove(
+                &engine,
+                &other?,
+                Removal { force: args.force, trash: !args.no_trash, ..Removal::default() },
+            )?,
         }
         output::line(name);
         Ok(())

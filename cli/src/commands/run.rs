@@ -53,7 +53,7 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     let client = started.inspect_err(|_| {
         // What removes itself does not stay when it could not be started.
         if record.auto_remove {
-            let _ = lifecycle::remove(&engine, &record, Removal { force: true, trash: false });
+            let _ = lifecycle::remove(&engine, &record, Removal { force: true, ..Removal::default() });
         }
     })?;
     if !options.detach {

@@ -17,6 +17,7 @@ use crate::container::options::RunOptions;
 use crate::container::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file;
 use crate::image::config::{History, ImageConfig};
 use crate::reference::Reference;
 use crate::stdio::attach;
@@ -59,7 +60,7 @@ impl Steps<'_> {
         let monitor = launch::prepare_monitor(self.engine, options)?;
         let draft = draft(self.engine, options, self.host, true)?;
         let monitor = monitor.mapped()?;
-        let Created { container, record, spec } = draft.write()?;
+        let Created { container, record, spec } = draft.write_relaxed()?;
         let (ours, monitors) = attach::pair()?;
         let stdio = Stdio { stdin: None, stdout: Some(self.output), stderr: Some(self.output) };
         let outcome = Client::greet(ours, stdio, ClientOptions::default()).and_then(|client| {
@@ -72,7 +73,12 @@ impl Steps<'_> {
     fn ended(&self, record: &Record, outcome: Result<Outcome>, entry: &History) -> Result<Ran> {
         match outcome {
             Ok(Outcome::Exited(0)) => self.layer(record.clone(), entry).map(Box::new).map(Ran::Well),
-            Ok(Outcome::Exited(code)) => Ok(Ran::Failed(code, record.id.clone())),
+            Ok(Outcome::Exited(code)) => {
+                // The user is told of it, from here on it is kept.
+                let directory = self.engine.root().container(record.id.as_str());
+                rustix::fs::syncfs(file::open_dir(directory.path())?).context(|| "write the container to disk")?;
+                Ok(Ran::Failed(code, record.id.clone()))
+            }
             Ok(Outcome::Interrupted(signal)) => {
                 self.remove(record)?;
                 Ok(Ran::Interrupted(signal))
@@ -102,7 +108,7 @@ impl Steps<'_> {
     ) -> Result<Made> {
         // It is never started, but a container has a command.
         let options = RunOptions { command: vec!["true".to_owned()], ..options.clone() };
-        let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write()?;
+        let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write_relaxed()?;
         drop(container);
         match work(&record) {
             Ok(()) => self.layer(record, entry),
@@ -118,7 +124,7 @@ impl Steps<'_> {
     pub fn look<T>(&self, options: &RunOptions, image: &Digest, work: impl FnOnce(&Record) -> Result<T>) -> Result<T> {
         let command = vec!["true".to_owned()];
         let options = RunOptions { image: image.to_string(), command, rm: true, ..options.clone() };
-        let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write()?;
+        let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write_relaxed()?;
         drop(container);
         let found = work(&record);
         let removed = self.remove(&record);
@@ -147,7 +153,7 @@ impl Steps<'_> {
     }
 
     fn remove(&self, record: &Record) -> Result<()> {
-        lifecycle::remove(self.engine, record, Removal { force: true, trash: false })
+        lifecycle::remove(self.engine, record, Removal { force: true, trash: false, relaxed: true })
     }
 
     /// Makes the image so far one of the store, if it is not yet.

@@ -41,8 +41,17 @@ pub struct Draft<'a> {
 
 impl Draft<'_> {
     /// Makes the container. It is on disk when this returns, unless it removes itself when it ends.
-    pub fn write(mut self) -> Result<Created> {
+    pub fn write(self) -> Result<Created> {
         let durability = if self.record.auto_remove { Durability::Relaxed } else { Durability::Flushed };
+        self.write_as(durability)
+    }
+
+    /// The same, where nobody hears of the container yet.
+    pub fn write_relaxed(self) -> Result<Created> {
+        self.write_as(Durability::Relaxed)
+    }
+
+    fn write_as(mut self, durability: Durability) -> Result<Created> {
         let containers = Containers::new(self.engine.root());
         let bytes = file::to_json(&self.spec)?;
         let container = containers.create(&mut self.record, &bytes, self.name, durability)?;

@@ -273,6 +273,8 @@ pub struct Removal {
     pub force: bool,
     /// It goes into the trash, from where it can be brought back until that is trimmed.
     pub trash: bool,
+    /// After a power cut it may be there again.
+    pub relaxed: bool,
 }
 
 /// Removes a container. With `force` it is killed as often as somebody starts it again meanwhile.
@@ -293,7 +295,7 @@ pub fn remove(engine: &Engine, record: &Record, removal: Removal) -> Result<()> 
 }
 
 /// Whether it was removed; `false`: it was started meanwhile.
-fn remove_once(engine: &Engine, record: &Record, Removal { force, trash }: Removal) -> Result<bool> {
+fn remove_once(engine: &Engine, record: &Record, Removal { force, trash, relaxed }: Removal) -> Result<bool> {
     if is_running(record) {
         if !force {
             let why = match record.state.status {
@@ -310,8 +312,9 @@ fn remove_once(engine: &Engine, record: &Record, Removal { force, trash }: Remov
     if trash && discard(engine, &container)? {
         return Ok(true);
     }
+    let durability = if relaxed { Durability::Relaxed } else { Durability::Flushed };
     containers(engine)
-        .remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
+        .remove(container, durability, &mut |path| engine.remove_tree(path))
         .context(|| format!("remove container {}", id.short()))?;
     Ok(true)
 }
