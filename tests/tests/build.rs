@@ -334,6 +334,31 @@ fn where_the_dockerfile_comes_from_and_where_the_id_goes() {
 }
 
 #[test]
+fn flags_that_are_not_served_are_refused() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "flags", "FROM busybox\nENV A=1\n", &[]);
+    let folder = folder.to_str().expect("UTF-8");
+    let own = lrun.inspect("busybox", "{{.Os}}/{{.Architecture}}");
+    built(&lrun, Path::new(folder), &["--rm", "--load", "--platform", &own, "--progress=plain"]);
+    for flags in [
+        &["--platform", "linux/mips64"][..],
+        &["--rm=false"],
+        &["--force-rm"],
+        &["--secret", "id=x"],
+        &["-o", "type=tar,dest=x"],
+        &["--squash"],
+        &["--push"],
+        &["--cache-from", "x"],
+    ] {
+        let output = lrun.run(&[&["build"], flags, &[folder]].concat());
+        // As a flag that is unknown, or as a value that cannot be had.
+        assert!(matches!(output.code, 1 | 125), "{flags:?}: {}", output.code);
+        assert!(output.stderr.starts_with("lrun: -"), "{flags:?}: {}", output.stderr);
+        assert!(output.stderr.contains("\n  hint: ") || flags[0] == "--platform", "{flags:?}: {}", output.stderr);
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_dockerfile_is_shown() {
     let lrun = Lrun::with_busybox();
     for (dockerfile, said) in [

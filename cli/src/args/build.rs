@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use lrun_runtime::build::Options;
 use lrun_runtime::container::options::{RunOptions, env, network};
 use lrun_runtime::error::{Error, ErrorKind, Result};
@@ -68,6 +68,12 @@ pub struct BuildArgs {
     /// How to show what is done
     #[arg(long, value_enum, default_value_t)]
     pub progress: ProgressKind,
+    /// Only if this machine is of this platform, such as linux/arm64
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+    /// Remove the containers of the steps (default true)
+    #[arg(long, hide = true, action = ArgAction::SetFalse)]
+    pub rm: bool,
     /// Seconds since 1970: the time that the image carries, and no file is later than
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<i64>,

@@ -78,6 +78,38 @@ const RUNTIME: Reason = ("lrun runs containers itself", "leave it out");
 const WINDOWS: Reason = ("that is for Windows containers", "leave it out");
 const API: Reason = ("lrun has no daemon and no socket of one", "leave it out");
 
+const NOT_FOR_BUILDS: Reason = ("this version of lrun does not have that for builds", "leave it out");
+const KEPT: Reason = ("the container of a step that fails is kept, for a look at it", "`lrun rm` removes it");
+
+/// Those of `build`.
+const OF_BUILD: &[Unserved] = &[
+    value("output", &["type=docker"], NOT_FOR_BUILDS).short('o'),
+    value("secret", &[], NOT_FOR_BUILDS),
+    value("ssh", &[], NOT_FOR_BUILDS),
+    value("cache-from", &[], NOT_FOR_BUILDS),
+    value("cache-to", &[], NOT_FOR_BUILDS),
+    value("build-context", &[], NOT_FOR_BUILDS),
+    value("metadata-file", &[], NOT_FOR_BUILDS),
+    value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
+    value("shm-size", &[], NOT_FOR_BUILDS),
+    value("ulimit", &[], NOT_FOR_BUILDS),
+    value("security-opt", &[], NOT_FOR_BUILDS),
+    value("isolation", &["default"], NOT_FOR_BUILDS),
+    value("attest", &[], NOT_FOR_BUILDS),
+    value("provenance", &["false"], NOT_FOR_BUILDS),
+    value("sbom", &["false"], NOT_FOR_BUILDS),
+    value("allow", &[], NOT_FOR_BUILDS),
+    value("jobs", &["1"], NOT_FOR_BUILDS),
+    value("layers", &["true"], NOT_FOR_BUILDS),
+    switch("push", ("a build makes an image in the store", "`lrun push` sends it")),
+    switch("squash", NOT_FOR_BUILDS),
+    switch("compress", NOT_FOR_BUILDS),
+    switch("check", NOT_FOR_BUILDS),
+    switch("verify", NOT_FOR_BUILDS),
+    switch("explain", NOT_FOR_BUILDS),
+    switch("force-rm", KEPT),
+];
+
 const UNSERVED: &[Unserved] = &[
     value("publish", &[], PORTS).short('p'),
     switch("publish-all", PORTS).short('P'),
@@ -191,12 +223,18 @@ const OTHERS: &[(&str, Unserved)] = &[
 /// The flags of this command.
 fn flags_of(command: &str) -> Vec<&'static Unserved> {
     let others = OTHERS.iter().filter(|(name, _)| *name == command).map(|(_, flag)| flag);
-    let of_run = if matches!(command, "run" | "create") { UNSERVED } else { &[] };
-    of_run.iter().chain(others).collect()
+    let own = match command {
+        "run" | "create" => UNSERVED,
+        "build" => OF_BUILD,
+        _ => &[],
+    };
+    own.iter().chain(others).collect()
 }
 
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
+/// The same of a build: its containers are removed, and its image is in the store.
+const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("load", None), ("disable-content-trust", None)];
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {
@@ -204,6 +242,7 @@ pub fn add_to(command: Command) -> Command {
     let command = command.args(flags_of(&name).into_iter().map(arg)).mut_subcommands(add_to);
     match name.as_str() {
         "run" | "create" => command.args(HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
+        "build" => command.args(HARMLESS_IN_BUILDS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
         _ => command,
     }
 }
