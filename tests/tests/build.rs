@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use lrun_tests::{Lrun, Mode, Output, mode};
+use lrun_tests::{Lrun, Mode, Output, eventually, mode};
+use rustix::process::Signal;
 
 /// A context with this Dockerfile and these files.
 fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -331,6 +332,34 @@ fn where_the_dockerfile_comes_from_and_where_the_id_goes() {
     assert!(said.contains("failed to read dockerfile"), "{said}");
     lrun.fails(1, &["build", "/no/such/context"]);
     lrun.fails(1, &["build", "https://example.invalid/x.git"]);
+}
+
+#[test]
+fn an_interrupted_build_leaves_nothing_running() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "interrupted", "FROM busybox\nRUN echo 1 > /1\nRUN sleep 60\n", &[]);
+    for signal in [Signal::INT, Signal::TERM] {
+        let build = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
+        eventually("the step runs", || lrun.ok(&["ps", "--no-trunc"]).contains("sleep 60"));
+        build.signal(signal);
+        let output = build.wait();
+        assert_eq!(output.code, 128 + signal.as_raw(), "{}", output.stderr);
+        assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+    }
+}
+
+#[test]
+fn a_prune_beside_a_build_takes_nothing_from_it() {
+    let lrun = Lrun::with_busybox();
+    let steps: String = (0..12).map(|n| format!("RUN echo {n} > /{n}\nENV N={n}\n")).collect();
+    let folder = context(&lrun, "pruned", &format!("FROM busybox\n{steps}"), &[]);
+    let build = lrun.spawn(&["build", "--network", "none", "-t", "kept", folder.to_str().expect("UTF-8")]);
+    for _ in 0..20 {
+        lrun.ok(&["image", "prune", "-f"]);
+    }
+    let output = build.wait();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(in_image(&lrun, "kept", "cat /0 /11"), "0\n11");
 }
 
 #[test]

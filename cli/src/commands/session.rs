@@ -46,7 +46,7 @@ pub fn client_options(tty: bool, keys: Option<&str>, sig_proxy: bool) -> Result<
         Some(text) => DetachKeys::parse(text)?,
         None => DetachKeys::default(),
     };
-    Ok(ClientOptions { tty, detach_keys, sig_proxy })
+    Ok(ClientOptions { tty, detach_keys, sig_proxy, interruptible: false })
 }
 
 /// Refuses what docker refuses: a terminal is asked for, and stdin is none.

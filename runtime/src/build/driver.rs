@@ -106,6 +106,8 @@ impl<'a> Build<'a> {
 
     /// Builds. The image is on disk when this returns it.
     pub fn run(mut self) -> Result<Built> {
+        // Nothing that a step has made is collected meanwhile, whether an image has it or not.
+        let _using = self.steps.engine.store.lock_shared()?;
         let built = self.target();
         // Without it the files are read again, no more.
         let _ = file::ensure_dir(&self.steps.engine.root().cache());
@@ -378,9 +380,7 @@ impl<'a> Build<'a> {
 
     /// The image of a stage, for a container; `FROM scratch` becomes one of no layers.
     pub(super) fn image(&mut self, state: &mut State) -> Result<Digest> {
-        if let Some(image) = &state.image {
-            return Ok(image.clone());
-        }
+        // It has no name, and somebody may have pruned it; what it is made of is still there.
         let id = self.steps.publish(&state.config, None, &[])?;
         state.image = Some(id.clone());
         Ok(id)

@@ -63,10 +63,11 @@ impl Steps<'_> {
         let Created { container, record, spec } = draft.write_relaxed()?;
         let (ours, monitors) = attach::pair()?;
         let stdio = Stdio { stdin: None, stdout: Some(self.output), stderr: Some(self.output) };
-        let outcome = Client::greet(ours, stdio, ClientOptions::default()).and_then(|client| {
-            launch::start(self.engine, container, &record, &spec, (monitor, monitors), self.host)?;
-            client.run()
-        });
+        let outcome = Client::greet(ours, stdio, ClientOptions { interruptible: true, ..ClientOptions::default() })
+            .and_then(|client| {
+                launch::start(self.engine, container, &record, &spec, (monitor, monitors), self.host)?;
+                client.run()
+            });
         self.ended(&record, outcome, entry)
     }
 

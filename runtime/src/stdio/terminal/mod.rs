@@ -45,6 +45,8 @@ pub struct ClientOptions {
     pub detach_keys: DetachKeys,
     /// Pass the signals that this process gets on to the container's.
     pub sig_proxy: bool,
+    /// A signal that would end this process ends the session instead: [`Outcome::Interrupted`].
+    pub interruptible: bool,
 }
 
 /// How a session ended.
@@ -88,7 +90,7 @@ impl<'a> Client<'a> {
     /// bytes; else a new pipe, which this client serves in [`Client::run`]. From here on signals are caught as the options
     /// say, so that none is lost while the container is started.
     pub fn greet(socket: OwnedFd, stdio: Stdio<'a>, options: ClientOptions) -> Result<Self> {
-        let signals = Signals::catch(options.sig_proxy, options.tty)?;
+        let signals = Signals::catch(&options)?;
         let stderr = stdio.stderr.filter(|_| !options.tty);
         let (mut hello, mut outputs) = (Hello { wants_exit: true, ..Hello::default() }, Vec::new());
         let mut input = None;

@@ -71,7 +71,7 @@ pub fn run_local(
     }
     let size = if options.tty { window(&stdio) } else { None };
     let peer = Peer::Local { pidfd, terminal, reap, signal };
-    let signals = Signals::catch(options.sig_proxy, options.tty)?;
+    let signals = Signals::catch(options)?;
     Session::new(stdio, options, size, signals, input, outputs, peer)?.run()
 }
 

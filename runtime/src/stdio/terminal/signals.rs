@@ -4,6 +4,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::ClientOptions;
 use crate::error::{Context, Result};
 
 /// Those that end a process that does not expect them: with the terminal in raw mode they must pass by us.
@@ -37,14 +38,17 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// `proxy`: those that are passed on. `tty`: those that a terminal in raw mode needs.
-    pub(super) fn catch(proxy: bool, tty: bool) -> Result<Self> {
+    /// Those that are passed on, that a terminal in raw mode needs, or that end the session.
+    pub(super) fn catch(options: &ClientOptions) -> Result<Self> {
+        let proxy = options.sig_proxy;
         let mut set = SigSet::empty();
         if proxy {
             Signal::iterator().filter(|signal| !OWN.contains(signal)).for_each(|signal| set.add(signal));
         }
-        if tty {
+        if options.tty || options.interruptible {
             ENDING.into_iter().for_each(|signal| set.add(signal));
+        }
+        if options.tty {
             [Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGCONT].into_iter().for_each(|signal| set.add(signal));
         }
         let fd =
