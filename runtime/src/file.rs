@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 pub use lock::{Lock, LockState};
 pub use remove::{remove_at, remove_tree};
-pub use sealed::{from_json, mend, seal, search_byte, to_json, unseal};
+pub use sealed::{from_json, mend, seal, seal_bytes, search_byte, to_json, unseal, unseal_bytes};
 pub use staging::{RemoveTree, Staging};
 
 use crate::digest::random_hex;

@@ -334,6 +334,44 @@ fn where_the_dockerfile_comes_from_and_where_the_id_goes() {
     lrun.fails(1, &["build", "https://example.invalid/x.git"]);
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    let path = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(&path, bytes).expect("it is written");
+    let output = std::process::Command::new("sha256sum").arg(path.path()).output().expect("sha256sum");
+    String::from_utf8_lossy(&output.stdout[..64]).into_owned()
+}
+
+#[test]
+fn an_image_that_another_program_made_is_itself_what_is_built_on() {
+    let lrun = Lrun::with_busybox();
+    let layer = lrun_tests::Tar::new().file("base", b"base").finish();
+    // Not as lrun would write it.
+    let architecture = lrun.inspect("busybox", "{{.Architecture}}");
+    let config = format!(
+        "{{ \"os\": \"linux\", \"rootfs\": {{\"diff_ids\": [\"sha256:{}\"], \"type\": \"layers\"}},\n  \"architecture\": \"{architecture}\" }}\n",
+        sha256(&layer),
+    );
+    let manifest = r#"[{"Config":"config.json","RepoTags":["foreign:latest"],"Layers":["layer.tar"]}]"#;
+    let archive = lrun_tests::Tar::new()
+        .file("config.json", config.as_bytes())
+        .file("layer.tar", &layer)
+        .file("manifest.json", manifest.as_bytes())
+        .finish();
+    assert_eq!(lrun.run_with(&archive, &["load"]).code, 0);
+    let foreign = lrun.inspect("foreign", "{{.Id}}");
+    assert_eq!(foreign, format!("sha256:{}", sha256(config.as_bytes())));
+    let folder = context(&lrun, "on-foreign", "FROM foreign\nCOPY --link f /\n", &[("f", "f")]);
+    let output = build(&lrun, &folder, &["-t", "on-foreign"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(lrun.inspect("on-foreign", "{{.Parent}}"), foreign);
+    assert_eq!(lrun.ok(&["images", "-aq"]).lines().count(), 3);
+    assert!(
+        output.stderr.contains("WARNING: ") && output.stderr.contains("Dockerfile:2: --link: "),
+        "{}",
+        output.stderr
+    );
+}
+
 #[test]
 fn an_interrupted_build_leaves_nothing_running() {
     let lrun = Lrun::with_busybox();

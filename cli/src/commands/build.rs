@@ -14,9 +14,8 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
-use lrun_runtime::image::import::architecture;
-use lrun_runtime::registry::platform::Platform;
 
+use super::access::own_platform;
 use super::pull;
 use crate::args::{BuildArgs, Global, ProgressKind, Pulling, When};
 use crate::context;
@@ -34,8 +33,10 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     if options.clock.is_none() {
         options.clock = context::source_date_epoch()?;
     }
-    options.platform = (architecture()?.to_owned(), String::new());
-    check_platform(args.platform.as_deref())?;
+    options.platform = own_platform()?;
+    if let Some(wanted) = args.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
+        options.serves(wanted)?;
+    }
     if !args.rm {
         let text = "--rm=false: this version of lrun removes the containers of the steps that end well";
         return Err(Error::new(ErrorKind::Unsupported, text).hint("each step is an image: lrun images -a"));
@@ -78,19 +79,6 @@ fn build(global: &Global, (engine, staging): (&Engine, &Staging), args: &BuildAr
             Ok(code)
         }
         Built::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
-    }
-}
-
-fn check_platform(wanted: Option<&str>) -> Result<()> {
-    let Some(text) = wanted.filter(|text| !text.is_empty()) else { return Ok(()) };
-    let own = Platform::new("linux", architecture()?, "");
-    let wanted = Platform::parse(text, &own)?;
-    match (wanted.os.as_str(), wanted.architecture == own.architecture) {
-        ("linux", true) => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("--platform {text}: this version of lrun builds for {own} only"),
-        )),
     }
 }
 

@@ -26,16 +26,15 @@ pub type Values = BTreeMap<String, String>;
 
 /// What is known of the machine and the target, before any declaration.
 pub fn platform(options: &Options) -> Values {
-    let (architecture, variant) = &options.platform;
-    let whole = match variant.as_str() {
-        "" => format!("linux/{architecture}"),
-        variant => format!("linux/{architecture}/{variant}"),
-    };
+    let platform = &options.platform;
     let mut values = Values::new();
     for prefix in ["TARGET", "BUILD"] {
-        for (name, value) in
-            [("PLATFORM", &whole), ("OS", &"linux".to_owned()), ("ARCH", architecture), ("VARIANT", variant)]
-        {
+        for (name, value) in [
+            ("PLATFORM", &platform.to_string()),
+            ("OS", &platform.os),
+            ("ARCH", &platform.architecture),
+            ("VARIANT", &platform.variant),
+        ] {
             values.insert(format!("{prefix}{name}"), value.clone());
         }
     }

@@ -106,7 +106,7 @@ impl<'a> Build<'a> {
 
     /// Builds. The image is on disk when this returns it.
     pub fn run(mut self) -> Result<Built> {
-        // Nothing that a step has made is collected meanwhile, whether an image has it or not.
+        // A prune waits, as for a pull: the steps' images have no names yet. Nothing is collected meanwhile.
         let _using = self.steps.engine.store.lock_shared()?;
         let built = self.target();
         // Without it the files are read again, no more.
@@ -158,21 +158,18 @@ impl<'a> Build<'a> {
         let file = self.file;
         let from = &file.stages[index];
         let begun = self.begin(&from.original);
+        self.check_platform(from, globals)?;
         let (state, triggers) =
             match file.base(index, base) {
                 Origin::Stage(other) => self.stages.get(&other).cloned().map(State::anew).ok_or_else(|| {
                     file.source.error(from.base.at, format!("stage {base} is not built before this one"))
                 })?,
-                Origin::Other(SCRATCH) => {
-                    let (architecture, variant) = &self.options.platform;
-                    (State::scratch(architecture, variant), Vec::new())
-                }
+                Origin::Other(SCRATCH) => (State::scratch(&self.options.platform), Vec::new()),
                 Origin::Other(name) => {
                     let image = (self.resolve)(name).context(|| from.original.clone())?;
                     State::on(image.config, image.id).anew()
                 }
             };
-        self.check_platform(from, globals)?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
         let name = from.name.clone().unwrap_or_else(|| index.to_string());
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
@@ -198,15 +195,7 @@ impl<'a> Build<'a> {
         let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
         let mut expander = Expander::new(self.file.directives.escape, &lookup);
         let Some(platform) = from.platform(&self.file.source, &mut expander)? else { return Ok(()) };
-        let own = known.get("BUILDPLATFORM").map(String::as_str).unwrap_or_default();
-        let short = own.rsplit_once('/').filter(|_| own.matches('/').count() > 1).map_or(own, |(short, _)| short);
-        match [own, short, "linux", short.trim_start_matches("linux/")].contains(&platform.text.as_str()) {
-            true => Ok(()),
-            false => {
-                let text = format!("--platform={platform}: this version of lrun builds for {own} only");
-                Err(self.file.source.error(platform.at, text))
-            }
-        }
+        self.options.serves(&platform.text).map_err(|error| self.file.source.error(platform.at, error))
     }
 
     fn begin(&mut self, text: &str) -> Instant {
@@ -288,7 +277,7 @@ impl<'a> Build<'a> {
             Some(entry) => entry.created,
             None => {
                 let created = self.now();
-                self.record(&key, &Entry::new(None, created.clone(), input))?;
+                self.record(&key, &Entry::new(None, created.clone(), input));
                 created
             }
         };
@@ -324,11 +313,10 @@ impl<'a> Build<'a> {
     }
 
     /// A cache that cannot be written is none; the step was made.
-    fn record(&mut self, key: &Digest, entry: &Entry) -> Result<()> {
+    fn record(&mut self, key: &Digest, entry: &Entry) {
         if let Err(error) = cache::record(self.steps.engine.root(), key, entry) {
             (self.tell)(Event::Warning(&format!("the step is not in the cache: {error}")));
         }
-        Ok(())
     }
 
     /// The key of a step that may make a layer, as far as all have it in common.
@@ -371,7 +359,7 @@ impl<'a> Build<'a> {
             let done = self.steps.done(&made);
             forward?;
             done?;
-            self.record(&key, &Entry::new(layer, created, input))?;
+            self.record(&key, &Entry::new(layer, created, input));
         } else {
             forward?;
         }
@@ -380,7 +368,9 @@ impl<'a> Build<'a> {
 
     /// The image of a stage, for a container; `FROM scratch` becomes one of no layers.
     pub(super) fn image(&mut self, state: &mut State) -> Result<Digest> {
-        // It has no name, and somebody may have pruned it; what it is made of is still there.
+        if let Some(image) = &state.image {
+            return Ok(image.clone());
+        }
         let id = self.steps.publish(&state.config, None, &[])?;
         state.image = Some(id.clone());
         Ok(id)
@@ -423,9 +413,8 @@ impl<'a> Build<'a> {
         key.add("network", format!("{network:?}").as_bytes());
         words.iter().for_each(|word| key.add("word", word.as_bytes()));
         let declared = env.iter().filter(|variable| !PROXIES.contains(&variable.name.as_str()));
-        declared.filter_map(EnvVar::assignment).for_each(|variable| key.add("argument", variable.as_bytes()));
-        let shown: Vec<String> =
-            env.iter().filter(|v| !PROXIES.contains(&v.name.as_str())).filter_map(EnvVar::assignment).collect();
+        let shown: Vec<String> = declared.filter_map(EnvVar::assignment).collect();
+        shown.iter().for_each(|variable| key.add("argument", variable.as_bytes()));
         let count = if shown.is_empty() { String::new() } else { format!("|{} {} ", shown.len(), shown.join(" ")) };
         let created_by = format!("RUN {count}{}", words.join(" "));
         let config = config.clone();

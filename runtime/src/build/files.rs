@@ -1,6 +1,6 @@
 //! `COPY` and `ADD`: what is selected, how it is called below the destination, and whose it becomes.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read as _, Write};
 
@@ -9,7 +9,7 @@ use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Origin, Word};
 use super::driver::{Build, Progress, Stage};
 use super::options::Event;
-use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, stream_in};
+use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, put_from, stream_in};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::digest::Digest;
@@ -97,6 +97,11 @@ impl Build<'_> {
             }
             _ => return Err(Error::new(ErrorKind::Io, "neither COPY nor ADD").into()),
         };
+        if wanted.files.link {
+            let (name, line) = (stage.source.name(), instruction.at.line());
+            let text = format!("{name}:{line}: --link: the files are copied as without it, onto the layers below");
+            (self.tell)(Event::Warning(&text));
+        }
         let source = stage.source;
         self.copy(stage, &wanted).map_err(|stop| stop.at(source, instruction))
     }
@@ -139,14 +144,13 @@ impl Build<'_> {
             let entry = state.entry(created, created_by);
             let steps = &build.steps;
             let context = build.context;
-            let squashed = Cell::new(0);
+            let warnings = RefCell::new(Vec::new());
             let made = match &from {
                 None => steps.change(options, &entry, |record| {
                     let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                     let placing = place(steps.engine, record, wanted, (&to, single))?;
                     let all = (context, selection.unwrap_or_default(), &placing);
-                    squashed.set(inside(steps.engine, record, wanted, all)?);
-                    Ok(())
+                    inside(steps.engine, record, wanted, all).map(|told| warnings.borrow_mut().extend(told))
                 }),
                 Some(image) => steps.look(options, image, |other| {
                     steps.change(options, &entry, |record| {
@@ -154,21 +158,20 @@ impl Build<'_> {
                         let placing = place(steps.engine, record, wanted, (&to, single))?;
                         let directory = placing.directory();
                         let to = (record, &directory, placing.owner.unwrap_or_default());
-                        squashed.set(put(steps.engine, to, Some(other), |out| {
+                        let told = put_from(steps.engine, to, other, |out| {
                             let context = root()?;
                             let mut selection = wanted.select(&context)?;
                             rename(&mut selection, &placing);
                             context.stream(&selection, &placing.placed(), out).map(drop)
-                        })?);
+                        })?;
+                        warnings.borrow_mut().extend(told);
                         Ok(())
                     })
                 }),
             };
             let made = made?;
-            if squashed.get() > 0 {
-                let text =
-                    format!("{} files have owners that the id mapping does not have: they are root's", squashed.get());
-                (build.tell)(Event::Warning(&text));
+            for warning in warnings.borrow().iter() {
+                (build.tell)(Event::Warning(warning));
             }
             Ok(made)
         })
@@ -267,14 +270,14 @@ fn rename(selection: &mut Selection, placing: &Placing) {
     }
 }
 
-/// Puts what the build context and the Dockerfile have into an image; how many files could not have their owner.
+/// Puts what the build context and the Dockerfile have into an image; what the user should know of it.
 fn inside(
     engine: &Engine,
     record: &Record,
     wanted: &Wanted<'_>,
     (context, mut selection, placing): (&Context, Selection, &Placing),
-) -> Result<u64> {
-    let mut squashed = 0;
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
     let directory = placing.directory();
     let owner = placing.owner.unwrap_or_default();
     let archives = if wanted.unpack { take_archives(context, &mut selection)? } else { Vec::new() };
@@ -286,18 +289,19 @@ fn inside(
         // What an archive is extracted to is a directory, whatever its name ends with.
         let all = Typed::inside(placing.to.path()).as_directory();
         let to = Inside { name: "image", path: &all };
-        stream_in(engine, record, archive.into(), (to, Some(owner)), &mut |_| {})?;
+        warnings.extend(stream_in(engine, record, archive.into(), (to, Some(owner)), &mut |_| {})?.warnings);
     }
     if !selection.sources.is_empty() {
         rename(&mut selection, placing);
-        squashed += put(engine, (record, &directory, owner), None, |out| {
+        warnings.extend(put(engine, (record, &directory, owner), |out| {
             context.stream(&selection, &placing.placed(), out).map(drop)
-        })?;
+        })?);
     }
     if !wanted.files.inline.is_empty() {
-        squashed += put(engine, (record, &directory, owner), None, |out| inline(&wanted.files.inline, placing, out))?;
+        let told = put(engine, (record, &directory, owner), |out| inline(&wanted.files.inline, placing, out))?;
+        warnings.extend(told);
     }
-    Ok(squashed)
+    Ok(warnings)
 }
 
 /// The files whose content the Dockerfile has, as a tar.
@@ -305,19 +309,11 @@ fn inline(files: &[InlineFile], placing: &Placing, out: &mut dyn Write) -> Resul
     let owner = placing.owner.unwrap_or_default();
     for file in files {
         let size = file.content.len() as u64;
-        let head = Head {
-            path: placing.name().unwrap_or(file.name.as_bytes()).to_vec(),
-            kind: Kind::File,
-            mode: placing.mode.unwrap_or(0o644),
-            uid: owner.uid,
-            gid: owner.gid,
-            mtime: Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 },
-            link: Vec::new(),
-            size,
-            stored: size,
-            segments: None,
-            xattrs: Vec::new(),
-        };
+        let path = placing.name().unwrap_or(file.name.as_bytes()).to_vec();
+        let mtime = Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 };
+        let (uid, gid) = (owner.uid, owner.gid);
+        let head = Head::new(path, Kind::File, placing.mode.unwrap_or(0o644));
+        let head = Head { uid, gid, mtime, size, stored: size, ..head };
         let mut blocks = Vec::new();
         header::write(&head, &mut blocks);
         blocks.extend_from_slice(file.content.as_bytes());

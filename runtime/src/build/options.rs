@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use crate::container::names::ContainerId;
 use crate::container::options::RunOptions;
 use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
+use crate::registry::platform::Platform;
 
 /// What a build is asked for.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +31,20 @@ pub struct Options {
     pub run: RunOptions,
     /// The time that the image carries, and no file is later than; `None`: now.
     pub clock: Option<Timestamp>,
-    /// What the image is for: the architecture and its variant, in Go's words.
-    pub platform: (String, String),
+    /// What the image is for.
+    pub platform: Platform,
+}
+
+impl Options {
+    /// Refuses a platform that is not the build's own.
+    pub fn serves(&self, wanted: &str) -> Result<()> {
+        let own = &self.platform;
+        if Platform::parse(wanted, own)? == *own {
+            return Ok(());
+        }
+        let text = format!("--platform={wanted}: this version of lrun builds for {own} only");
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
 }
 
 /// What happens.

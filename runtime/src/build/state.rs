@@ -7,6 +7,7 @@ use super::dockerfile::{Command, Instruction, Pair};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::config::{History, ImageConfig, RunConfig};
+use crate::registry::platform::Platform;
 
 /// The shell where none is set.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -30,14 +31,10 @@ impl State {
         Self { config, image: Some(image), has_command: false, author }
     }
 
-    /// On nothing, for this architecture and variant.
-    pub fn scratch(architecture: &str, variant: &str) -> Self {
-        let config = ImageConfig {
-            architecture: architecture.to_owned(),
-            variant: variant.to_owned(),
-            os: "linux".to_owned(),
-            ..ImageConfig::default()
-        };
+    /// On nothing, for this platform.
+    pub fn scratch(platform: &Platform) -> Self {
+        let Platform { os, architecture, variant } = platform.clone();
+        let config = ImageConfig { architecture, variant, os, ..ImageConfig::default() };
         Self { config, image: None, has_command: false, author: String::new() }
     }
 

@@ -342,18 +342,27 @@ impl Check<'_> {
 
     /// What build steps made. It is not flushed, and a step whose entry is damaged runs again: nothing is lost.
     fn cache(&mut self) -> Result<()> {
-        let entries = file::list_dir(&self.root().cache())?.into_iter().filter(|name| name.ends_with(".json"));
-        for name in entries {
+        for name in file::list_dir(&self.root().cache())? {
             let path = self.root().cache().join(&name);
-            match self.read_sealed::<serde_json::Value>(&path)? {
-                Sealed::Good(_) => {}
-                Sealed::Mended(_, what) => self.tell(format!("cache/{name}: {what}"), true, None),
-                Sealed::Lost(what) => {
-                    if self.options.repair {
-                        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+            let lost = match name.ends_with(".json") {
+                true => match self.read_sealed::<serde_json::Value>(&path)? {
+                    Sealed::Good(_) => None,
+                    Sealed::Mended(_, what) => {
+                        self.tell(format!("cache/{name}: {what}"), true, None);
+                        None
                     }
-                    self.leftover(format!("cache/{name}: {what}; the build step runs again"));
+                    Sealed::Lost(what) => Some(format!("{what}; the build step runs again")),
+                },
+                false => {
+                    let whole = std::fs::read(&path).is_ok_and(|bytes| file::unseal_bytes(&bytes).is_some());
+                    (!whole).then(|| "is damaged; the files that it tells of are read again".to_owned())
                 }
+            };
+            if let Some(what) = lost {
+                if self.options.repair {
+                    std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+                }
+                self.leftover(format!("cache/{name}: {what}"));
             }
         }
         Ok(())

@@ -25,6 +25,19 @@ fn checksum(body: &[u8]) -> String {
     format!("{:0width$x}", xxhash_rust::xxh3::xxh3_128(body), width = DIGITS)
 }
 
+/// Adds a checksum to the bytes of a file that is not JSON.
+pub fn seal_bytes(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = xxhash_rust::xxh3::xxh3_128(&body);
+    body.extend_from_slice(&checksum.to_le_bytes());
+    body
+}
+
+/// What [`seal_bytes`] was given; `None`: it is not that any more.
+pub fn unseal_bytes(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, checksum) = bytes.split_last_chunk()?;
+    (xxhash_rust::xxh3::xxh3_128(body).to_le_bytes() == *checksum).then_some(body)
+}
+
 /// A value as the bytes of a small JSON file.
 pub fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     let bytes =

@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::select::Seen;
 use crate::error::Result;
-use crate::file::{Durability, read_small, write_atomic};
+use crate::file::{Durability, read_small, seal_bytes, unseal_bytes, write_atomic};
 use crate::image::tar::Time;
 
 const MAGIC: &[u8; 12] = b"lrunhash\x01\0\0\0";
@@ -156,17 +156,11 @@ fn encode(records: &[Record]) -> Vec<u8> {
     for record in records {
         record.write(&mut bytes);
     }
-    let checksum = xxhash_rust::xxh3::xxh3_128(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes
+    seal_bytes(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Option<Vec<Record>> {
-    let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>()?;
-    if xxhash_rust::xxh3::xxh3_128(body).to_le_bytes() != *checksum {
-        return None;
-    }
-    let (count, records) = body.strip_prefix(MAGIC)?.split_first_chunk()?;
+    let (count, records) = unseal_bytes(bytes)?.strip_prefix(MAGIC)?.split_first_chunk()?;
     let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
     let (records, rest) = records.as_chunks::<RECORD>();
     if records.len() != count || !rest.is_empty() {

@@ -110,19 +110,8 @@ impl Sender<'_, '_> {
             Kind::Symlink(_) => tar::Kind::Symlink,
             Kind::Fifo => tar::Kind::Fifo,
         };
-        Head {
-            path: entry.name.clone(),
-            kind,
-            mode,
-            uid,
-            gid,
-            mtime: self.placed.mtime.unwrap_or(entry.seen.mtime),
-            link: Vec::new(),
-            size: 0,
-            stored: 0,
-            segments: None,
-            xattrs: Vec::new(),
-        }
+        let mtime = self.placed.mtime.unwrap_or(entry.seen.mtime);
+        Head { uid, gid, mtime, ..Head::new(entry.name.clone(), kind, mode) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat};
 use rustix::io::Errno;
@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::path::{There, Typed};
 use super::place::Place;
-use super::{Access, Engine, Inside, Record, pipe};
+use super::{Access, Engine, Inside, Record, is_broken_pipe, pipe, received_warnings};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::idmap::helper::{Helper, Work};
+use crate::image::files::Received;
 use crate::sandbox::user;
 
 /// Whose files become: numbers inside the id mapping.
@@ -92,45 +94,65 @@ pub fn look<T: Serialize + DeserializeOwned>(
     ended.map(|()| found)
 }
 
-/// Puts into a container, at `to`, the tar that `produce` writes: in this process, or in a helper whose `/` are the files
-/// of the container `from`. Directories on the way are made for `owner`. Entries keep the owners that the tar says, as far as
-/// the id mapping has them; how many could not.
+/// Where a tar goes: the container, the directory, and for whom the directories on the way are made.
+pub type Destination<'a> = (&'a Record, &'a Typed, Owner);
+
+/// Puts into a container the tar that `produce` writes. Entries keep the owners that the tar says, as far as the id mapping
+/// has them. What the user should know, one line each.
 pub fn put(
     engine: &Engine,
-    (record, to, owner): (&Record, &Typed, Owner),
-    from: Option<&Record>,
+    to: Destination<'_>,
     produce: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<u64> {
+) -> Result<Vec<String>> {
     let (read, write) = pipe()?;
-    let source = from.map(|record| Access::open(engine, record)).transpose()?;
-    let mut produce = Some(produce);
-    let mut write = Some(write);
-    let sender = match (&source, &write) {
-        (Some(source), Some(out)) => {
-            let produce = produce.take().ok_or_else(|| Error::new(ErrorKind::Io, "nothing to send"))?;
-            let sender = source.start(engine, false, &[out.as_fd()], |_| produce(&mut File::from(out.try_clone()?)))?;
-            write = None;
-            Some(sender)
+    let receiving = Receiving::start(engine, to, read)?;
+    let sent = produce(&mut File::from(write));
+    receiving.finish(engine, sent)
+}
+
+/// The same with `produce` in a helper whose `/` are the files of the container `from`.
+pub fn put_from(
+    engine: &Engine,
+    to: Destination<'_>,
+    from: &Record,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<Vec<String>> {
+    let (read, write) = pipe()?;
+    let source = Access::open(engine, from)?;
+    let work = |_: &Work| produce(&mut File::from(write.try_clone()?));
+    let sender = source.start(engine, false, &[write.as_fd()], work)?;
+    drop(write);
+    let receiving = Receiving::start(engine, to, read)?;
+    let sent = sender.finish(&mut |_| {}).map_err(|error| source.explain(error));
+    let done = receiving.finish(engine, sent);
+    let ended = source.finish(engine);
+    let warnings = done?;
+    ended.map(|()| warnings)
+}
+
+/// A container that a tar is put into.
+struct Receiving {
+    access: Access,
+    helper: Helper<Received>,
+}
+
+impl Receiving {
+    fn start(engine: &Engine, (record, path, owner): Destination<'_>, archive: OwnedFd) -> Result<Self> {
+        let access = Access::open(engine, record)?;
+        let helper = access.extract(engine, &archive, (Inside { name: "image", path }, Some(owner)))?;
+        Ok(Self { access, helper })
+    }
+
+    fn finish(self, engine: &Engine, sent: Result<()>) -> Result<Vec<String>> {
+        let received = self.helper.finish(&mut |_| {}).map_err(|error| self.access.explain(error));
+        let ended = self.access.finish(engine);
+        match (sent, received) {
+            // This side's failure is the consequence.
+            (Err(consequence), Err(error)) if is_broken_pipe(&consequence) => Err(error),
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+            (Ok(()), Ok(received)) => ended.map(|()| received_warnings(&received, false)),
         }
-        _ => None,
-    };
-    let access = Access::open(engine, record)?;
-    let inside = Inside { name: "image", path: to };
-    let receiver = access.extract(engine, &read, (inside, Some(owner)))?;
-    drop(read);
-    let sent = match (sender, produce, write) {
-        (Some(sender), ..) => sender.finish(&mut |_| {}),
-        (None, Some(produce), Some(write)) => produce(&mut File::from(write)),
-        _ => Ok(()),
-    };
-    let received = receiver.finish(&mut |_| {}).map_err(|error| access.explain(error));
-    let ended = access.finish(engine).and(source.map_or(Ok(()), |source| source.finish(engine)));
-    match (sent, received) {
-        // This side's failure is the consequence.
-        (Err(consequence), Err(error)) if super::is_broken_pipe(&consequence) => Err(error),
-        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-        (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
-        (Ok(()), Ok(received)) => ended.map(|()| received.squashed),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{invalid, unsupported};
 use crate::error::{Error, Result};
 
-pub use csv::parse_mount;
+pub use csv::{parse_mount, split_record};
 pub use tmpfs::{parse_tmpfs, tmpfs_options};
 
 /// One mount of the user's.

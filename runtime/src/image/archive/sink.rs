@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::helper::Work;
 use crate::image::index::rebuild;
-use crate::image::tar::{BLOCK, Head, Kind, Time, header, padding};
+use crate::image::tar::{BLOCK, Head, Kind, header, padding};
 
 /// Bytes between two reports.
 const REPORT: u64 = 1 << 20;
@@ -119,20 +119,8 @@ impl<'a> Sink<'a> {
 
     fn header(&mut self, path: &str, kind: Kind, mode: u32, size: u64) -> Result<()> {
         let Output::Tar(out) = &mut self.output else { return Ok(()) };
-        let head = Head {
-            path: path.as_bytes().to_vec(),
-            kind,
-            mode,
-            uid: 0,
-            gid: 0,
-            // The same images give the same bytes.
-            mtime: Time::default(),
-            link: Vec::new(),
-            size,
-            stored: size,
-            segments: None,
-            xattrs: Vec::new(),
-        };
+        // Without a time: the same images give the same bytes.
+        let head = Head { size, stored: size, ..Head::new(path.as_bytes().to_vec(), kind, mode) };
         let mut blocks = Vec::new();
         header::write(&head, &mut blocks);
         out.write_all(&blocks).context(|| "write the archive")?;

@@ -264,8 +264,7 @@ impl<'a, 's> Packer<'a, 's> {
             Some(clock) if mtime.secs >= clock => Time { secs: clock, nanos: 0 },
             _ => mtime,
         };
-        let (link, xattrs, path) = (Vec::new(), Vec::new(), path.to_vec());
-        Head { path, kind, mode, uid, gid, mtime, link, size: 0, stored: 0, segments: None, xattrs }
+        Head { uid, gid, mtime, ..Head::new(path.to_vec(), kind, mode) }
     }
 
     /// The owner on disk, or the recorded one where the mapping lacked it and nobody gave the file to another id.
@@ -280,10 +279,7 @@ impl<'a, 's> Packer<'a, 's> {
 
     /// A whiteout. All are alike: when something was deleted is nobody's business.
     fn mark(&mut self, path: Vec<u8>) -> Result<()> {
-        let (link, xattrs, mtime) = (Vec::new(), Vec::new(), Time::default());
-        let kind = Kind::File;
-        let mode = 0o644;
-        self.write(&Head { path, kind, mode, uid: 0, gid: 0, mtime, link, size: 0, stored: 0, segments: None, xattrs })
+        self.write(&Head::new(path, Kind::File, 0o644))
     }
 
     fn write(&mut self, head: &Head) -> Result<()> {

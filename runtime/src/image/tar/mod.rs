@@ -127,6 +127,14 @@ pub struct Head {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Head {
+    /// Root's, of the beginning of 1970, with no content and no attributes.
+    pub(crate) fn new(path: Vec<u8>, kind: Kind, mode: u32) -> Self {
+        let (link, xattrs, mtime) = (Vec::new(), Vec::new(), Time::default());
+        Self { path, kind, mode, uid: 0, gid: 0, mtime, link, size: 0, stored: 0, segments: None, xattrs }
+    }
+}
+
 /// An `Invalid` error.
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)

@@ -4,6 +4,7 @@ use crate::build::dockerfile::expand::Expander;
 use crate::build::dockerfile::source::{Fault, Parsed, Word};
 use crate::build::dockerfile::suggestion::did_you_mean;
 use crate::container::options::limits::parse_size;
+use crate::container::options::mounts::split_record;
 
 /// A mount for the time of one RUN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,43 +140,8 @@ pub(super) fn parse(flag: &Word, expander: &mut Expander<'_>) -> Parsed<Mount> {
     parsed.map_err(|message| Fault::new(flag.at, format!("--mount: {message}")))
 }
 
-/// Comma-separated, in the quotes of CSV where a field has commas.
 fn fields(text: &str) -> Result<Vec<String>, String> {
-    let mut fields = Vec::new();
-    let mut rest = text;
-    loop {
-        let (field, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_field(quoted)?,
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                (rest[..end].to_owned(), &rest[end..])
-            }
-        };
-        if rest.starts_with('"') || !field.contains('"') {
-            fields.push(field);
-        } else {
-            return Err(format!("a quote inside the field {field}"));
-        }
-        match after.strip_prefix(',') {
-            Some(next) => rest = next,
-            None if after.is_empty() => return Ok(fields),
-            None => return Err("text after a quoted field".to_owned()),
-        }
-    }
-}
-
-/// The field after its opening quote, and what follows the closing one.
-fn quoted_field(text: &str) -> Result<(String, &str), String> {
-    let mut field = String::new();
-    let mut chars = text.char_indices().peekable();
-    while let Some((n, c)) = chars.next() {
-        match c {
-            '"' if chars.next_if(|(_, c)| *c == '"').is_some() => field.push('"'),
-            '"' => return Ok((field, &text[n + 1..])),
-            c => field.push(c),
-        }
-    }
-    Err("a quote that does not close".to_owned())
+    split_record(text).map_err(|error| error.to_string())
 }
 
 fn set_switch(mount: &mut Mount, read_only: &mut Option<bool>, field: &str) -> Result<(), String> {

@@ -117,7 +117,7 @@ fn refusals_of_mounts() {
         ("type=secret,id=a,from=b", "secret mount should not have a from"),
         ("type=secret,id=a,source=b", "both source and id can't be set"),
         ("type=secret", "invalid secret mount. one of source, target required"),
-        ("type=cache,\\\"a", "a quote that does not close"),
+        ("type=cache,\\\"a", "parse error: extraneous or missing \" in quoted field"),
         ("from=$a", "'from' doesn't support variable expansion, define alias stage instead"),
     ] {
         let found = error(&format!("FROM scratch\nRUN --mount={mount} true")).to_string();

@@ -196,7 +196,7 @@ fn parse_bool(key: &str, value: &str) -> Result<bool> {
 }
 
 /// Splits one CSV record (RFC 4180): fields between commas; a field in double quotes may hold commas, and `""` for `"`.
-fn split_record(text: &str) -> Result<Vec<String>> {
+pub fn split_record(text: &str) -> Result<Vec<String>> {
     if text.is_empty() {
         return Err(invalid("value is empty"));
     }
