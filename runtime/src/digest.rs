@@ -139,7 +139,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// `bytes` random bytes as lowercase hex digits.
-pub(crate) fn random_hex(bytes: usize) -> Result<String> {
+pub fn random_hex(bytes: usize) -> Result<String> {
     let mut random = vec![0; bytes];
     fill_random(&mut random)?;
     Ok(hex(&random))

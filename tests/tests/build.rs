@@ -412,9 +412,7 @@ fn flags_that_are_not_served_are_refused() {
         &["--rm=false"],
         &["--force-rm"],
         &["--secret", "id=x"],
-        &["-o", "type=tar,dest=x"],
         &["--squash"],
-        &["--push"],
         &["--cache-from", "x"],
     ] {
         let output = lrun.run(&[&["build"], flags, &[folder]].concat());

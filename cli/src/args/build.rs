@@ -11,6 +11,10 @@ use lrun_runtime::reference::Reference;
 
 use super::container::{flags, given};
 
+mod output;
+
+pub use output::{OutputFlags, Outputs};
+
 /// How a build shows what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
@@ -74,6 +78,8 @@ pub struct BuildArgs {
     /// Remove the containers of the steps (default true)
     #[arg(long, hide = true, action = ArgAction::SetFalse)]
     pub rm: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
     /// Seconds since 1970: the time that the image carries, and no file is later than
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<i64>,

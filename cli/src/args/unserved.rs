@@ -83,13 +83,11 @@ const KEPT: Reason = ("the container of a step that fails is kept, for a look at
 
 /// Those of `build`.
 const OF_BUILD: &[Unserved] = &[
-    value("output", &["type=docker"], NOT_FOR_BUILDS).short('o'),
     value("secret", &[], NOT_FOR_BUILDS),
     value("ssh", &[], NOT_FOR_BUILDS),
     value("cache-from", &[], NOT_FOR_BUILDS),
     value("cache-to", &[], NOT_FOR_BUILDS),
     value("build-context", &[], NOT_FOR_BUILDS),
-    value("metadata-file", &[], NOT_FOR_BUILDS),
     value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
     value("shm-size", &[], NOT_FOR_BUILDS),
     value("ulimit", &[], NOT_FOR_BUILDS),
@@ -101,7 +99,6 @@ const OF_BUILD: &[Unserved] = &[
     value("allow", &[], NOT_FOR_BUILDS),
     value("jobs", &["1"], NOT_FOR_BUILDS),
     value("layers", &["true"], NOT_FOR_BUILDS),
-    switch("push", ("a build makes an image in the store", "`lrun push` sends it")),
     switch("squash", NOT_FOR_BUILDS),
     switch("compress", NOT_FOR_BUILDS),
     switch("check", NOT_FOR_BUILDS),
@@ -234,7 +231,7 @@ fn flags_of(command: &str) -> Vec<&'static Unserved> {
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
 /// The same of a build: its containers are removed, and its image is in the store.
-const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("load", None), ("disable-content-trust", None)];
+const HARMLESS_IN_BUILDS: [(&str, Option<char>); 1] = [("disable-content-trust", None)];
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {

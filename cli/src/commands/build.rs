@@ -15,9 +15,13 @@ use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
 
+mod outputs;
+
+use outputs::Outgoing;
+
 use super::access::own_platform;
 use super::pull;
-use crate::args::{BuildArgs, Global, ProgressKind, Pulling, When};
+use crate::args::{BuildArgs, Global, Outputs, ProgressKind, Pulling, When};
 use crate::context;
 use crate::ui::{escape, output, units};
 
@@ -34,6 +38,9 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
         options.clock = context::source_date_epoch()?;
     }
     options.platform = own_platform()?;
+    let outputs = args.output.parse(&options.names)?;
+    outputs::check(&outputs)?;
+    options.names = if outputs.stores() { outputs.names.clone() } else { Vec::new() };
     if let Some(wanted) = args.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
         options.serves(wanted)?;
     }
@@ -43,13 +50,18 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     }
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
-    let code = build(global, (&engine, &staging), args, &options);
+    let code = build(global, (&engine, &staging), (args, &outputs), &options);
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));
     code
 }
 
-fn build(global: &Global, (engine, staging): (&Engine, &Staging), args: &BuildArgs, options: &Options) -> Result<u8> {
+fn build(
+    global: &Global,
+    (engine, staging): (&Engine, &Staging),
+    (args, outputs): (&BuildArgs, &Outputs),
+    options: &Options,
+) -> Result<u8> {
     let (file, files) = open(args, staging)?;
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
@@ -62,11 +74,18 @@ fn build(global: &Global, (engine, staging): (&Engine, &Staging), args: &BuildAr
     let steps = Steps { engine, host: &host, clock: options.clock, output: out.as_fd() };
     let mut shown = Shown { quiet, cached: false };
     let mut tell = |event: Event<'_>| shown.tell(event);
+    // Until it has gone where it is to go, nothing of the image is collected.
+    let _using = engine.store.lock_shared()?;
     let built = Build::new(steps, (&file, &files), options, &mut resolve, &mut tell).run()?;
     match built {
         Built::Image(id) => {
-            finished(&id, options, args.iidfile.as_deref(), quiet)?;
-            Ok(0)
+            let outgoing = Outgoing { global, engine, outputs, quiet };
+            let (code, pushed) = outgoing.send(&id)?;
+            if let Some(path) = &args.output.metadata_file {
+                outgoing.describe(&id, pushed.as_ref(), path)?;
+            }
+            finished(&id, options, args.iidfile.as_deref(), (quiet, outputs.use_stdout()))?;
+            Ok(code)
         }
         Built::Failed { text, code, container, image } => {
             let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
@@ -87,12 +106,14 @@ fn nothing() -> Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
-fn finished(id: &Digest, options: &Options, iidfile: Option<&Path>, quiet: bool) -> Result<()> {
+fn finished(id: &Digest, options: &Options, iidfile: Option<&Path>, (quiet, piped): (bool, bool)) -> Result<()> {
     if let Some(path) = iidfile {
         std::fs::write(path, id.as_str()).context(|| format!("write {}", path.display()))?;
     }
     if quiet {
-        output::line(id.as_str());
+        if !piped {
+            output::line(id.as_str());
+        }
         return Ok(());
     }
     output::complain(&format!("Successfully built {}", id.short()));

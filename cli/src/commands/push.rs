@@ -4,7 +4,7 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
 use lrun_runtime::registry::client::Purpose;
-use lrun_runtime::transfer::{Event, Format, push};
+use lrun_runtime::transfer::{Event, Format, Pushed, push};
 
 use super::access::{Registries, transfers};
 use super::images::check_platform;
@@ -56,19 +56,30 @@ fn one(engine: &Engine, registries: &Registries, reference: &Reference, args: &P
         CompressionFormat::Gzip => Format::Gzip,
         CompressionFormat::Zstd => Format::Zstd,
     };
-    let client = registries.client((reference.registry(), reference.repository()), Purpose::Push)?;
-    let shown = transfers(args.quiet);
-    let events = |event: Event<'_>| shown.tell(event);
-    let pushed = push((&engine.store, &engine.map), client, (reference, format), &events)?;
+    let pushed = send(engine, registries, reference, format, args.quiet)?;
     if !args.quiet {
-        output::line(&format!(
-            "{}: digest: {} size: {}",
-            reference.tag().unwrap_or_default(),
-            pushed.digest,
-            pushed.size
-        ));
+        output::line(&told(reference, &pushed));
     }
     Ok(())
+}
+
+/// What went, in docker's words.
+pub fn told(reference: &Reference, pushed: &Pushed) -> String {
+    format!("{}: digest: {} size: {}", reference.tag().unwrap_or_default(), pushed.digest, pushed.size)
+}
+
+/// Pushes the image that has this name.
+pub fn send(
+    engine: &Engine,
+    registries: &Registries,
+    reference: &Reference,
+    format: Format,
+    quiet: bool,
+) -> Result<Pushed> {
+    let client = registries.client((reference.registry(), reference.repository()), Purpose::Push)?;
+    let shown = transfers(quiet);
+    let events = |event: Event<'_>| shown.tell(event);
+    push((&engine.store, &engine.map), client, (reference, format), &events)
 }
 
 /// Every name of the repository.

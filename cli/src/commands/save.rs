@@ -49,15 +49,21 @@ pub fn run(global: &Global, args: &SaveArgs) -> Result<u8> {
     }
 }
 
-struct Job<'a> {
-    engine: &'a Engine,
-    selected: &'a [Selected],
-    options: &'a SaveOptions,
-    quiet: bool,
+/// Images on their way out.
+pub struct Job<'a> {
+    /// The store, which the caller holds against collection.
+    pub engine: &'a Engine,
+    /// The images.
+    pub selected: &'a [Selected],
+    /// How they go out.
+    pub options: &'a SaveOptions,
+    /// Do not show how far it is.
+    pub quiet: bool,
 }
 
 impl Job<'_> {
-    fn stream(&self, target: Target) -> Result<u8> {
+    /// As an archive; the exit code.
+    pub fn stream(&self, target: Target) -> Result<u8> {
         match target.descriptor().and_then(|output| self.save(output)) {
             // A reader that has gone away ends the program quietly, as SIGPIPE would.
             Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
@@ -72,7 +78,8 @@ impl Job<'_> {
         }
     }
 
-    fn directory(&self, path: &Path) -> Result<u8> {
+    /// As a directory, which is new or empty.
+    pub fn directory(&self, path: &Path) -> Result<u8> {
         if std::fs::symlink_metadata(path).is_ok() && std::fs::remove_dir(path).is_err() {
             let message = format!("{} exists, and is no empty directory", path.display());
             return Err(Error::new(ErrorKind::Conflict, message));

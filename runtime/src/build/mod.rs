@@ -8,6 +8,7 @@
 //! | [`cache`] | what a step with a certain input has made before |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `files` | COPY and ADD |
+//! | [`output`] | what becomes of the image |
 //! | `driver` | the stages that the target needs, step by step |
 
 mod arguments;
@@ -17,6 +18,7 @@ pub mod dockerfile;
 mod driver;
 mod files;
 pub mod options;
+pub mod output;
 mod state;
 mod step;
 

@@ -1,4 +1,4 @@
-//! `export`: the whole root file system of a container as a tar.
+//! `export`: the whole root file system of a container as a tar; and that of an image, as a tar or as files.
 //!
 //! Runs in the CLI; the files are read in the storage helper, from the layers themselves: nothing is mounted, so a running
 //! container may go on. lrun's own layers are no part of it, and neither is what is mounted in the container. Beside the
@@ -7,16 +7,22 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::cp::received_warnings;
 use super::engine::Engine;
 use super::names::ContainerId;
 use super::owners::Recorded;
-use super::stack::{Stack, borrowed};
+use super::stack::{Stack, borrowed, open_layers};
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::helper::{self, Helper};
 use crate::image::check::verify_layers;
+use crate::image::files::{Ownership, Received, Receiver, Target};
 use crate::image::pack::{Marks, Merged, pack_merged};
+use crate::image::store::Image;
 
 /// Writes the root file system of this container to `out`.
 pub fn export(engine: &Engine, id: &ContainerId, out: OwnedFd) -> Result<Merged> {
@@ -38,6 +44,11 @@ fn pack(engine: &Engine, stack: &Stack, out: OwnedFd) -> Result<Merged> {
         }
         pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut File::from(out))
     });
+    verified(packed, verifying)
+}
+
+/// What was packed counts if the layers were what they are to be.
+fn verified<T>(packed: Result<T>, verifying: Helper<()>) -> Result<T> {
     match packed {
         Ok(packed) => verifying.finish(&mut |_| {}).map(|()| packed),
         Err(error) => {
@@ -51,4 +62,61 @@ fn pack(engine: &Engine, stack: &Stack, out: OwnedFd) -> Result<Merged> {
 fn verify(engine: &Engine, folder: BorrowedFd<'_>, layers: &[Digest]) -> Result<Helper<()>> {
     let facts = engine.store.layer_facts(layers);
     helper::start_in(&engine.map, folder, &[], |work| verify_layers(work.root.as_fd(), &facts, &engine.map))
+}
+
+/// Writes an image's files to `out`, as [`export`] does. The caller holds [`crate::image::store::Store::lock_shared`].
+pub fn export_image(engine: &Engine, image: &Image, out: OwnedFd) -> Result<Merged> {
+    with_packer(engine, image, out, |packer| packer.finish(&mut |_| {}))
+        .context(|| format!("export image {}", image.id.short()))
+}
+
+/// Puts an image's files into a directory of the host, which is open for reading; `shown` is its path. They become the
+/// caller's, without setuid and setgid bits, and nothing is written outside, whatever links are there: what has a name that is
+/// taken is replaced, a directory is kept. What the user should know. The caller holds
+/// [`crate::image::store::Store::lock_shared`].
+pub fn extract_image(engine: &Engine, image: &Image, directory: OwnedFd, shown: &[u8]) -> Result<Vec<String>> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+    with_packer(engine, image, write, |packer| {
+        let received = receive(read, directory, shown);
+        let packed = packer.finish(&mut |_| {});
+        match (received, packed) {
+            // The other side's failure is the consequence.
+            (Err(error), Err(consequence)) if consequence.errno() == Some(libc::EPIPE) => Err(error),
+            (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+            (Ok(received), Ok(_)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+            (Ok(received), Ok(_)) => Ok(received_warnings(&received, true)),
+        }
+    })
+    .context(|| format!("write the files of image {} to {}", image.id.short(), String::from_utf8_lossy(shown)))
+}
+
+fn receive(pipe: OwnedFd, directory: OwnedFd, shown: &[u8]) -> Result<Received> {
+    let target = Target { directory, name: None, shown, ownership: Ownership::Own, follow: false };
+    // A FIFO has the mode that it is made with.
+    let before = rustix::process::umask(Mode::empty());
+    let received = Receiver::new(&mut File::from(pipe), &mut |_| {}).run(target);
+    rustix::process::umask(before);
+    received
+}
+
+/// Starts a helper that packs the image's files into `out`, and does `work` meanwhile.
+fn with_packer<T>(
+    engine: &Engine,
+    image: &Image,
+    out: OwnedFd,
+    work: impl FnOnce(Helper<Merged>) -> Result<T>,
+) -> Result<T> {
+    let stack = &image.config.rootfs.diff_ids;
+    let layers = file::open_dir(&engine.root().layers())?;
+    let recorded = Recorded::open(engine, stack)?;
+    let folders = engine.folders(stack)?;
+    let verifying = verify(engine, layers.as_fd(), stack)?;
+    let kept: Vec<BorrowedFd<'_>> = recorded.descriptors().chain([out.as_fd()]).collect();
+    let packer = helper::start_in(&engine.map, layers.as_fd(), &kept, |at| {
+        let all = open_layers(at, &folders)?;
+        let mut out = File::from(out.try_clone()?);
+        pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut out)
+    });
+    drop(out);
+    verified(packer.and_then(work), verifying)
 }

@@ -456,7 +456,7 @@ fn sent_warnings(sent: &Sent) -> Vec<String> {
     warnings
 }
 
-fn received_warnings(received: &Received, on_host: bool) -> Vec<String> {
+pub(super) fn received_warnings(received: &Received, on_host: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     let why = if on_host { "only root can give files away" } else { "the id mapping lacks them" };
     for (count, text) in [

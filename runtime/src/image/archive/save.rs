@@ -154,7 +154,7 @@ impl Plan {
                     _ => {}
                 }
             }
-            let (bytes, media_type) = manifest(store, image, &sizes)?;
+            let (bytes, media_type) = manifest_of(store, image, &sizes)?;
             let mut entry = Descriptor::new(&media_type, Digest::of(&bytes), bytes.len() as u64);
             entry.platform = Some(platform(image));
             plan.blobs.insert(entry.digest.clone(), bytes);
@@ -198,8 +198,17 @@ pub fn platform(image: &Image) -> Platform {
     }
 }
 
+/// The manifest with which an image goes out, and its media type. The caller holds [`Store::lock_shared`].
+pub fn manifest(store: &Store, image: &Image) -> Result<(Vec<u8>, String)> {
+    let mut sizes = Vec::new();
+    for diff_id in &image.config.rootfs.diff_ids {
+        sizes.push((diff_id, store.layer_meta(diff_id).context(|| format!("layer {diff_id}"))?.size));
+    }
+    manifest_of(store, image, &sizes)
+}
+
 /// The manifest that the image came with, if it is about uncompressed layers; else a new one.
-fn manifest(store: &Store, image: &Image, layers: &[(&Digest, u64)]) -> Result<(Vec<u8>, String)> {
+fn manifest_of(store: &Store, image: &Image, layers: &[(&Digest, u64)]) -> Result<(Vec<u8>, String)> {
     for digest in &image.record.manifests {
         // One that is damaged is as good as none.
         let Ok(bytes) = store.blob(digest) else { continue };

@@ -201,7 +201,7 @@ pub fn split_record(text: &str) -> Result<Vec<String>> {
         return Err(invalid("value is empty"));
     }
     if text.contains(['\n', '\r', '\0']) {
-        return Err(invalid("a mount is one line"));
+        return Err(invalid("it is more than one line"));
     }
     let mut fields = Vec::new();
     let mut rest = text;
