@@ -45,6 +45,10 @@ pub struct BuildArgs {
     /// Set an ARG; without a value, to that of the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
+    /// Files or an image under a name of their own, for FROM, COPY --from and RUN --mount: a directory, docker-image://NAME
+    /// or oci-layout://DIRECTORY[:TAG]
+    #[arg(long, value_name = "NAME=PLACE")]
+    pub build_context: Vec<String>,
     /// Run every step again
     #[arg(long)]
     pub no_cache: bool,
@@ -108,6 +112,18 @@ impl BuildArgs {
             clock: clock.transpose()?,
             ..Options::default()
         })
+    }
+
+    /// `--build-context`: places by names; the last of a name counts.
+    pub fn contexts(&self) -> Result<BTreeMap<String, String>> {
+        let one = |given: &String| match given.split_once('=') {
+            Some((name, place)) if !name.is_empty() && !place.is_empty() => Ok((name.to_owned(), place.to_owned())),
+            _ => {
+                let text = format!("--build-context {given}: invalid context value, expected key=value");
+                Err(Error::new(ErrorKind::Invalid, text))
+            }
+        };
+        self.build_context.iter().map(one).collect()
     }
 
     fn arguments(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, String>> {

@@ -87,7 +87,6 @@ const OF_BUILD: &[Unserved] = &[
     value("ssh", &[], NOT_FOR_BUILDS),
     value("cache-from", &[], NOT_FOR_BUILDS),
     value("cache-to", &[], NOT_FOR_BUILDS),
-    value("build-context", &[], NOT_FOR_BUILDS),
     value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
     value("shm-size", &[], NOT_FOR_BUILDS),
     value("ulimit", &[], NOT_FOR_BUILDS),

@@ -15,6 +15,7 @@ use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
 
+mod contexts;
 mod outputs;
 
 use outputs::Outgoing;
@@ -41,6 +42,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;
     options.names = if outputs.stores() { outputs.names.clone() } else { Vec::new() };
+    options.contexts = contexts::named(&args.contexts()?)?;
     if let Some(wanted) = args.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
         options.serves(wanted)?;
     }
@@ -66,6 +68,9 @@ fn build(
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut resolve = |name: &str| {
+        if let Some(image) = contexts::of_layout(engine, name) {
+            return image;
+        }
         let word = pull::ensure(global, engine, name.to_owned(), &pulling)?;
         engine.store.resolve(&word)
     };

@@ -15,7 +15,7 @@ use crate::ui::{escape, output};
 /// Runs the command.
 pub fn run(global: &Global, args: &LoadArgs) -> Result<u8> {
     let platform = args.platform.as_deref().filter(|platform| !platform.is_empty());
-    let options = LoadOptions { platform: platform.map(Platform::parse).transpose()? };
+    let options = LoadOptions { platform: platform.map(Platform::parse).transpose()?, pick: None };
     let (source, total) = open(args.input.as_deref())?;
     let engine = context::settled_engine(global)?;
     let style = if args.quiet { Style::Quiet } else { Style::of_stderr() };

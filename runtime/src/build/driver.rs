@@ -13,14 +13,14 @@ use super::arguments::{self, PROXIES, Values};
 use super::cache::{self, Entry, Key};
 use super::context::{Context, Hashes};
 use super::dockerfile::instruction::{Invocation, Network, Run, Security};
-use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, SCRATCH, Source, Trigger};
+use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
 use super::options::{Built, Event, Options};
 use super::state::State;
 use super::step::{Made, Ran, Steps};
 use crate::container::cp::{Owner, Typed, make_directory};
 use crate::container::options::{self, EnvVar, RunOptions, Streams};
 use crate::digest::Digest;
-use crate::error::{Context as _, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::image::config::RunConfig;
 use crate::image::store::Image;
@@ -62,15 +62,17 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Stop {
-    /// Says of a failure which instruction it is about.
-    pub fn at(self, source: &Source, instruction: &Instruction) -> Self {
+    /// Says of a failure what was attempted.
+    pub fn context(self, attempt: &str) -> Self {
         match self {
-            Self::Failed(error) => {
-                let (name, line) = (source.name(), instruction.at.line());
-                Self::Failed(error.context(format!("{name}:{line}: {}", instruction.original)))
-            }
+            Self::Failed(error) => Self::Failed(error.context(attempt)),
             ended => ended,
         }
+    }
+
+    /// Says of a failure which instruction it is about.
+    pub fn at(self, source: &Source, instruction: &Instruction) -> Self {
+        self.context(&format!("{}:{}: {}", source.name(), instruction.at.line(), instruction.original))
     }
 }
 
@@ -131,8 +133,10 @@ impl<'a> Build<'a> {
             None => file.stages.len() - 1,
         };
         let bases = self.bases(&globals)?;
-        let needed = needed(file, &bases, target)?;
-        let instructions: usize = needed.iter().map(|stage| file.stages[*stage].instructions.len() + 1).sum();
+        let replaced = |stage: usize| self.named(Origin::Stage(stage)).is_some();
+        let needed = needed(file, &bases, target, &replaced)?;
+        let steps = |stage: usize| if replaced(stage) { 0 } else { file.stages[stage].instructions.len() };
+        let instructions: usize = needed.iter().map(|stage| steps(*stage) + 1).sum();
         self.total = instructions + usize::from(!self.options.labels.is_empty());
         for stage in needed {
             let state = self.stage(stage, &bases[stage], &globals)?;
@@ -159,17 +163,10 @@ impl<'a> Build<'a> {
         let from = &file.stages[index];
         let begun = self.begin(&from.original);
         self.check_platform(from, globals)?;
-        let (state, triggers) =
-            match file.base(index, base) {
-                Origin::Stage(other) => self.stages.get(&other).cloned().map(State::anew).ok_or_else(|| {
-                    file.source.error(from.base.at, format!("stage {base} is not built before this one"))
-                })?,
-                Origin::Other(SCRATCH) => (State::scratch(&self.options.platform), Vec::new()),
-                Origin::Other(name) => {
-                    let image = (self.resolve)(name).context(|| from.original.clone())?;
-                    State::on(image.config, image.id).anew()
-                }
-            };
+        // A context of the stage's own name takes its place.
+        let replaced = self.named(Origin::Stage(index)).is_some();
+        let origin = if replaced { Origin::Stage(index) } else { file.base(index, base) };
+        let (state, triggers) = self.base(origin).map_err(|stop| stop.context(&from.original))?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
         let name = from.name.clone().unwrap_or_else(|| index.to_string());
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
@@ -184,7 +181,7 @@ impl<'a> Build<'a> {
             stage.state = other.state;
             stage.values = other.values;
         }
-        for instruction in &file.stages[index].instructions {
+        for instruction in file.stages[index].instructions.iter().filter(|_| !replaced) {
             self.instruction(&mut stage, instruction, (globals, &known))?;
         }
         Ok(stage.state)
@@ -478,10 +475,20 @@ fn hashes(steps: &Steps<'_>) -> PathBuf {
     steps.engine.root().cache().join("files")
 }
 
-/// The stages that the target needs, in their order.
-fn needed(file: &Dockerfile, bases: &[String], target: usize) -> Result<BTreeSet<usize>> {
+/// The stages that the target needs, in their order. What is `replaced` by a context needs none.
+fn needed(
+    file: &Dockerfile,
+    bases: &[String],
+    target: usize,
+    replaced: &dyn Fn(usize) -> bool,
+) -> Result<BTreeSet<usize>> {
     let (mut needed, mut open) = (BTreeSet::new(), vec![target]);
     while let Some(stage) = open.pop() {
+        // Nothing is built for a stage in whose place a context is, unless it is the target.
+        if replaced(stage) {
+            needed.extend((stage == target).then_some(stage));
+            continue;
+        }
         if !needed.insert(stage) {
             continue;
         }

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read as _, Write};
+use std::sync::Arc;
 
 use super::context::{Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
-use super::dockerfile::{Command, Instruction, Origin, Word};
+use super::dockerfile::{Command, Instruction, Word};
 use super::driver::{Build, Progress, Stage};
 use super::options::Event;
+use super::origin::Place;
 use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, put_from, stream_in};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
@@ -27,7 +29,8 @@ pub(super) fn owner(engine: &Engine, record: &Record, user: &str) -> Result<Owne
 struct Wanted<'i> {
     instruction: &'i Instruction,
     files: &'i Files,
-    from: Option<&'i Word>,
+    /// What is not the build's own context.
+    from: Option<Place>,
     parents: bool,
     /// Archives are extracted.
     unpack: bool,
@@ -68,21 +71,23 @@ impl Wanted<'_> {
 
     /// How the files will be, as far as that is known without the image.
     fn placed(&self) -> Result<Placed> {
-        let keeps = self.from.is_some() && self.files.chown.is_none();
-        Ok(Placed { owner: (!keeps).then_some((0, 0)), mode: self.mode()?, mtime: None })
+        Ok(Placed { owner: (!self.keeps_owners()).then_some((0, 0)), mode: self.mode()?, mtime: None })
+    }
+
+    /// Owners mean something in images alone.
+    fn keeps_owners(&self) -> bool {
+        matches!(self.from, Some(Place::Image(_))) && self.files.chown.is_none()
     }
 }
 
 impl Build<'_> {
     pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
         let wanted = match &instruction.command {
-            Command::Copy(copy) => Wanted {
-                instruction,
-                files: &copy.files,
-                from: copy.from.as_ref(),
-                parents: copy.parents,
-                unpack: false,
-            },
+            Command::Copy(copy) => {
+                let from = copy.from.as_ref().map(|from| self.from(from));
+                let from = from.transpose().map_err(|stop| stop.at(stage.source, instruction))?;
+                Wanted { instruction, files: &copy.files, from, parents: copy.parents, unpack: false }
+            }
             Command::Add(add) => {
                 if let Some(url) = add.files.sources.iter().find(|word| is_remote(&word.text)) {
                     let text =
@@ -127,11 +132,15 @@ impl Build<'_> {
             key.add("name", file.name.as_bytes());
             key.add("content", file.content.as_bytes());
         }
-        let from = self.origin(wanted)?;
         let placed = wanted.placed()?;
-        let digest = match &from {
+        let (context, image) = match &wanted.from {
+            None => (self.context, None),
+            Some(Place::Files(context)) => (context.as_ref(), None),
+            Some(Place::Image(image)) => (self.context, Some(image)),
+        };
+        let digest = match image {
             None if wanted.files.sources.is_empty() => None,
-            None => Some(self.of_context(wanted, &placed)?),
+            None => Some(self.of_context(context, wanted, &placed)?),
             Some(image) => Some(self.of_image(image, wanted, &placed)?),
         };
         let selection = digest.map(|(digest, selection)| {
@@ -143,9 +152,8 @@ impl Build<'_> {
         self.layer(stage, key, (run, created_by.clone()), |build, options, state, created| {
             let entry = state.entry(created, created_by);
             let steps = &build.steps;
-            let context = build.context;
             let warnings = RefCell::new(Vec::new());
-            let made = match &from {
+            let made = match image {
                 None => steps.change(options, &entry, |record| {
                     let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                     let placing = place(steps.engine, record, wanted, (&to, single))?;
@@ -177,25 +185,29 @@ impl Build<'_> {
         })
     }
 
-    /// The image whose files are copied; `None`: the build context's are.
-    fn origin(&mut self, wanted: &Wanted<'_>) -> Progress<Option<Digest>> {
-        let Some(from) = wanted.from else { return Ok(None) };
-        let file = self.file;
-        Ok(Some(match file.copy_from(from)? {
-            Origin::Stage(index) => {
-                let mut state =
-                    self.stages.get(&index).cloned().ok_or_else(|| {
-                        file.source.error(from.at, format!("stage {from} is not built before this one"))
-                    })?;
-                self.image(&mut state)?
-            }
-            Origin::Other(name) => (self.resolve)(name)?.id,
-        }))
+    /// Where `--from` says that the files are.
+    fn from(&mut self, from: &Word) -> Progress<Place> {
+        let origin = self.file.copy_from(from)?;
+        Ok(self.place(origin)?)
     }
 
-    fn of_context(&mut self, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
-        let mut selection = wanted.select(self.context)?;
-        let digest = self.context.digest(&mut selection, placed, &mut self.hashes)?;
+    /// `COPY . /` of these files: an image of them alone.
+    pub(super) fn copy_all(
+        &mut self,
+        stage: &mut Stage<'_>,
+        instruction: &Instruction,
+        from: Arc<Context>,
+    ) -> Progress<Option<u64>> {
+        let Command::Copy(copy) = &instruction.command else {
+            return Err(Error::new(ErrorKind::Io, "not a COPY").into());
+        };
+        let from = Some(Place::Files(from));
+        self.copy(stage, &Wanted { instruction, files: &copy.files, from, parents: false, unpack: false })
+    }
+
+    fn of_context(&mut self, context: &Context, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
+        let mut selection = wanted.select(context)?;
+        let digest = context.digest(&mut selection, placed, &mut self.hashes)?;
         Ok((digest, selection))
     }
 
@@ -241,10 +253,9 @@ fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, (to, single): (&
     let unsure = single && !to.asserts_directory();
     let question = Question { directory: unsure.then_some(to), owner: chown };
     let answer = if unsure || chown.is_some() { ask(engine, record, question)? } else { Default::default() };
-    let keeps = wanted.from.is_some() && chown.is_none();
     Ok(Placing {
         to: if unsure && !answer.directory { to.clone() } else { to.as_directory() },
-        owner: (!keeps).then_some(answer.owner),
+        owner: (!wanted.keeps_owners()).then_some(answer.owner),
         mode: wanted.mode()?,
     })
 }

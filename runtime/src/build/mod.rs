@@ -7,6 +7,7 @@
 //! | `arguments`, `state` | the values of ARG, and what a stage has come to; pure |
 //! | [`cache`] | what a step with a certain input has made before |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
+//! | `origin` | where the files are that an instruction names |
 //! | `files` | COPY and ADD |
 //! | [`output`] | what becomes of the image |
 //! | `driver` | the stages that the target needs, step by step |
@@ -18,10 +19,12 @@ pub mod dockerfile;
 mod driver;
 mod files;
 pub mod options;
+mod origin;
 pub mod output;
 mod state;
 mod step;
 
 pub use driver::{Build, Resolve};
 pub use options::{Built, Event, Options};
+pub use origin::{Contexts, Named, name as context_name};
 pub use step::Steps;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::origin::Contexts;
 use crate::container::names::ContainerId;
 use crate::container::options::RunOptions;
 use crate::digest::Digest;
@@ -25,6 +26,8 @@ pub struct Options {
     pub no_cache_stages: Vec<String>,
     /// Labels that the image gets at last.
     pub labels: BTreeMap<String, String>,
+    /// `--build-context`.
+    pub contexts: Contexts,
     /// The image's names.
     pub names: Vec<Reference>,
     /// Network, hosts, limits of the containers that RUN makes.

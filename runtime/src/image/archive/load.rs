@@ -9,11 +9,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::SINCE;
 use super::directory::Layout;
 use super::documents::{DOCUMENT_MAX, Kind, Platform, Since, since};
+use super::pick::Pick;
 use super::resolve::{Candidate, Documents, Wanted, missing, resolve};
 use super::scan::{Contents, Held, Layer, held, scan, unpack_files};
+use super::{INDEX, MANIFEST, SINCE};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, RemoveTree, Staging};
@@ -43,6 +44,8 @@ pub enum Source {
 pub struct LoadOptions {
     /// Only images for this platform; by default this machine's where there is a choice.
     pub platform: Option<Platform>,
+    /// Of a directory with an OCI layout, only this image, and no names.
+    pub pick: Option<Pick>,
 }
 
 /// What came in.
@@ -80,7 +83,7 @@ pub fn load(
     let load = Load { store, map, platform: options.platform.as_ref(), held: known_layers(store)?, place };
     let outcome = file::make_dir(&load.place).and_then(|()| match source {
         Source::Stream(archive) => load.stream(archive, progress),
-        Source::Directory(directory) => load.directory(&Layout(directory), progress),
+        Source::Directory(directory) => load.directory(&Layout(directory), options.pick.as_ref(), progress),
     });
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(remove);
@@ -127,9 +130,16 @@ impl Load<'_> {
         self.publish(&candidates, &documents, &layer)
     }
 
-    fn directory(&self, layout: &Layout, progress: &mut dyn FnMut(u64)) -> Result<Loaded> {
-        let documents = |path: &str| layout.document(path);
-        let candidates = resolve(&documents, self.platform)?;
+    fn directory(&self, layout: &Layout, pick: Option<&Pick>, progress: &mut dyn FnMut(u64)) -> Result<Loaded> {
+        let documents = |path: &str| match (pick, path) {
+            (Some(_), MANIFEST) => Ok(None),
+            (Some(pick), INDEX) => layout.document(path)?.map(|index| pick.of(&index)).transpose(),
+            _ => layout.document(path),
+        };
+        let mut candidates = resolve(&documents, self.platform)?;
+        if pick.is_some() {
+            candidates.iter_mut().for_each(|image| image.names.clear());
+        }
         let mut layers = BTreeMap::new();
         let mut missing = Vec::new();
         let mut seen = HashSet::new();

@@ -6,6 +6,7 @@
 //! | `resolve` | from documents to images: names, config, which file is which layer; pure |
 //! | `scan` | one pass over an archive that may be a pipe; runs in the storage helper |
 //! | `directory` | the same of a layout that lies in a directory |
+//! | `pick` | which image of a layout is meant, by tag or digest; pure |
 //! | [`load`] | verifies what came in against the documents, and publishes it |
 //! | [`save`] | what goes out, and in which layout |
 //! | `sink` | writes it: as a tar or as files; runs in the storage helper |
@@ -24,6 +25,7 @@
 mod directory;
 pub mod documents;
 pub mod load;
+mod pick;
 mod resolve;
 pub mod save;
 mod scan;
@@ -31,6 +33,7 @@ mod sink;
 
 pub use documents::Platform;
 pub use load::{LoadOptions, Loaded, LoadedImage, Source, load};
+pub use pick::Pick;
 pub use save::{Format, SaveOptions, Selected, save, select};
 
 /// docker's document.

@@ -1,0 +1,148 @@
+//! Where the files are that an instruction names: a stage, an image, or a context that has a name.
+//!
+//! A named context (`--build-context NAME=…`) stands for the stage or the image of its name, wherever that is named: in
+//! FROM, in `COPY --from` and in the mounts of RUN.
+//!
+//! Runs in the CLI, on the host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::dockerfile::{Dockerfile, Origin, SCRATCH, Trigger};
+use super::driver::{Build, Progress, Stage};
+use super::state::State;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::reference::Reference;
+
+/// What a named context is.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// An image, by a word that [`super::Resolve`] finds it by.
+    Image(String),
+    /// Files.
+    Files(Arc<Context>),
+}
+
+/// The named contexts, by their names as [`name`] has them.
+pub type Contexts = BTreeMap<String, Named>;
+
+/// Where files are.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// An image of the store.
+    Image(Digest),
+    /// A directory.
+    Files(Arc<Context>),
+}
+
+/// The name of a context as it is compared: `docker.io/library/x:latest` is `x`.
+pub fn name(text: &str) -> Result<String> {
+    let name = Reference::parse(text).map_err(|error| error.context(format!("invalid context name {text}")))?;
+    let familiar = name.familiar_with_tag();
+    Ok(familiar.strip_suffix(":latest").map_or(familiar.clone(), str::to_owned))
+}
+
+impl Build<'_> {
+    /// The context that stands for a stage or an image, if there is one of its name.
+    pub(super) fn named(&self, origin: Origin<'_>) -> Option<&Named> {
+        named(self.file, &self.options.contexts, origin)
+    }
+
+    /// Where the files are that `COPY --from` and mounts name. A stage is built before those that name it.
+    pub(super) fn place(&mut self, origin: Origin<'_>) -> Result<Place> {
+        let (image, stage) = match (self.named(origin).cloned(), origin) {
+            (Some(Named::Files(context)), _) => return Ok(Place::Files(context)),
+            (Some(Named::Image(image)), _) => (image, None),
+            (None, Origin::Other(image)) => (image.to_owned(), None),
+            (None, Origin::Stage(stage)) => (String::new(), Some(stage)),
+        };
+        let Some(stage) = stage else { return Ok(Place::Image((self.resolve)(&image)?.id)) };
+        let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
+        let mut state = self.stages.get(&stage).cloned().ok_or_else(unbuilt)?;
+        Ok(Place::Image(self.image(&mut state)?))
+    }
+
+    /// What a stage is on that is `FROM` this, and the instructions that it wants to be run there.
+    pub(super) fn base(&mut self, origin: Origin<'_>) -> Progress<(State, Vec<String>)> {
+        let image = match (self.named(origin).cloned(), origin) {
+            (Some(Named::Files(context)), _) => return Ok((self.on_files(context)?, Vec::new())),
+            (Some(Named::Image(image)), _) => image,
+            (None, Origin::Other(SCRATCH)) => return Ok((State::scratch(&self.options.platform), Vec::new())),
+            (None, Origin::Other(image)) => image.to_owned(),
+            (None, Origin::Stage(stage)) => {
+                let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
+                return Ok(self.stages.get(&stage).cloned().ok_or_else(unbuilt)?.anew());
+            }
+        };
+        let image = (self.resolve)(&image)?;
+        Ok(State::on(image.config, image.id).anew())
+    }
+
+    /// An image of nothing but these files.
+    fn on_files(&mut self, context: Arc<Context>) -> Progress<State> {
+        let copy = Trigger::parse("--build-context", "COPY . /")?;
+        let state = State::scratch(&self.options.platform);
+        let mut stage = Stage { state, values: BTreeMap::new(), source: &copy.source, cached: !self.options.no_cache };
+        self.copy_all(&mut stage, &copy.instruction, context)?;
+        Ok(stage.state)
+    }
+}
+
+/// The context that stands for a stage or an image.
+pub(super) fn named<'c>(file: &Dockerfile, contexts: &'c Contexts, origin: Origin<'_>) -> Option<&'c Named> {
+    if contexts.is_empty() {
+        return None;
+    }
+    let text = match origin {
+        Origin::Stage(stage) => file.stages.get(stage)?.name.as_deref()?,
+        Origin::Other(text) => text,
+    };
+    // What is no name of an image is none of a context.
+    contexts.get(&name(text).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_images() {
+        for (typed, wanted) in [
+            ("base", "base"),
+            ("docker.io/library/base:latest", "base"),
+            ("alpine:3.20", "alpine:3.20"),
+            ("r.io:5000/a/b", "r.io:5000/a/b"),
+        ] {
+            assert_eq!(name(typed).expect(typed), wanted);
+        }
+        for wrong in ["", "Base", "a b", "a=b"] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_context_stands_for_the_stage_or_image_of_its_name() {
+        let file = Dockerfile::parse("Dockerfile", b"FROM x AS Base\nFROM y\n").expect("it is read");
+        let contexts: Contexts = ["base", "alpine:3.20", "debian"]
+            .map(|text| (text.to_owned(), Named::Image(format!("{text}!"))))
+            .into_iter()
+            .collect();
+        let found = |origin| match named(&file, &contexts, origin) {
+            Some(Named::Image(image)) => image.clone(),
+            _ => String::new(),
+        };
+        for (origin, wanted) in [
+            (Origin::Stage(0), "base!"),
+            (Origin::Stage(1), ""),
+            (Origin::Other("base"), "base!"),
+            (Origin::Other("alpine"), ""),
+            (Origin::Other("docker.io/library/alpine:3.20"), "alpine:3.20!"),
+            (Origin::Other("debian:latest"), "debian!"),
+            (Origin::Other("NONE"), ""),
+        ] {
+            assert_eq!(found(origin), wanted, "{origin:?}");
+        }
+    }
+}
