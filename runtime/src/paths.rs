@@ -19,6 +19,14 @@
 //!   cache/<hex>.json                 what build steps made: crate::build::cache
 //! ```
 //!
+//! What a build has made and not published yet has the same shape elsewhere, and only the build sees it
+//! ([`Root::of_build`]):
+//!
+//! ```text
+//!   staging/<random>/{containers/,names/,blobs/,images/}
+//!   layers/build-<random>/<hex>/     beside the store's layers, so that both can be mounted as one stack
+//! ```
+//!
 //! Components come from types that cannot hold a path separator ([`Digest`], [`Reference`], container ids and names).
 
 use std::path::{Path, PathBuf};
@@ -27,54 +35,89 @@ use crate::digest::{Digest, random_hex};
 use crate::error::Result;
 use crate::reference::Reference;
 
+/// How the folder in `layers/` of a build's own layers begins.
+const BUILD: &str = "build-";
+
 /// The root directory of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root(PathBuf);
+pub struct Root {
+    path: PathBuf,
+    /// The build whose view this is: the name of its directory in `staging/`.
+    build: Option<String>,
+}
 
 impl Root {
     /// The store at this path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { path: path.into(), build: None }
+    }
+
+    /// The same store as the build with this directory in `staging/` sees it: its containers are its own, and what the
+    /// store does not have is read from, and written to, the build's own place.
+    pub fn of_build(&self, name: impl Into<String>) -> Self {
+        Self { path: self.path.clone(), build: Some(name.into()) }
+    }
+
+    /// The build whose view this is.
+    pub fn build(&self) -> Option<&str> {
+        self.build.as_deref()
     }
 
     /// The directory itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    fn of_this_build(&self, part: &str) -> Option<PathBuf> {
+        self.build.as_ref().map(|build| self.staging().join(build).join(part))
+    }
+
+    /// The path in the store if something is there, else that of the build.
+    fn own(&self, path: PathBuf, build: impl FnOnce(&str) -> PathBuf) -> PathBuf {
+        match &self.build {
+            Some(name) if path.symlink_metadata().is_err() => build(name),
+            _ => path,
+        }
     }
 
     /// What the store is; its presence makes a directory a store.
     pub fn format(&self) -> PathBuf {
-        self.0.join("format")
+        self.path.join("format")
     }
 
     /// The store lock.
     pub fn lock(&self) -> PathBuf {
-        self.0.join("lock")
+        self.path.join("lock")
     }
 
     /// The lock held while references and image records change.
     pub fn refs_lock(&self) -> PathBuf {
-        self.0.join("refs.lock")
+        self.path.join("refs.lock")
     }
 
     /// The lock held while container names change.
     pub fn names_lock(&self) -> PathBuf {
-        self.0.join("names.lock")
+        self.path.join("names.lock")
     }
 
     /// All blobs.
     pub fn blobs(&self) -> PathBuf {
-        self.0.join("blobs/sha256")
+        self.path.join("blobs/sha256")
     }
 
     /// One blob.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
-        self.blobs().join(digest.hex())
+        self.own(self.blobs().join(digest.hex()), |build| self.staging().join(build).join("blobs").join(digest.hex()))
+    }
+
+    /// Where a build keeps the blobs that the store does not have.
+    pub fn build_blobs(&self) -> Option<PathBuf> {
+        self.of_this_build("blobs")
     }
 
     /// All image records.
     pub fn images(&self) -> PathBuf {
-        self.0.join("images")
+        self.path.join("images")
     }
 
     /// File name of an image's record in [`Root::images`].
@@ -84,17 +127,42 @@ impl Root {
 
     /// The record of an image.
     pub fn image(&self, id: &Digest) -> PathBuf {
-        self.images().join(Self::image_file(id))
+        let file = Self::image_file(id);
+        self.own(self.images().join(&file), |build| self.staging().join(build).join("images").join(&file))
+    }
+
+    /// Where a build keeps the records of its images.
+    pub fn build_images(&self) -> Option<PathBuf> {
+        self.of_this_build("images")
     }
 
     /// All layers.
     pub fn layers(&self) -> PathBuf {
-        self.0.join("layers")
+        self.path.join("layers")
     }
 
     /// One layer's directory.
     pub fn layer(&self, diff_id: &Digest) -> PathBuf {
-        self.layers().join(diff_id.hex())
+        self.layers().join(self.layer_folder(diff_id))
+    }
+
+    /// Its path in [`Root::layers`].
+    pub fn layer_folder(&self, diff_id: &Digest) -> String {
+        let hex = diff_id.hex();
+        match self.build_layers() {
+            Some(build) if self.layers().join(hex).symlink_metadata().is_err() => format!("{build}/{hex}"),
+            _ => hex.to_owned(),
+        }
+    }
+
+    /// Folder in [`Root::layers`] of the layers that the build has made and not published.
+    pub fn build_layers(&self) -> Option<String> {
+        self.build.as_ref().map(|build| format!("{BUILD}{build}"))
+    }
+
+    /// The build that such a folder belongs to.
+    pub fn build_of(folder: &str) -> Option<&str> {
+        folder.strip_prefix(BUILD)
     }
 
     /// The tree of a layer, which overlayfs mounts.
@@ -140,7 +208,7 @@ impl Root {
 
     /// All references.
     pub fn refs(&self) -> PathBuf {
-        self.0.join("refs")
+        self.path.join("refs")
     }
 
     /// The directory with the tags of a reference's repository.
@@ -156,7 +224,7 @@ impl Root {
 
     /// All containers.
     pub fn containers(&self) -> PathBuf {
-        self.0.join("containers")
+        self.of_this_build("containers").unwrap_or_else(|| self.path.join("containers"))
     }
 
     /// One container's directory; `id` is a checked container id.
@@ -166,7 +234,7 @@ impl Root {
 
     /// All names.
     pub fn names(&self) -> PathBuf {
-        self.0.join("names")
+        self.of_this_build("names").unwrap_or_else(|| self.path.join("names"))
     }
 
     /// The symlink of one container name, already checked.
@@ -176,17 +244,17 @@ impl Root {
 
     /// Work in progress.
     pub fn staging(&self) -> PathBuf {
-        self.0.join("staging")
+        self.path.join("staging")
     }
 
     /// Containers that were removed a short time ago.
     pub fn trash(&self) -> PathBuf {
-        self.0.join("trash")
+        self.path.join("trash")
     }
 
     /// What build steps made.
     pub fn cache(&self) -> PathBuf {
-        self.0.join("cache")
+        self.path.join("cache")
     }
 
     /// What the build step with this key made.
@@ -196,7 +264,7 @@ impl Root {
 
     /// The engine's own layers.
     pub fn engine(&self) -> PathBuf {
-        self.0.join("engine")
+        self.path.join("engine")
     }
 }
 

@@ -372,18 +372,78 @@ fn an_image_that_another_program_made_is_itself_what_is_built_on() {
     );
 }
 
+/// Whether a process with this command line runs for this store's user.
+fn runs(command: &[&str]) -> bool {
+    let wanted: Vec<u8> = command.iter().flat_map(|word| word.bytes().chain([0])).collect();
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(|entry| Some(entry.ok()?.path().join("cmdline")));
+    processes.into_iter().any(|path| fs::read(path).is_ok_and(|line| line == wanted))
+}
+
+/// What builds have in the store that is not published.
+fn unpublished(lrun: &Lrun) -> Vec<String> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(lrun.store().join(folder)).expect("a folder of the store");
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect::<Vec<_>>()
+    };
+    let layers = names("layers").into_iter().filter(|name| name.starts_with("build-"));
+    names("staging").into_iter().chain(layers).collect()
+}
+
 #[test]
 fn an_interrupted_build_leaves_nothing_running() {
     let lrun = Lrun::with_busybox();
-    let folder = context(&lrun, "interrupted", "FROM busybox\nRUN echo 1 > /1\nRUN sleep 60\n", &[]);
+    let seconds = format!("6{}", std::process::id());
+    let dockerfile = format!("FROM busybox\nRUN echo 1 > /1\nRUN [\"sleep\", \"{seconds}\"]\n");
+    let folder = context(&lrun, "interrupted", &dockerfile, &[]);
     for signal in [Signal::INT, Signal::TERM] {
         let build = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
-        eventually("the step runs", || lrun.ok(&["ps", "--no-trunc"]).contains("sleep 60"));
+        eventually("the step runs", || runs(&["sleep", &seconds]));
         build.signal(signal);
         let output = build.wait();
         assert_eq!(output.code, 128 + signal.as_raw(), "{}", output.stderr);
-        assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+        assert!(!runs(&["sleep", &seconds]));
+        assert_eq!((lrun.ok(&["ps", "-aq"]).as_str(), unpublished(&lrun)), ("", Vec::new()));
+        // What was made before is there.
+        assert_eq!(lrun.ok(&["images", "-aq"]).lines().count(), 2);
     }
+}
+
+#[test]
+fn a_killed_build_takes_its_step_along_and_is_swept() {
+    let lrun = Lrun::with_busybox();
+    let seconds = format!("7{}", std::process::id());
+    let dockerfile = format!("FROM busybox\nRUN echo 1 > /1\nRUN [\"sleep\", \"{seconds}\"]\n");
+    let folder = context(&lrun, "killed", &dockerfile, &[]);
+    let build = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
+    eventually("the step runs", || runs(&["sleep", &seconds]));
+    build.signal(Signal::KILL);
+    build.wait();
+    eventually("the step ends", || !runs(&["sleep", &seconds]));
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+    let after = context(&lrun, "after", "FROM busybox\nRUN echo 2 > /2\n", &[]);
+    built(&lrun, &after, &["-t", "after"]);
+    assert_eq!(unpublished(&lrun), [""; 0]);
+    assert_eq!(in_image(&lrun, "after", "cat /2"), "2");
+    lrun.ok(&["system", "check"]);
+}
+
+#[test]
+fn a_failed_steps_container_is_one_like_any_other() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN echo 1 > /1\nRUN echo 2 > /2; rm /1; echo told; exit 7\n";
+    let folder = context(&lrun, "failed", dockerfile, &[]);
+    assert_eq!(build(&lrun, &folder, &[]).code, 7);
+    assert_eq!(unpublished(&lrun), [""; 0]);
+    let id = lrun.ok(&["ps", "-aq"]);
+    assert_eq!(lrun.inspect(&id, "{{.State.Status}} {{.State.ExitCode}}"), "exited 7");
+    assert_eq!((lrun.ok(&["diff", &id]).as_str(), lrun.ok(&["logs", &id]).as_str()), ("D /1\nA /2", "told"));
+    lrun.ok(&["commit", &id, "rescued"]);
+    assert_eq!(in_image(&lrun, "rescued", "ls /1 2>&1; cat /2"), "ls: /1: No such file or directory\n2");
+    assert_eq!(lrun.run(&["start", "-a", &id]).code, 7);
+    lrun.ok(&["system", "check"]);
+    lrun.ok(&["rm", &id]);
+    let again = build(&lrun, &folder, &[]);
+    assert_eq!((again.code, cached(&again)), (7, 1), "{}", again.stderr);
 }
 
 #[test]

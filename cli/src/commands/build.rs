@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX};
-use lrun_runtime::build::{Build, Built, Event, Options, Steps};
-use lrun_runtime::container::engine::Engine;
+use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
@@ -52,7 +51,9 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     }
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
-    let code = build(global, (&engine, &staging), (args, &outputs), &options);
+    let unpublished = Unpublished::new(&engine, &staging)?;
+    let code = build(global, (&unpublished, &staging), (args, &outputs), &options);
+    let _ = unpublished.remove();
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));
     code
@@ -60,10 +61,11 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
 
 fn build(
     global: &Global,
-    (engine, staging): (&Engine, &Staging),
+    (unpublished, staging): (&Unpublished<'_>, &Staging),
     (args, outputs): (&BuildArgs, &Outputs),
     options: &Options,
 ) -> Result<u8> {
+    let engine = unpublished.store();
     let (file, files) = open(args, staging)?;
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
@@ -76,12 +78,12 @@ fn build(
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
-    let steps = Steps { engine, host: &host, clock: options.clock, output: out.as_fd() };
+    let steps = Steps { engine: unpublished.engine(), host: &host, clock: options.clock, output: out.as_fd() };
     let mut shown = Shown { quiet, cached: false };
     let mut tell = |event: Event<'_>| shown.tell(event);
     // Until it has gone where it is to go, nothing of the image is collected.
     let _using = engine.store.lock_shared()?;
-    let built = Build::new(steps, (&file, &files), options, &mut resolve, &mut tell).run()?;
+    let built = Build::new(steps, (&file, &files, unpublished), options, &mut resolve, &mut tell).run()?;
     match built {
         Built::Image(id) => {
             let outgoing = Outgoing { global, engine, outputs, quiet };

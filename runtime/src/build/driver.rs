@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,7 @@ use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin
 use super::options::{Built, Event, Options};
 use super::state::State;
 use super::step::{Made, Ran, Steps};
+use super::unpublished::Unpublished;
 use crate::container::cp::{Owner, Typed, make_directory};
 use crate::container::options::{self, EnvVar, RunOptions, Streams};
 use crate::digest::Digest;
@@ -42,9 +43,12 @@ pub struct Build<'a> {
     pub resolve: &'a mut Resolve<'a>,
     /// Is told what happens.
     pub tell: &'a mut dyn FnMut(Event<'_>),
+    /// What is not in the store yet.
+    pub unpublished: &'a Unpublished<'a>,
     /// Begun and finished stages.
     pub(super) stages: BTreeMap<usize, State>,
     pub(super) hashes: Hashes,
+    published: Instant,
     number: usize,
     total: usize,
 }
@@ -76,6 +80,9 @@ impl Stop {
     }
 }
 
+/// How long what was made may wait to be published: so much work a power cut or a kill may undo.
+const UNPUBLISHED: Duration = Duration::from_millis(500);
+
 pub(super) type Progress<T> = std::result::Result<T, Stop>;
 
 /// A stage while its instructions are carried out.
@@ -97,13 +104,27 @@ impl<'a> Build<'a> {
     /// A build that has not begun.
     pub fn new(
         steps: Steps<'a>,
-        (file, context): (&'a Dockerfile, &'a Context),
+        (file, context, unpublished): (&'a Dockerfile, &'a Context, &'a Unpublished<'a>),
         options: &'a Options,
         resolve: &'a mut Resolve<'a>,
         tell: &'a mut dyn FnMut(Event<'_>),
     ) -> Self {
         let hashes = Hashes::load(&hashes(&steps));
-        Self { steps, file, context, options, resolve, tell, stages: BTreeMap::new(), hashes, number: 0, total: 0 }
+        let (stages, published) = (BTreeMap::new(), Instant::now());
+        Self {
+            steps,
+            file,
+            context,
+            options,
+            resolve,
+            tell,
+            unpublished,
+            stages,
+            hashes,
+            published,
+            number: 0,
+            total: 0,
+        }
     }
 
     /// Builds. The image is on disk when this returns it.
@@ -111,17 +132,35 @@ impl<'a> Build<'a> {
         // A prune waits, as for a pull: the steps' images have no names yet. Nothing is collected meanwhile.
         let _using = self.steps.engine.store.lock_shared()?;
         let built = self.target();
+        // What was made before a failure is not made again.
+        let published = self.unpublished.publish();
         // Without it the files are read again, no more.
         let _ = file::ensure_dir(&self.steps.engine.root().cache());
         let _ = self.hashes.save(&hashes(&self.steps));
         match built {
-            Ok(id) => Ok(Built::Image(id)),
-            Err(Stop::Ended(built)) => Ok(built),
+            Ok(state) => {
+                published?;
+                self.finish(&state)
+            }
+            Err(Stop::Ended(built)) => {
+                published?;
+                if let Built::Failed { container, .. } = &built {
+                    self.unpublished.keep(container)?;
+                }
+                Ok(built)
+            }
             Err(Stop::Failed(error)) => Err(error),
         }
     }
 
-    fn target(&mut self) -> Progress<Digest> {
+    /// Gives the image its names.
+    fn finish(&self, state: &State) -> Result<Built> {
+        let store = &self.unpublished.store().store;
+        let id = store.publish_image(&state.config.to_bytes()?, state.image.as_ref(), &self.options.names)?;
+        Ok(Built::Image(id))
+    }
+
+    fn target(&mut self) -> Progress<State> {
         let file = self.file;
         for warning in &file.warnings {
             let (name, line) = (file.source.name(), warning.at.line());
@@ -146,7 +185,8 @@ impl<'a> Build<'a> {
         if !self.options.labels.is_empty() {
             self.labels(&mut state)?;
         }
-        Ok(self.steps.publish(&state.config, state.image.as_ref(), &self.options.names)?)
+        self.image(&mut state)?;
+        Ok(state)
     }
 
     /// What each stage is based on, expanded.
@@ -291,8 +331,12 @@ impl<'a> Build<'a> {
     ) -> Progress<()> {
         let entry = stage.state.entry(created, created_by);
         stage.state.add(run, layer, entry);
-        let id = self.steps.publish(&stage.state.config, stage.state.image.as_ref(), &[])?;
+        let id = self.steps.publish(&stage.state.config, stage.state.image.as_ref())?;
         stage.state.image = Some(id);
+        if self.published.elapsed() > UNPUBLISHED {
+            self.unpublished.publish()?;
+            self.published = Instant::now();
+        }
         Ok(())
     }
 
@@ -333,32 +377,26 @@ impl<'a> Build<'a> {
         stage: &mut Stage<'_>,
         key: Key,
         (run, created_by): (RunConfig, String),
-        make: impl FnOnce(&mut Self, &RunOptions, &State, String) -> Progress<Made>,
+        make: impl FnOnce(&mut Self, &RunOptions, &State) -> Progress<Made>,
     ) -> Progress<Option<u64>> {
         let (key, input) = key.finish();
         let (layer, created, made) = match self.found(stage, &key) {
-            Some(entry) => (entry.layer, entry.created, None),
+            Some(entry) => (entry.layer, entry.created, false),
             None => {
                 let image = self.image(&mut stage.state)?;
                 let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
                 let created = self.now();
-                let made = make(self, &options, &stage.state, created.clone())?;
-                (made.layer.clone(), created, Some(made))
+                let made = make(self, &options, &stage.state)?;
+                (made.layer, created, true)
             }
         };
         let size = match &layer {
             Some(layer) => Some(self.steps.engine.store.layer_meta(layer)?.content),
             None => Some(0),
         };
-        let forward = self.forward(stage, run, layer.clone(), (created.clone(), created_by));
-        if let Some(made) = made {
-            // An image has the layer, or nothing needs it.
-            let done = self.steps.done(&made);
-            forward?;
-            done?;
+        self.forward(stage, run, layer.clone(), (created.clone(), created_by))?;
+        if made {
             self.record(&key, &Entry::new(layer, created, input));
-        } else {
-            forward?;
         }
         Ok(size)
     }
@@ -368,7 +406,7 @@ impl<'a> Build<'a> {
         if let Some(image) = &state.image {
             return Ok(image.clone());
         }
-        let id = self.steps.publish(&state.config, None, &[])?;
+        let id = self.steps.publish(&state.config, None)?;
         state.image = Some(id.clone());
         Ok(id)
     }
@@ -416,7 +454,7 @@ impl<'a> Build<'a> {
         let created_by = format!("RUN {count}{}", words.join(" "));
         let config = config.clone();
         let text = instruction.original.clone();
-        self.layer(stage, key, (config, created_by.clone()), |build, options, state, created| {
+        self.layer(stage, key, (config, created_by), |build, options, state| {
             let options = RunOptions {
                 entrypoint: Some(Vec::new()),
                 command: words,
@@ -425,8 +463,8 @@ impl<'a> Build<'a> {
                 attach: Streams { stdin: false, stdout: true, stderr: true },
                 ..options.clone()
             };
-            match build.steps.run(&options, &state.entry(created, created_by))? {
-                Ran::Well(made) => Ok(*made),
+            match build.steps.run(&options)? {
+                Ran::Well(made) => Ok(made),
                 Ran::Interrupted(signal) => Err(Stop::Ended(Built::Interrupted(signal))),
                 Ran::Failed(code, container) => {
                     let image =
@@ -456,10 +494,10 @@ impl<'a> Build<'a> {
         key.add("directory", text.as_bytes());
         key.add("user", run.user.as_bytes());
         let created_by = instruction.original.clone();
-        self.layer(stage, key, (run, created_by.clone()), |build, options, state, created| {
+        self.layer(stage, key, (run, created_by), |build, options, state| {
             let engine = build.steps.engine;
             let user = state.run().user.clone();
-            Ok(build.steps.change(options, &state.entry(created, created_by), |record| {
+            Ok(build.steps.change(options, |record| {
                 let owner = match user.as_str() {
                     "" => Owner::default(),
                     user => super::files::owner(engine, record, user)?,

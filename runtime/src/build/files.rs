@@ -149,19 +149,18 @@ impl Build<'_> {
         });
         let created_by = wanted.instruction.original.clone();
         let run = stage.state.run().clone();
-        self.layer(stage, key, (run, created_by.clone()), |build, options, state, created| {
-            let entry = state.entry(created, created_by);
+        self.layer(stage, key, (run, created_by), |build, options, _| {
             let steps = &build.steps;
             let warnings = RefCell::new(Vec::new());
             let made = match image {
-                None => steps.change(options, &entry, |record| {
+                None => steps.change(options, |record| {
                     let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                     let placing = place(steps.engine, record, wanted, (&to, single))?;
                     let all = (context, selection.unwrap_or_default(), &placing);
                     inside(steps.engine, record, wanted, all).map(|told| warnings.borrow_mut().extend(told))
                 }),
                 Some(image) => steps.look(options, image, |other| {
-                    steps.change(options, &entry, |record| {
+                    steps.change(options, |record| {
                         let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                         let placing = place(steps.engine, record, wanted, (&to, single))?;
                         let directory = placing.directory();

@@ -10,6 +10,7 @@
 //! | `origin` | where the files are that an instruction names |
 //! | `files` | COPY and ADD |
 //! | [`output`] | what becomes of the image |
+//! | `unpublished` | what a build has made that the store does not have yet |
 //! | `driver` | the stages that the target needs, step by step |
 
 mod arguments;
@@ -23,8 +24,10 @@ mod origin;
 pub mod output;
 mod state;
 mod step;
+mod unpublished;
 
 pub use driver::{Build, Resolve};
 pub use options::{Built, Event, Options};
 pub use origin::{Contexts, Named, name as context_name};
 pub use step::Steps;
+pub use unpublished::Unpublished;

@@ -210,6 +210,10 @@ impl Check<'_> {
                         self.engine.remove_tree(&grave)?;
                     }
                 }
+                // Of a build that goes on.
+                Err(_)
+                    if Root::build_of(&name)
+                        .is_some_and(|build| file::exists(&self.root().staging().join(build)).unwrap_or(false)) => {}
                 Err(_) => self.leftover(format!("layers/{name}: is no layer")),
             }
         }

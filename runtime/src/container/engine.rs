@@ -54,9 +54,28 @@ impl Engine {
         }
     }
 
+    /// The same store and mapping as the build with this directory in `staging/` sees them.
+    pub fn of_build(&self, name: &str) -> Self {
+        Self { store: self.store.of_build(name), map: self.map.clone() }
+    }
+
     /// Removes what interrupted commands left behind. Best effort: the next command tries again.
     pub fn sweep(&self) {
         let _ = file::Staging::sweep(self.root(), &mut |path| self.remove_tree(path));
+        let _ = self.sweep_builds();
+    }
+
+    /// Removes the layers of builds that have ended without removing them: those that have no directory in `staging/`.
+    fn sweep_builds(&self) -> Result<()> {
+        for folder in file::list_dir(&self.root().layers())? {
+            let Some(build) = Root::build_of(&folder) else { continue };
+            if !file::exists(&self.root().staging().join(build))? {
+                let grave = file::Staging::unused_path(self.root())?;
+                rustix::fs::rename(self.root().layers().join(&folder), &grave)?;
+                self.remove_tree(&grave)?;
+            }
+        }
+        Ok(())
     }
 
     /// The read-only layers of a container as paths relative to the store, topmost first, the engine's own included.

@@ -281,6 +281,7 @@ pub fn start(
     let config = orders::Config {
         id: record.id.to_string(),
         root: engine.root().path().to_owned(),
+        build: engine.root().build().map(str::to_owned),
         tty: options.tty,
         stdin: options.interactive,
         stdin_once: options.interactive && !options.detach,
@@ -311,7 +312,8 @@ pub fn options_of(record: &Record) -> Result<RunOptions> {
 }
 
 fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions, spec: &Spec) -> Result<Plan> {
-    let relative = format!("containers/{}", record.id);
+    let own = engine.root().container(record.id.as_str());
+    let relative = own.path().strip_prefix(engine.root().path()).unwrap_or(own.path()).display();
     // A layer that a commit left fresh has been given its attributes by the commit.
     let first = !record.has_layer();
     let lowers = engine.lowers(&record.layers)?;
@@ -320,7 +322,8 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         lowers,
         upper: format!("{relative}/layer/diff"),
         work: format!("{relative}/work"),
-        volatile: options.rm,
+        // What need not outlive a power cut does not wait for the disk.
+        volatile: options.rm || engine.root().build().is_some(),
         seed,
     };
     let mut plan = lower(spec, rootfs, &lowering(engine, container, options, spec)?)?;
@@ -336,11 +339,14 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable:
         plan.mounts.into_iter().filter(|mount| mount.user || mount.source.lies_in(&files)).collect();
     // Before the first start nothing has made the places of the user's mounts.
     let incomplete = !record.has_layer() && mounts.iter().any(|mount| mount.user && mount.is_of_host());
-    let Rootfs::Overlay { mut lowers, upper, work, seed, .. } = plan.rootfs;
+    let Rootfs::Overlay { mut lowers, upper, work, volatile, seed } = plan.rootfs;
     let writable = writable || incomplete;
     let layers = match writable {
-        // Never volatile: what is copied in is on disk when its mount is gone.
-        true => Layers::Writable(Rootfs::Overlay { lowers, upper, work, volatile: false, seed }),
+        // What is copied in is on disk when its mount is gone.
+        true => {
+            let volatile = volatile && engine.root().build().is_some();
+            Layers::Writable(Rootfs::Overlay { lowers, upper, work, volatile, seed })
+        }
         false => {
             // Two layers at least make an overlay.
             if record.has_layer() || lowers.len() < 2 {

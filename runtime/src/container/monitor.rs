@@ -25,7 +25,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock};
 use crate::idmap::enter::Unmapped;
 use crate::network::pasta::{Pasta, PastaOptions};
-use crate::paths::{ContainerPaths, Root};
+use crate::paths::ContainerPaths;
 use crate::sandbox::channel::{self, Heard, Supervisor};
 use crate::sandbox::{init, process};
 use crate::stdio::attach::{self, Hello, Report};
@@ -65,7 +65,7 @@ pub fn main() -> ! {
     // Whoever made this process has no container for it.
     let Ok(Some((init, Orders { config, plan, store, container, lock, client }))) = received else { exit_now(125) };
     let monitor = read_config(config).map(|config| Monitor {
-        paths: Root::new(&config.root).container(&config.id),
+        paths: config.store().container(&config.id),
         config,
         container,
         lock: Some(lock),
@@ -217,8 +217,15 @@ impl Monitor {
     /// Serves streams and clients until init has ended; its exit code, 128 + N for signal N.
     fn serve(&self, init: &Init, epoll: &OwnedFd, pump: &mut Pump) -> Result<u8> {
         epoll::add(epoll, &init.pidfd, epoll::EventData::new_u64(ENDED), epoll::EventFlags::IN)?;
-        let mut written_back = self.config.auto_remove;
-        while !turn(epoll, pump, init)? {
+        let mut written_back = self.config.auto_remove || self.config.build.is_some();
+        loop {
+            // What the build was killed for is not done.
+            if self.config.build.is_some() && pump.clients() == 0 {
+                signal(init, libc::SIGKILL);
+            }
+            if turn(epoll, pump, init)? {
+                break;
+            }
             if !written_back && pump.silent() {
                 written_back = true;
                 self.begin_write_back();
@@ -286,7 +293,8 @@ impl Monitor {
         if self.config.auto_remove && !is_restarting(&self.paths) {
             return self.bury();
         }
-        let _ = update_record(&self.paths, Durability::Flushed, |record| {
+        let durability = if self.config.build.is_some() { Durability::Relaxed } else { Durability::Flushed };
+        let _ = update_record(&self.paths, durability, |record| {
             let before = std::mem::take(&mut record.state);
             record.state = State {
                 status: Status::Exited,
@@ -306,7 +314,7 @@ impl Monitor {
         let lock = rustix::io::fcntl_dupfd_cloexec(self.lock.as_ref()?, 3).ok()?;
         let id = ContainerId::parse(&self.config.id).ok()?;
         let container = Container { id, paths: self.paths.clone(), lock: Lock::from_fd(lock) };
-        Containers::new(&Root::new(&self.config.root)).bury(&container).ok()
+        Containers::new(&self.config.store()).bury(&container).ok()
     }
 }
 

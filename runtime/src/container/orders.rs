@@ -13,6 +13,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::paths::Root;
 use crate::stdio::log::LogOptions;
 use crate::sys::packet;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub id: String,
     /// The store's path.
     pub root: PathBuf,
+    /// The build whose step it is: it ends with its first client, and nothing of it need outlive a power cut.
+    pub build: Option<String>,
     /// Whether it has a terminal; else pipes.
     pub tty: bool,
     /// Whether its stdin is open.
@@ -82,6 +85,14 @@ pub fn receive_namespaces(socket: BorrowedFd<'_>) -> Result<Option<u64>> {
     let mut bits = [0u8; size_of::<u64>()];
     let (length, _) = packet::receive(socket, &mut bits, RecvFlags::empty())?;
     Ok((length == bits.len()).then(|| u64::from_le_bytes(bits)))
+}
+
+impl Config {
+    /// The store.
+    pub fn store(&self) -> Root {
+        let root = Root::new(&self.root);
+        self.build.iter().fold(root, |root, build| root.of_build(build))
+    }
 }
 
 impl Orders {

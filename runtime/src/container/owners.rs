@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::container::engine::Engine;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::file;
+use crate::file::{self, Durability};
 use crate::image::owners::{self, Owner, Owners};
 
 pub(super) const OWNERS: &str = "owners";
@@ -65,8 +65,8 @@ impl Recorded {
         self.layers.iter().map(|(directory, _)| directory.as_fd())
     }
 
-    /// Writes what was found as the record of the new layer, flushed.
-    pub(super) fn save(&self, layer: BorrowedFd<'_>) -> Result<()> {
+    /// Writes what was found as the record of the new layer.
+    pub(super) fn save(&self, layer: BorrowedFd<'_>, durability: Durability) -> Result<()> {
         let used = self.used.borrow();
         if used.is_empty() {
             return Ok(());
@@ -79,7 +79,7 @@ impl Recorded {
             owners::write(&mut out, path, owner).context(attempt)?;
         }
         let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(attempt)?;
-        file.sync_all().context(attempt)
+        if durability == Durability::Flushed { file.sync_all().context(attempt) } else { Ok(()) }
     }
 }
 

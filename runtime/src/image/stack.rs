@@ -35,7 +35,8 @@ const MOST: usize = 500_000;
 
 /// The folders of a stack in `layers/`, topmost first; `stack` has the bottom first. Makes what is missing.
 pub fn folders(store: &Store, map: &IdMap, stack: &[Digest], remove: &mut RemoveTree<'_>) -> Result<Vec<String>> {
-    let names = |layers: &[Digest]| layers.iter().rev().map(|layer| layer.hex().to_owned()).collect::<Vec<_>>();
+    let folder = |layer: &Digest| store.root().layer_folder(layer);
+    let names = |layers: &[Digest]| layers.iter().rev().map(folder).collect::<Vec<_>>();
     let Plan { bottom, completed } = plan(store, stack);
     let Some((below, layers)) = completed else {
         return Ok(names(stack.get(bottom..).unwrap_or_default()));
@@ -68,7 +69,7 @@ fn plan<'a>(store: &Store, stack: &'a [Digest]) -> Plan<'a> {
         return Plan { bottom, completed: None };
     };
     let without = |(digest, meta): (&Digest, &Option<LayerMeta>)| Without {
-        digest: digest.clone(),
+        folder: store.root().layer_folder(digest),
         directories: is(|meta| meta.implicit)(meta),
         root: is(|meta| meta.implicit_root)(meta),
     };
@@ -145,7 +146,8 @@ fn attributes(folder: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Option<RootAttrs>)
 
 /// A layer, and what of it has no entry of its own.
 struct Without {
-    digest: Digest,
+    /// Its path in `layers/`.
+    folder: String,
     directories: bool,
     root: bool,
 }
@@ -197,14 +199,14 @@ fn make(work: &Work, layers: &[Without], place: BorrowedFd<'_>) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
         openat(&work.root, &path, flags, Mode::empty()).context(|| format!("open {path}"))
     };
-    let roots = layers.iter().map(|layer| open(format!("layers/{}/diff", layer.digest.hex()), OFlags::DIRECTORY));
+    let roots = layers.iter().map(|layer| open(format!("layers/{}/diff", layer.folder), OFlags::DIRECTORY));
     let roots = roots.collect::<Result<Vec<OwnedFd>>>()?;
     let mut implicit: HashMap<Vec<u8>, HashSet<usize>> = HashMap::new();
-    for (number, Without { digest, directories, root }) in layers.iter().enumerate() {
+    for (number, Without { folder, directories, root }) in layers.iter().enumerate() {
         if *directories {
-            let index = File::from(open(format!("layers/{}/index", digest.hex()), OFlags::empty())?);
+            let index = File::from(open(format!("layers/{folder}/index"), OFlags::empty())?);
             let lower = roots.get(number + 1..).unwrap_or_default();
-            for path in implicit_directories(index, lower).context(|| format!("layer {digest}"))? {
+            for path in implicit_directories(index, lower).context(|| format!("layer {folder}"))? {
                 implicit.entry(path).or_default().insert(number);
             }
         }

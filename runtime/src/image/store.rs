@@ -9,6 +9,7 @@
 //! blob, then the image's record, then references: a crash in between leaves something unreferenced, never something
 //! incomplete.
 
+mod build;
 mod format;
 mod layer;
 mod list;
@@ -124,9 +125,19 @@ impl Store {
         format::open(root, create, idmap, probe)
     }
 
+    /// The same store as the build with this directory in `staging/` sees it; [`Root::of_build`].
+    pub fn of_build(&self, name: &str) -> Self {
+        Self { root: self.root.of_build(name), format: self.format.clone() }
+    }
+
     /// Where everything is.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// Whether what is published must be on disk: what a build has made is, when the build publishes it.
+    pub fn durability(&self) -> Durability {
+        if self.root.build().is_some() { Durability::Relaxed } else { Durability::Flushed }
     }
 
     /// What the store is.
@@ -146,6 +157,12 @@ impl Store {
     /// Keeps these bytes under their digest, durably.
     pub fn publish_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
+        if let Some(dir) = self.root.build_blobs() {
+            if self.blob(&digest).is_err() {
+                file::write_atomic(&dir.join(digest.hex()), bytes, Durability::Relaxed)?;
+            }
+            return Ok(digest);
+        }
         let dir = file::open_dir(&self.root.blobs())?;
         let there = file::read_small_at(&dir, Path::new(digest.hex()), bytes.len());
         // A blob that was damaged is written anew.
@@ -282,7 +299,7 @@ impl Store {
     }
 
     fn write_record(&self, record: &ImageRecord) -> Result<()> {
-        file::write_atomic(&self.root.image(&record.id), &file::to_json(record)?, Durability::Flushed)
+        file::write_atomic(&self.root.image(&record.id), &file::to_json(record)?, self.durability())
     }
 
     /// The record of an image.

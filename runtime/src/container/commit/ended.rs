@@ -34,13 +34,13 @@ use crate::idmap::helper::{self, Work};
 use crate::image::changes::RootAttrs;
 use crate::image::config::History;
 use crate::image::pack::{Packed, pack_layer};
-use crate::image::store::{MADE_BY, Published};
+use crate::image::store::{LayerMeta, MADE_BY, Published};
 use crate::paths::Root;
 
 /// Layers of its own that a container keeps.
 const MOST_OWN: usize = 32;
 
-const LAYER: &str = "layer";
+pub(super) const LAYER: &str = "layer";
 const NEXT: &str = "next";
 const INDEX: &str = "index";
 
@@ -105,7 +105,7 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, options.clock)?;
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, options.clock, Durability::Flushed)?;
         match (packed.empty, fits()) {
             (true, _) => remove_file(layer.as_fd(), INDEX)?,
             (false, Err(error)) => {
@@ -115,7 +115,8 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
                 return Err(error);
             }
             (false, Ok(())) => {
-                write_meta(layer.as_fd(), &packed, record, options.clock).context(|| "write the layer's facts")?;
+                let meta = meta_of(&packed, options.clock)?;
+                write_meta(layer.as_fd(), meta, record, Durability::Flushed).context(|| "write the layer's facts")?;
                 fsync(&layer).context(|| "write the layer to disk")?;
                 make_next(work, layer.as_fd())?;
             }
@@ -136,21 +137,23 @@ fn remove_file(directory: BorrowedFd<'_>, name: &str) -> Result<()> {
     }
 }
 
-fn write_meta(layer: BorrowedFd<'_>, packed: &Packed, of: &Record, clock: Option<Timestamp>) -> Result<()> {
-    let mut meta = meta_of(packed, clock)?.with_digests(layer)?;
+/// In the storage helper: writes the facts of a layer of this container beside it.
+pub(super) fn write_meta(layer: BorrowedFd<'_>, meta: LayerMeta, of: &Record, durability: Durability) -> Result<()> {
+    let mut meta = meta.with_digests(layer)?;
     // Should the record be damaged, it is found again by this.
     meta.set(MADE_BY, &(&of.id, of.layers.len()))?;
     // An interrupted commit may have left one.
     remove_file(layer, Root::LAYER_META)?;
-    file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, Durability::Flushed)
+    file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, durability)
 }
 
-/// In the storage helper: hashes the layer in this wrapper directory, writes index and owners beside it and flushes them.
+/// In the storage helper: hashes the layer in this wrapper directory, and writes index and owners beside it.
 pub(super) fn pack_here(
     layer: BorrowedFd<'_>,
     top: Option<&OwnedFd>,
     recorded: &Recorded,
     clock: Option<Timestamp>,
+    durability: Durability,
 ) -> Result<Packed> {
     let seed = top.map(|top| RootAttrs::read(open(top.as_fd(), "diff")?.as_fd())).transpose()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -160,8 +163,10 @@ pub(super) fn pack_here(
     let out = File::from(index.try_clone()?);
     let packed = pack_layer(layer, seed.as_ref(), &find, clock, Some(out), &mut std::io::sink())?;
     if !packed.empty {
-        fsync(&index).context(|| "write the layer's index to disk")?;
-        recorded.save(layer)?;
+        if durability == Durability::Flushed {
+            fsync(&index).context(|| "write the layer's index to disk")?;
+        }
+        recorded.save(layer, durability)?;
     }
     Ok(packed)
 }
@@ -190,7 +195,7 @@ fn make_fresh(container: BorrowedFd<'_>, name: &str, root: &RootAttrs) -> Result
     Ok(())
 }
 
-fn open(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+pub(super) fn open(directory: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(directory, name, flags, Mode::empty()).context(|| format!("open {name}"))
 }

@@ -8,6 +8,7 @@ mod config;
 mod ended;
 mod merge;
 mod running;
+mod step;
 
 use jiff::Timestamp;
 
@@ -24,6 +25,7 @@ use crate::image::store::{CLOCK, LayerMeta, ROOT_ATTRIBUTES};
 use crate::reference::Reference;
 
 pub use ended::recover;
+pub use step::take_layer;
 
 /// What `commit` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -86,24 +88,6 @@ fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<
     };
     let config = config::derive(&base, run, stack, options)?;
     publish(engine, record, &config, options).context(attempt)
-}
-
-/// Makes the read-write layer of a container that has ended a layer of the store, under this history entry: its digest, or
-/// `None` where nothing was changed. For a step of a build, which makes the image's config itself.
-///
-/// The caller holds [`crate::image::store::Store::lock_shared`]. The container keeps the layer.
-pub fn commit_layer(
-    engine: &Engine,
-    record: &Record,
-    entry: &History,
-    clock: Option<Timestamp>,
-) -> Result<Option<Digest>> {
-    let options = CommitOptions { clock, ..CommitOptions::default() };
-    let (container, record) = lifecycle::hold_stopped(engine, &record.id)?
-        .ok_or_else(|| Error::new(ErrorKind::Conflict, format!("container {} runs", record.id.short())))?;
-    let stack = ended::commit(engine, &container, &record, entry, &options)
-        .context(|| format!("commit container {}", record.id.short()))?;
-    Ok(stack.layers.get(record.layers.len()).cloned())
 }
 
 /// Refuses an image that the kernel could not stack. Asked before anything of the container has moved.

@@ -12,7 +12,7 @@ use crate::container::pause::Pause;
 use crate::container::record::Record;
 use crate::container::stack::Stack as OwnLayers;
 use crate::error::{Context, ErrorKind, Result};
-use crate::file::{self, Staging};
+use crate::file::{self, Durability, Staging};
 use crate::idmap::helper;
 use crate::image::config::History;
 use crate::image::copy::copy_tree;
@@ -89,7 +89,7 @@ fn copy_and_pack(
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
-        let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, options.clock)?;
+        let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, options.clock, Durability::Flushed)?;
         if !packed.empty {
             flush(work.root.as_fd(), packed.entries).context(|| "write the layer to disk")?;
         }

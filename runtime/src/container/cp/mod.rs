@@ -28,7 +28,6 @@ use super::lifecycle::{self, containers, init_of, is_running};
 use super::owners::Recorded;
 use super::record::{Container, Record};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::file::Durability;
 use crate::idmap::enter::fork_mapped;
 use crate::idmap::helper::{self, Helper, Work};
 use crate::image::compress;
@@ -173,7 +172,7 @@ impl Access {
             record.prepared = true;
             Ok(())
         };
-        containers(engine).update(&record.id, Durability::Flushed, prepared).map(drop)
+        containers(engine).update(&record.id, engine.store.durability(), prepared).map(drop)
     }
 
     /// The failure of a helper, for people.

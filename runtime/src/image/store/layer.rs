@@ -167,6 +167,16 @@ impl Store {
     /// The last step of [`Store::publish_layer`], for a caller who has written `meta.json`, too, and flushed it all; and
     /// who flushes the directory that `wrapper` was in.
     pub fn place_layer(&self, wrapper: &Path, diff_id: &Digest) -> Result<Published> {
+        let published = self.move_layer(wrapper, diff_id)?;
+        // Also where it is another's, who may not have come to do that yet.
+        if self.durability() == Durability::Flushed {
+            file::fsync_dir(&self.root.layers())?;
+        }
+        Ok(published)
+    }
+
+    /// The same without flushing anything.
+    pub(super) fn move_layer(&self, wrapper: &Path, diff_id: &Digest) -> Result<Published> {
         let target = self.layer_path(diff_id);
         let mut published = Published::Existing;
         if self.is_marked(diff_id)? {
@@ -184,8 +194,6 @@ impl Store {
                 Err(error) => return Err(Error::from(error).context(format!("publish layer {diff_id}"))),
             }
         }
-        // Also where it is another's, who may not have come to do that yet.
-        file::fsync_dir(&self.root.layers())?;
         Ok(published)
     }
 

@@ -1,0 +1,48 @@
+//! Commit of a build's step: its container is not needed any more, and gives its read-write layer away. Nothing of it waits
+//! for the disk: the build publishes all its layers together.
+
+use std::os::fd::AsFd;
+
+use jiff::Timestamp;
+
+use super::ended::{LAYER, open, pack_here, top_layer, write_meta};
+use super::{check_depth, meta_of};
+use crate::container::engine::Engine;
+use crate::container::lifecycle;
+use crate::container::owners::Recorded;
+use crate::container::record::Record;
+use crate::digest::Digest;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::file::{self, Durability};
+use crate::idmap::helper;
+
+/// Makes the read-write layer of a container that has ended one of the build's layers; `engine` is the build's view of the
+/// store. `None` where nothing was changed. The container has no read-write layer afterwards: all that is left to do
+/// with it is to remove it.
+pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Option<Digest>> {
+    let attempt = || format!("commit container {}", record.id.short());
+    let (container, record) = lifecycle::hold_stopped(engine, &record.id)?
+        .ok_or_else(|| Error::new(ErrorKind::Conflict, "it runs").context(attempt()))?;
+    if !record.has_layer() {
+        return Ok(None);
+    }
+    let directory = file::open_dir(container.paths.path())?;
+    let top = top_layer(engine, &record.layers)?;
+    let recorded = Recorded::open(engine, &record.layers)?;
+    let packed = helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
+        let layer = open(work.root.as_fd(), LAYER)?;
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, clock, Durability::Relaxed)?;
+        if !packed.empty {
+            write_meta(layer.as_fd(), meta_of(&packed, clock)?, &record, Durability::Relaxed)
+                .context(|| "write the layer's facts")?;
+        }
+        Ok(packed)
+    })
+    .context(attempt)?;
+    if packed.empty {
+        return Ok(None);
+    }
+    check_depth(record.layers.len() + 1, false).context(attempt)?;
+    engine.store.place_layer(&container.paths.layer(), &packed.diff_id).context(attempt)?;
+    Ok(Some(packed.diff_id))
+}
