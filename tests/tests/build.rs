@@ -467,14 +467,7 @@ fn flags_that_are_not_served_are_refused() {
     let folder = folder.to_str().expect("UTF-8");
     let own = lrun.inspect("busybox", "{{.Os}}/{{.Architecture}}");
     built(&lrun, Path::new(folder), &["--rm", "--load", "--platform", &own, "--progress=plain"]);
-    for flags in [
-        &["--platform", "linux/mips64"][..],
-        &["--rm=false"],
-        &["--force-rm"],
-        &["--secret", "id=x"],
-        &["--squash"],
-        &["--cache-from", "x"],
-    ] {
+    for flags in [&["--platform", "linux/mips64"][..], &["--rm=false"], &["--force-rm"], &["--secret", "id=x"]] {
         let output = lrun.run(&[&["build"], flags, &[folder]].concat());
         // As a flag that is unknown, or as a value that cannot be had.
         assert!(matches!(output.code, 1 | 125), "{flags:?}: {}", output.code);

@@ -192,3 +192,136 @@ fn a_context_that_is_piped_gives_a_tar_that_is_piped() {
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(String::from_utf8_lossy(&output.bytes).contains("piped"));
 }
+
+/// How many steps came from the cache.
+fn cached(output: &Output) -> usize {
+    output.stderr.matches("(Using cache)").count()
+}
+
+/// Another machine, with the same busybox.
+fn elsewhere(lrun: &Lrun) -> Lrun {
+    let other = Lrun::new();
+    let archive = other.folder().join("busybox-saved.tar");
+    lrun.ok(&["save", "-o", text(&archive), "busybox"]);
+    other.ok(&["load", "-q", "-i", text(&archive)]);
+    other
+}
+
+const STAGES: &str = "FROM busybox AS work\nRUN cat /proc/sys/kernel/random/uuid > /work\nFROM busybox\nENV A=1\n\
+                      RUN cat /proc/sys/kernel/random/uuid > /own\nCOPY --from=work /work /\nCOPY f /\nCMD cat /own\n";
+
+#[test]
+fn another_machine_takes_steps_from_a_directory() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "cache-context", STAGES, &[("f", "f")]);
+    let cache = lrun.folder().join("cache/dir");
+    let (to, from) = (format!("type=local,dest={}", cache.display()), format!("type=local,src={}", cache.display()));
+    let first = built(&lrun, &folder, &["-t", "first", "--cache-to", &format!("{to},mode=max")]);
+    assert_eq!(cached(&first), 0);
+    assert_eq!(names(&cache), ["blobs", "index.json", "oci-layout"]);
+    let id = lrun.inspect("first", "{{.Id}}");
+
+    let other = elsewhere(&lrun);
+    let again = built(&other, &folder, &["-t", "again", "--cache-from", &from]);
+    assert_eq!(cached(&again), 6, "{}", again.stderr);
+    assert_eq!(other.inspect("again", "{{.Id}}"), id);
+    assert_eq!(other.ok(&["system", "check"]), lrun.ok(&["system", "check"]));
+    // From now on it has them itself.
+    assert_eq!(cached(&built(&other, &folder, &[])), 6);
+    // Another file: up to there.
+    let third = elsewhere(&lrun);
+    fs::write(folder.join("f"), "changed").expect("it is written");
+    let output =
+        built(&third, &folder, &["-t", "third", "--cache-from", &from, "--cache-to", &format!("{to},mode=max")]);
+    assert_eq!(cached(&output), 4, "{}", output.stderr);
+    // The cache was replaced by the third's.
+    assert_eq!(cached(&built(&elsewhere(&lrun), &folder, &["--cache-from", &from])), 6);
+    // Only the image's own steps: the other stage is built again, and gives something else.
+    built(&lrun, &folder, &["--cache-to", &to]);
+    let output = built(&elsewhere(&lrun), &folder, &["--cache-from", &from]);
+    assert_eq!(cached(&output), 2, "{}", output.stderr);
+    built(&elsewhere(&lrun), &folder, &["--no-cache", "--cache-from", &from]);
+}
+
+#[test]
+fn a_cache_that_is_not_what_it_says_is_not_used() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "false", "FROM busybox\nRUN echo hello > /said\n", &[]);
+    let cache = lrun.folder().join("cache");
+    let (to, from) = (format!("type=local,dest={}", cache.display()), format!("type=local,src={}", cache.display()));
+    built(&lrun, &folder, &["--cache-to", &to]);
+    // The layer is another.
+    let mut changed = 0;
+    for name in names(&cache.join("blobs/sha256")) {
+        let path = cache.join("blobs/sha256").join(name);
+        let bytes = fs::read(&path).expect("it is there");
+        if !bytes.starts_with(b"{") {
+            let at = bytes.windows(5).position(|found| found == b"hello").expect("the file's content");
+            fs::write(&path, [&bytes[..at], b"HELLO", &bytes[at + 5..]].concat()).expect("it is written");
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 1);
+    let other = elsewhere(&lrun);
+    let output = built(&other, &folder, &["-t", "own", "--cache-from", &from]);
+    assert_eq!(cached(&output), 0, "{}", output.stderr);
+    assert!(output.stderr.contains("WARNING: cache "), "{}", output.stderr);
+    assert_eq!(other.ok(&["run", "--rm", "--network", "none", "own", "cat", "/said"]), "hello");
+    // What is none, or is not there, is told of, no more.
+    for from in ["type=local,src=/no/such/place".to_owned(), format!("type=local,src={}", folder.display())] {
+        let output = built(&other, &folder, &["--cache-from", &from]);
+        assert!(output.stderr.contains("WARNING: --cache-from "), "{}", output.stderr);
+    }
+    // What is no cache is not replaced by one.
+    let output = build(&lrun, &folder, &["--cache-to", &format!("type=local,dest={}", folder.display())]);
+    assert!(output.code == 1 && output.stderr.contains("no part of a cache"), "{}", output.stderr);
+    built(&lrun, &folder, &["--cache-to", &format!("type=local,dest={},ignore-error=true", folder.display())]);
+    for flag in [["--cache-to", "type=gha"], ["--cache-from", "type=s3,bucket=x"], ["--cache-to", "type=local"]] {
+        let output = build(&lrun, &folder, &flag);
+        assert!(output.code == 1 && output.stderr.contains("type="), "{flag:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn an_image_carries_the_cache_of_its_steps() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "inline", "FROM busybox\nENV A=1\nRUN cat /proc/sys/kernel/random/uuid > /own\n", &[]);
+    for flags in [["--cache-to", "type=inline"], ["--build-arg", "BUILDKIT_INLINE_CACHE=1"]] {
+        built(&lrun, &folder, &[&["-t", "carrier"], &flags[..]].concat());
+        let other = elsewhere(&lrun);
+        let archive = other.folder().join("carrier.tar");
+        lrun.ok(&["save", "-o", text(&archive), "carrier"]);
+        other.ok(&["load", "-q", "-i", text(&archive)]);
+        let output = built(&other, &folder, &["-t", "own", "--cache-from", "carrier"]);
+        assert_eq!(cached(&output), 2, "{}", output.stderr);
+        // An image on top of it does not carry it on.
+        let top = context(&other, "top", "FROM carrier\nENV B=2\n", &[]);
+        built(&other, &top, &["-t", "top"]);
+        let piped = built(&other, &top, &["-q", "-o", "type=oci"]);
+        assert!(!String::from_utf8_lossy(&piped.bytes).contains("dev.lrun.cache"), "it does");
+        built(&lrun, &folder, &["--no-cache"]);
+    }
+}
+
+#[test]
+fn the_layers_of_a_stage_become_one() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS base\nRUN echo base > /base\nFROM base\nRUN echo 1 > /1; echo x > /gone\nENV A=1\n\
+                      RUN echo 2 > /2; rm /gone /base\n";
+    let folder = context(&lrun, "squash", dockerfile, &[]);
+    let layers = |name: &str| lrun.inspect(name, "{{len .RootFS.Layers}}");
+    built(&lrun, &folder, &["-t", "plain"]);
+    assert_eq!(layers("plain"), "4");
+    let output = built(&lrun, &folder, &["-t", "squashed", "--squash"]);
+    assert_eq!((cached(&output), layers("squashed")), (4, "3".to_owned()), "{}", output.stderr);
+    let output = built(&lrun, &folder, &["-t", "one", "--layers=false"]);
+    assert_eq!((cached(&output), layers("one")), (0, "3".to_owned()), "{}", output.stderr);
+    for name in ["squashed", "one"] {
+        let look = "cat /1 /2; ls /gone /base 2>/dev/null; echo $A";
+        let run = lrun.ok(&["run", "--rm", "--network", "none", name, "sh", "-c", look]);
+        assert_eq!(run, "1\n2\n1", "{name}");
+        let history = lrun.ok(&["history", "-q", name]).lines().count();
+        assert_eq!(history, lrun.ok(&["history", "-q", "plain"]).lines().count());
+    }
+    assert_eq!(lrun.ok(&["images", "-q", "--filter", "dangling=true"]), "");
+}

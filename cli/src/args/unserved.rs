@@ -85,8 +85,6 @@ const KEPT: Reason = ("the container of a step that fails is kept, for a look at
 const OF_BUILD: &[Unserved] = &[
     value("secret", &[], NOT_FOR_BUILDS),
     value("ssh", &[], NOT_FOR_BUILDS),
-    value("cache-from", &[], NOT_FOR_BUILDS),
-    value("cache-to", &[], NOT_FOR_BUILDS),
     value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
     value("shm-size", &[], NOT_FOR_BUILDS),
     value("ulimit", &[], NOT_FOR_BUILDS),
@@ -97,8 +95,6 @@ const OF_BUILD: &[Unserved] = &[
     value("sbom", &["false"], NOT_FOR_BUILDS),
     value("allow", &[], NOT_FOR_BUILDS),
     value("jobs", &["1"], NOT_FOR_BUILDS),
-    value("layers", &["true"], NOT_FOR_BUILDS),
-    switch("squash", NOT_FOR_BUILDS),
     switch("compress", NOT_FOR_BUILDS),
     switch("check", NOT_FOR_BUILDS),
     switch("verify", NOT_FOR_BUILDS),

@@ -14,12 +14,14 @@ use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
 
+mod caches;
 mod contexts;
 mod outputs;
 
+use caches::Caches;
 use outputs::Outgoing;
 
-use super::access::own_platform;
+use super::access::{Registries, own_platform};
 use super::pull;
 use crate::args::{BuildArgs, Global, Outputs, ProgressKind, Pulling, When};
 use crate::context;
@@ -40,6 +42,11 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     options.platform = own_platform()?;
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;
+    options.squash = args.output.squash || !args.output.layers;
+    options.no_cache |= !args.output.layers;
+    // docker's old word for it.
+    let inline = options.arguments.get("BUILDKIT_INLINE_CACHE").is_some_and(|value| value == "1");
+    options.inline_cache = inline || outputs.inline_cache();
     options.names = if outputs.stores() { outputs.names.clone() } else { Vec::new() };
     options.contexts = contexts::named(&args.contexts()?)?;
     if let Some(wanted) = args.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
@@ -83,15 +90,25 @@ fn build(
     let mut tell = |event: Event<'_>| shown.tell(event);
     // Until it has gone where it is to go, nothing of the image is collected.
     let _using = engine.store.lock_shared()?;
-    let built = Build::new(steps, (&file, &files, unpublished), options, &mut resolve, &mut tell).run()?;
+    // Most builds speak to none.
+    let registries = outputs.use_caches().then(|| Registries::open(global)).transpose()?;
+    let platform = &options.platform;
+    let caches = registries.as_ref().map(|registries| Caches { registries, engine, platform, quiet });
+    let mut build = Build::new(steps, (&file, &files, unpublished), options, &mut resolve, &mut tell);
+    build.elsewhere = caches.map(|caches| caches.open(&outputs.cache_from)).unwrap_or_default();
+    let built = build.run()?;
     match built {
-        Built::Image(id) => {
+        Built::Image(finished) => {
+            let id = finished.id.clone();
             let outgoing = Outgoing { global, engine, outputs, quiet };
             let (code, pushed) = outgoing.send(&id)?;
             if let Some(path) = &args.output.metadata_file {
                 outgoing.describe(&id, pushed.as_ref(), path)?;
             }
-            finished(&id, options, args.iidfile.as_deref(), (quiet, outputs.use_stdout()))?;
+            if let Some(caches) = caches {
+                caches.send(&finished, &outputs.cache_to)?;
+            }
+            report(&id, options, args.iidfile.as_deref(), (quiet, outputs.use_stdout()))?;
             Ok(code)
         }
         Built::Failed { text, code, container, image } => {
@@ -113,7 +130,7 @@ fn nothing() -> Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
-fn finished(id: &Digest, options: &Options, iidfile: Option<&Path>, (quiet, piped): (bool, bool)) -> Result<()> {
+fn report(id: &Digest, options: &Options, iidfile: Option<&Path>, (quiet, piped): (bool, bool)) -> Result<()> {
     if let Some(path) = iidfile {
         std::fs::write(path, id.as_str()).context(|| format!("write {}", path.display()))?;
     }

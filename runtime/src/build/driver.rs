@@ -11,9 +11,11 @@ use jiff::Timestamp;
 
 use super::arguments::{self, PROXIES, Values};
 use super::cache::{self, Entry, Key};
+use super::complete::finish;
 use super::context::{Context, Hashes};
 use super::dockerfile::instruction::{Invocation, Network, Run, Security};
 use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
+use super::elsewhere::Elsewhere;
 use super::options::{Built, Event, Options};
 use super::state::State;
 use super::step::{Made, Ran, Steps};
@@ -45,6 +47,8 @@ pub struct Build<'a> {
     pub tell: &'a mut dyn FnMut(Event<'_>),
     /// What is not in the store yet.
     pub unpublished: &'a Unpublished<'a>,
+    /// What other builds have made; nothing, at first.
+    pub elsewhere: Elsewhere<'a>,
     /// Begun and finished stages.
     pub(super) stages: BTreeMap<usize, State>,
     pub(super) hashes: Hashes,
@@ -110,7 +114,7 @@ impl<'a> Build<'a> {
         tell: &'a mut dyn FnMut(Event<'_>),
     ) -> Self {
         let hashes = Hashes::load(&hashes(&steps));
-        let (stages, published) = (BTreeMap::new(), Instant::now());
+        let (elsewhere, stages, published) = (Elsewhere::default(), BTreeMap::new(), Instant::now());
         Self {
             steps,
             file,
@@ -119,6 +123,7 @@ impl<'a> Build<'a> {
             resolve,
             tell,
             unpublished,
+            elsewhere,
             stages,
             hashes,
             published,
@@ -140,7 +145,8 @@ impl<'a> Build<'a> {
         match built {
             Ok(state) => {
                 published?;
-                self.finish(&state)
+                let others = self.stages.values();
+                finish(self.unpublished.store(), state, others, self.options).map(Built::Image)
             }
             Err(Stop::Ended(built)) => {
                 published?;
@@ -151,13 +157,6 @@ impl<'a> Build<'a> {
             }
             Err(Stop::Failed(error)) => Err(error),
         }
-    }
-
-    /// Gives the image its names.
-    fn finish(&self, state: &State) -> Result<Built> {
-        let store = &self.unpublished.store().store;
-        let id = store.publish_image(&state.config.to_bytes()?, state.image.as_ref(), &self.options.names)?;
-        Ok(Built::Image(id))
     }
 
     fn target(&mut self) -> Progress<State> {
@@ -318,6 +317,7 @@ impl<'a> Build<'a> {
                 created
             }
         };
+        stage.state.trail.push(key);
         self.forward(stage, run, None, (created, text.to_owned()))
     }
 
@@ -346,7 +346,14 @@ impl<'a> Build<'a> {
 
     /// What was made before with this input.
     pub(super) fn found(&mut self, stage: &Stage<'_>, key: &Digest) -> Option<Entry> {
-        let entry = if stage.cached { cache::find(&self.steps.engine.store, key) } else { None };
+        let store = &self.steps.engine.store;
+        let mut entry = if stage.cached { cache::find(store, key) } else { None };
+        if entry.is_none() && stage.cached {
+            entry = self.elsewhere.find(store, key, &mut |text| (self.tell)(Event::Warning(text)));
+            if let Some(entry) = &entry {
+                self.record(key, entry);
+            }
+        }
         if entry.is_some() {
             (self.tell)(Event::Cached);
         }
@@ -398,6 +405,7 @@ impl<'a> Build<'a> {
         if made {
             self.record(&key, &Entry::new(layer, created, input));
         }
+        stage.state.trail.push(key);
         Ok(size)
     }
 

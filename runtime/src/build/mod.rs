@@ -6,18 +6,22 @@
 //! | [`context`] | the directory that files are copied from: what is ignored, selected, hashed and sent |
 //! | `arguments`, `state` | the values of ARG, and what a stage has come to; pure |
 //! | [`cache`] | what a step with a certain input has made before |
+//! | [`elsewhere`] | caches of other machines |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
 //! | `files` | COPY and ADD |
 //! | [`output`] | what becomes of the image |
 //! | `unpublished` | what a build has made that the store does not have yet |
+//! | `complete` | the last touch on the target |
 //! | `driver` | the stages that the target needs, step by step |
 
 mod arguments;
 pub mod cache;
+mod complete;
 pub mod context;
 pub mod dockerfile;
 mod driver;
+pub mod elsewhere;
 mod files;
 pub mod options;
 mod origin;
@@ -26,8 +30,9 @@ mod state;
 mod step;
 mod unpublished;
 
+pub use complete::entries;
 pub use driver::{Build, Resolve};
-pub use options::{Built, Event, Options};
+pub use options::{Built, Event, Finished, Options};
 pub use origin::{Contexts, Named, name as context_name};
 pub use step::Steps;
 pub use unpublished::Unpublished;

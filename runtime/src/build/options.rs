@@ -36,6 +36,10 @@ pub struct Options {
     pub clock: Option<Timestamp>,
     /// What the image is for.
     pub platform: Platform,
+    /// Make one layer of those of the target's own steps.
+    pub squash: bool,
+    /// Have the image carry the cache of its steps.
+    pub inline_cache: bool,
 }
 
 impl Options {
@@ -77,11 +81,22 @@ pub enum Event<'e> {
     Warning(&'e str),
 }
 
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The image.
+    pub id: Digest,
+    /// Keys of the steps that it is made of, in their order; see [`super::cache`].
+    pub own: Vec<Digest>,
+    /// Keys of the steps of all stages that it needed, those first.
+    pub all: Vec<Digest>,
+}
+
 /// How a build ended.
 #[derive(Debug)]
 pub enum Built {
-    /// With this image.
-    Image(Digest),
+    /// With an image.
+    Image(Finished),
     /// A command failed.
     Failed {
         /// The instruction.

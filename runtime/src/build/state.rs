@@ -22,26 +22,34 @@ pub struct State {
     /// Whether this stage has set a command: an entrypoint then leaves it.
     has_command: bool,
     author: String,
+    /// Keys of the steps that made it, in their order.
+    pub trail: Vec<Digest>,
+    /// How many layers its base has.
+    pub base_layers: usize,
+    /// How many entries the base's history has.
+    pub base_history: usize,
 }
 
 impl State {
     /// On an image.
     pub fn on(config: ImageConfig, image: Digest) -> Self {
         let author = config.author.clone();
-        Self { config, image: Some(image), has_command: false, author }
+        Self { config, image: Some(image), author, ..Self::default() }
     }
 
     /// On nothing, for this platform.
     pub fn scratch(platform: &Platform) -> Self {
         let Platform { os, architecture, variant } = platform.clone();
         let config = ImageConfig { architecture, variant, os, ..ImageConfig::default() };
-        Self { config, image: None, has_command: false, author: String::new() }
+        Self { config, ..Self::default() }
     }
 
     /// As the base of a stage, and the instructions that it wants to be run there.
     pub fn anew(mut self) -> (Self, Vec<String>) {
         let triggers = std::mem::take(&mut self.config.config.on_build);
         self.has_command = false;
+        self.base_layers = self.config.rootfs.diff_ids.len();
+        self.base_history = self.config.history.len();
         (self, triggers)
     }
 

@@ -222,7 +222,15 @@ impl ImageConfig {
     pub fn derive(&self, config: RunConfig, layer: Option<Digest>, mut entry: History) -> Self {
         let mut derived = self.clone();
         // Facts about how the parent was made.
-        for field in ["container", "container_config", "parent", "id", "docker_version", "moby.buildkit.buildinfo.v1"] {
+        for field in [
+            "container",
+            "container_config",
+            "parent",
+            "id",
+            "docker_version",
+            "moby.buildkit.buildinfo.v1",
+            "dev.lrun.cache.v1",
+        ] {
             derived.extra.remove(field);
         }
         entry.empty_layer = layer.is_none();

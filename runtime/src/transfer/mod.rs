@@ -9,12 +9,14 @@ mod feed;
 mod forms;
 mod layers;
 mod packed;
+mod parts;
 pub mod pull;
 pub mod push;
 
 pub use packed::Format;
+pub use parts::Parts;
 pub use pull::{PullOptions, Pulled, pull};
-pub use push::{Pushed, push};
+pub use push::{Pushed, push, push_unnamed};
 
 /// What happens meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ pub fn pull(
 }
 
 /// Asks one after the other. What comes is known by its digest, so it does not matter who has it.
-fn any<T>(clients: &[Client<'_>], events: &Events<'_>, ask: impl Fn(&Client<'_>) -> Result<T>) -> Result<T> {
+pub(super) fn any<T>(clients: &[Client<'_>], events: &Events<'_>, ask: impl Fn(&Client<'_>) -> Result<T>) -> Result<T> {
     let mut failure = Error::new(ErrorKind::Invalid, "no registry");
     for (at, client) in clients.iter().enumerate() {
         match ask(client) {
@@ -99,12 +99,12 @@ enum Found {
 }
 
 /// An image as its registry describes it.
-struct Image {
+pub(super) struct Image {
     /// Digest of what the name points to.
     top: Digest,
     /// Indexes, outermost first, and last the manifest.
     documents: Vec<Fetched>,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
 }
 
 /// Whether the tag still points to what it pointed to when it was pulled, and that is all here: one small request.
@@ -125,7 +125,7 @@ fn current(store: &Store, client: &Client<'_>, reference: &Reference, options: &
 }
 
 /// Finds the image's manifest, through indexes. The first says what is wanted; what that consists of may be at others.
-fn find(clients: &[Client<'_>], wanted: &str, options: &PullOptions, events: &Events<'_>) -> Result<Image> {
+pub(super) fn find(clients: &[Client<'_>], wanted: &str, options: &PullOptions, events: &Events<'_>) -> Result<Image> {
     let mut fetched = any(&clients[..1], events, |client| client.manifest(wanted))?;
     let top = fetched.digest.clone();
     let mut documents = Vec::new();

@@ -61,6 +61,22 @@ pub fn push(
     job.run(&image, reference, &known).map_err(|error| error.context(format!("push {}", reference.familiar_with_tag())))
 }
 
+/// Pushes an image that the store has no name for: its layers are the store's, its config need not be. The caller holds
+/// [`Store::lock_shared`].
+pub fn push_unnamed(
+    (store, map): (&Store, &IdMap),
+    client: Client<'_>,
+    (image, reference, format): (&Image, &Reference, Format),
+    events: &Events<'_>,
+) -> Result<Pushed> {
+    let known = forms(store, &image.id, client.registry())?;
+    let (repository, sources) = (reference.repository(), Vec::new());
+    let job = Push { store, map, client, repository, sources, format, events };
+    job.send_image(image, reference, &known)
+        .map(|(pushed, _)| pushed)
+        .map_err(|error| error.context(format!("push {}", reference.familiar_with_tag())))
+}
+
 struct Push<'a> {
     store: &'a Store,
     map: &'a IdMap,
@@ -92,6 +108,13 @@ fn into_inner<T>(shared: Shared<T>) -> HashMap<Digest, T> {
 
 impl Push<'_> {
     fn run(&self, image: &Image, reference: &Reference, known: &Forms) -> Result<Pushed> {
+        let (pushed, bytes) = self.send_image(image, reference, known)?;
+        self.store.note_origin(&image.id, reference, &pushed.digest, &[&bytes])?;
+        Ok(pushed)
+    }
+
+    /// Sends everything; what went, and the manifest's bytes.
+    fn send_image(&self, image: &Image, reference: &Reference, known: &Forms) -> Result<(Pushed, Vec<u8>)> {
         let layers = self.layers(&image.config.rootfs.diff_ids, known)?;
         self.config(image)?;
         let kept = manifests(self.store, &image.record);
@@ -113,9 +136,7 @@ impl Push<'_> {
             }
         };
         self.client.put_manifest(reference.tag().unwrap_or_default(), &media_type, &bytes)?;
-        let digest = Digest::of(&bytes);
-        self.store.note_origin(&image.id, reference, &digest, &[&bytes])?;
-        Ok(Pushed { digest, size: bytes.len() as u64 })
+        Ok((Pushed { digest: Digest::of(&bytes), size: bytes.len() as u64 }, bytes))
     }
 
     /// Sees to it that the registry has the layers: how manifests point to them.

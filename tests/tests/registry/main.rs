@@ -1,6 +1,7 @@
 //! Registries: `pull`, `push`, `login`, `logout`, against Debian's docker-registry with TLS and a password, and against
 //! servers that lie.
 
+mod builds;
 mod crash;
 mod distribution;
 mod docker;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use lrun_runtime::build::elsewhere::place::{From, Place, To};
 use lrun_runtime::build::output::Output;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::reference::Reference;
@@ -25,6 +26,19 @@ pub struct OutputFlags {
     /// Write digests and names of what was built to a file, as JSON
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
+    /// Take steps from this cache: an image, type=registry,ref=IMAGE or type=local,src=DIR
+    #[arg(long, value_name = "CACHE")]
+    cache_from: Vec<String>,
+    /// Keep the steps in a cache: type=registry,ref=IMAGE, type=local,dest=DIR or type=inline, with mode=max those of all
+    /// stages
+    #[arg(long, value_name = "CACHE")]
+    cache_to: Vec<String>,
+    /// Make one layer of those of the image's own stage
+    #[arg(long)]
+    pub squash: bool,
+    /// Make a layer of each step (default true); without, one of the stage, and no step comes from the cache
+    #[arg(long, hide = true, action = clap::ArgAction::SetFalse)]
+    pub layers: bool,
 }
 
 /// What is to become of the image.
@@ -34,12 +48,26 @@ pub struct Outputs {
     pub all: Vec<Output>,
     /// The names that it gets, in the store or in an archive.
     pub names: Vec<Reference>,
+    /// Where steps come from.
+    pub cache_from: Vec<From>,
+    /// Where they go.
+    pub cache_to: Vec<To>,
 }
 
 impl Outputs {
     /// Whether it gets its names in the store.
     pub fn stores(&self) -> bool {
         self.all.iter().any(|output| matches!(output, Output::Store { .. }))
+    }
+
+    /// Whether steps come from caches elsewhere, or go there.
+    pub fn use_caches(&self) -> bool {
+        !self.cache_from.is_empty() || !self.cache_to.is_empty()
+    }
+
+    /// Whether the image carries the cache of its steps.
+    pub fn inline_cache(&self) -> bool {
+        self.cache_to.iter().any(|to| to.place == Place::Inline)
     }
 
     /// Whether standard output is one of them.
@@ -51,8 +79,7 @@ impl Outputs {
 impl OutputFlags {
     /// The flags, parsed; `tags`: the names of `-t`. An error here is wrong usage.
     pub fn parse(&self, tags: &[Reference]) -> Result<Outputs> {
-        let given: Vec<String> = self.output.iter().filter(|text| !text.is_empty()).cloned().collect();
-        let mut all = flags("-o, --output", &given, Output::parse)?;
+        let mut all = flags("-o, --output", &filled(&self.output), Output::parse)?;
         let stores = all.iter().any(|output| matches!(output, Output::Store { .. }));
         if all.is_empty() || !stores && (self.push || self.load) {
             all.push(Output::Store { names: Vec::new(), push: None });
@@ -77,6 +104,13 @@ impl OutputFlags {
         if all.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(Error::new(ErrorKind::Invalid, "-o: only one output can be standard output"));
         }
-        Ok(Outputs { all, names })
+        let cache_from = flags("--cache-from", &filled(&self.cache_from), From::parse)?;
+        let cache_to = flags("--cache-to", &filled(&self.cache_to), To::parse)?;
+        Ok(Outputs { all, names, cache_from, cache_to })
     }
+}
+
+/// docker takes an empty value as none.
+fn filled(values: &[String]) -> Vec<String> {
+    values.iter().filter(|value| !value.is_empty()).cloned().collect()
 }

@@ -39,7 +39,9 @@ pub(super) fn merge(engine: &Engine, stack: &Stack, depth: usize, clock: Option<
     Ok(Stack { layers: [below, &[digest]].concat(), history })
 }
 
-fn merge_layers(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp>) -> Result<Digest> {
+/// Merges the layers of a stack, bottom first, above its lowest `depth` into one: its digest. The caller has one thread, and
+/// holds [`crate::image::store::Store::lock_shared`].
+pub fn merge_layers(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp>) -> Result<Digest> {
     let staging = Staging::new(engine.root())?;
     let wrapper = staging.path().join("layer");
     let outcome = file::make_dir(&wrapper).and_then(|()| {

@@ -25,6 +25,7 @@ use crate::image::store::{CLOCK, LayerMeta, ROOT_ATTRIBUTES};
 use crate::reference::Reference;
 
 pub use ended::recover;
+pub use merge::merge_layers;
 pub use step::take_layer;
 
 /// What `commit` was asked for.

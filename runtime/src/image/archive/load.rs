@@ -90,6 +90,22 @@ pub fn load(
     outcome.map_err(file::with_way_out)
 }
 
+/// Brings one layer of a layout into the store. The caller has one thread.
+pub(super) fn load_layer(
+    (store, map): (&Store, &IdMap),
+    layout: &Layout,
+    wanted: &Wanted,
+    remove: &mut RemoveTree<'_>,
+) -> Result<()> {
+    let _using = store.lock_shared()?;
+    let staging = Staging::new(store.root())?;
+    let load = Load { store, map, platform: None, held: Held::new(), place: staging.path().join("load") };
+    let outcome = file::make_dir(&load.place).and_then(|()| load.layer(layout, wanted));
+    // What cannot be deleted now is swept later; it must not hide the outcome.
+    let _ = staging.remove(remove);
+    outcome.map_err(file::with_way_out)
+}
+
 /// The store's layers by the digests that an archive may call them. They stay while the store's lock is held.
 fn known_layers(store: &Store) -> Result<Held> {
     let mut known = Held::new();
@@ -170,6 +186,16 @@ impl Load<'_> {
             (first, before) = (first + files.len(), before + size);
         }
         self.publish(&candidates, &documents, &|path| Ok(layers.get(path)))
+    }
+
+    fn layer(&self, layout: &Layout, wanted: &Wanted) -> Result<()> {
+        let (file, _) = layout.file(&wanted.path)?.ok_or_else(|| gone(wanted))?;
+        let (files, directory) = ([(wanted.path.as_str(), file)], file::open_dir(&self.place)?);
+        let unpacked =
+            helper::run(self.map, directory.as_fd(), &mut |_| {}, |work| unpack_files(work, 0, &files, self.map))?;
+        let found = unpacked.get(&wanted.path).ok_or_else(|| gone(wanted))?;
+        verify(wanted, found)?;
+        self.publish_layer(found, &mut Vec::new())
     }
 
     /// Verifies all images, then publishes their layers, then them.

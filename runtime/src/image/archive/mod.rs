@@ -8,6 +8,7 @@
 //! | `directory` | the same of a layout that lies in a directory |
 //! | `pick` | which image of a layout is meant, by tag or digest; pure |
 //! | [`load`] | verifies what came in against the documents, and publishes it |
+//! | `parts` | layers of a layout, one by one |
 //! | [`save`] | what goes out, and in which layout |
 //! | `sink` | writes it: as a tar or as files; runs in the storage helper |
 //!
@@ -25,6 +26,7 @@
 mod directory;
 pub mod documents;
 pub mod load;
+mod parts;
 mod pick;
 mod resolve;
 pub mod save;
@@ -33,6 +35,7 @@ mod sink;
 
 pub use documents::Platform;
 pub use load::{LoadOptions, Loaded, LoadedImage, Source, load};
+pub use parts::Parts;
 pub use pick::Pick;
 pub use save::{Format, SaveOptions, Selected, save, select};
 
