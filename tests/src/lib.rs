@@ -12,6 +12,7 @@
 //! | `LRUN_TEST_SKIPS` | file that collects what was skipped, and why | only printed |
 #![forbid(unsafe_code)]
 
+pub mod build;
 mod canary;
 pub mod disturb;
 mod environment;

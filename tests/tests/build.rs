@@ -2,47 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lrun_tests::{Lrun, Mode, Output, eventually, mode};
+use lrun_tests::build::{build, built, cached, context, in_image};
+use lrun_tests::{Lrun, Mode, eventually, mode};
 use rustix::process::Signal;
-
-/// A context with this Dockerfile and these files.
-fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
-    let folder = lrun.folder().join(name);
-    fs::create_dir_all(&folder).expect("a folder");
-    for (path, content) in files.iter().chain(&[("Dockerfile", dockerfile)]) {
-        let path = folder.join(path);
-        fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
-        fs::write(path, content).expect("a file");
-    }
-    folder
-}
-
-/// Builds it with these flags.
-fn build(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Output {
-    let folder = folder.to_str().expect("UTF-8");
-    lrun.run(&[&["build", "--network", "none"], flags, &[folder]].concat())
-}
-
-/// The image's id.
-#[track_caller]
-fn built(lrun: &Lrun, folder: &Path, flags: &[&str]) -> String {
-    let output = build(lrun, folder, &[&["-q"], flags].concat());
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    assert_eq!(output.stderr, "");
-    output.stdout.trim_end().to_owned()
-}
-
-#[track_caller]
-fn in_image(lrun: &Lrun, image: &str, script: &str) -> String {
-    lrun.ok(&["run", "--rm", "--network", "none", "--entrypoint", "", image, "sh", "-c", script])
-}
-
-/// How many steps came from the cache.
-fn cached(output: &Output) -> usize {
-    output.stderr.matches("(Using cache)").count()
-}
 
 #[test]
 fn the_instructions_that_change_the_config() {

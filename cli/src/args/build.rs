@@ -11,8 +11,10 @@ use lrun_runtime::reference::Reference;
 
 use super::container::{flags, given};
 
+mod call;
 mod output;
 
+pub use call::{Call, CallFlags};
 pub use output::{OutputFlags, Outputs};
 
 /// How a build shows what it does.
@@ -82,6 +84,8 @@ pub struct BuildArgs {
     /// Remove the containers of the steps (default true)
     #[arg(long, hide = true, action = ArgAction::SetFalse)]
     pub rm: bool,
+    #[command(flatten)]
+    pub call: CallFlags,
     #[command(flatten)]
     pub output: OutputFlags,
     /// Seconds since 1970: the time that the image carries, and no file is later than

@@ -28,7 +28,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use archive::{LoadArgs, SaveArgs, SaveFormat};
-pub use build::{BuildArgs, BuilderPruneArgs, Outputs, ProgressKind};
+pub use build::{BuildArgs, BuilderPruneArgs, Call, Outputs, ProgressKind};
 pub use commands::Command;
 pub use container::ContainerFlags;
 pub use cp::{CpArgs, End};

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
-use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX};
+use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
 use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
 
 mod caches;
+mod check;
 mod contexts;
 mod outputs;
 
@@ -73,7 +74,12 @@ fn build(
     options: &Options,
 ) -> Result<u8> {
     let engine = unpublished.store();
-    let (file, files) = open(args, staging)?;
+    let (source, files) = open(args, staging)?;
+    if let Some(call) = args.call.parse()? {
+        return check::run(engine, (&source, &files), options, &call);
+    }
+    let tree = Tree::parse(&source)?;
+    let file = Dockerfile::new(source, tree)?;
     let quiet = args.quiet || args.progress == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut resolve = |name: &str| {
@@ -147,8 +153,8 @@ fn report(id: &Digest, options: &Options, iidfile: Option<&Path>, (quiet, piped)
     Ok(())
 }
 
-/// The Dockerfile, and the context without what is ignored.
-fn open(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
+/// The Dockerfile's text, and the context without what is ignored.
+fn open(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
     let url = args.context.to_str().is_some_and(|text| text.contains("://") || text.starts_with("git@"));
     if url {
         let text = format!("{}: this version of lrun builds from a directory only", args.context.display());
@@ -165,17 +171,17 @@ fn open(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
         Some(path) => (path.display().to_string(), read(path)?),
         None => found(&files, &args.context)?,
     };
-    let file = Dockerfile::parse(name.clone(), &bytes)?;
+    let source = Source::new(name.clone(), &bytes)?;
     let beside = PathBuf::from(format!("{name}.dockerignore"));
     let ignore = match std::fs::read(&beside) {
         Ok(bytes) if name != "-" => Some(bytes),
         _ => files.read(b".dockerignore", SIZE_MAX as u64)?,
     };
-    Ok((file, files.ignoring(patterns(ignore)?)))
+    Ok((source, files.ignoring(patterns(ignore)?)))
 }
 
 /// Standard input is the Dockerfile, or the context as an archive.
-fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
+fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
     let path = staging.path().join("context");
     file::make_dir(&path)?;
     let directory = file::open_dir(&path)?;
@@ -184,7 +190,7 @@ fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
     input.by_ref().take(PEEK).read_to_end(&mut begin).context(|| "read standard input")?;
     if !is_archive(&begin) {
         let bytes = bounded(begin.chain(input)).context(|| "read the Dockerfile from standard input")?;
-        return Ok((Dockerfile::parse("-", &bytes)?, Files::at(directory)));
+        return Ok((Source::new("-", &bytes)?, Files::at(directory)));
     }
     // Where it is read may be another thread.
     drop(input);
@@ -203,7 +209,7 @@ fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Dockerfile, Files)> {
         None => files.read(b".dockerignore", SIZE_MAX as u64)?,
         beside => beside,
     };
-    Ok((Dockerfile::parse(name, &bytes)?, files.ignoring(patterns(ignore)?)))
+    Ok((Source::new(name, &bytes)?, files.ignoring(patterns(ignore)?)))
 }
 
 /// Whether this is how an archive begins, compressed or not. A tar has NUL bytes in its first header, which a Dockerfile

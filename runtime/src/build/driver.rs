@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::arguments::{self, PROXIES, Values};
 use super::cache::{self, Entry, Key};
+use super::checks::{self, Surroundings};
 use super::complete::finish;
 use super::context::{Context, Hashes};
 use super::dockerfile::instruction::{Invocation, Network, Run, Security};
@@ -161,10 +162,7 @@ impl<'a> Build<'a> {
 
     fn target(&mut self) -> Progress<State> {
         let file = self.file;
-        for warning in &file.warnings {
-            let (name, line) = (file.source.name(), warning.at.line());
-            (self.tell)(Event::Warning(&format!("{name}:{line}: {}: {}", warning.rule, warning.message)));
-        }
+        self.warn()?;
         let globals = arguments::global(file, self.options)?;
         let target = match &self.options.target {
             Some(name) => file.target(name)?,
@@ -186,6 +184,19 @@ impl<'a> Build<'a> {
         }
         self.image(&mut state)?;
         Ok(state)
+    }
+
+    /// Tells what docker's checks find.
+    fn warn(&mut self) -> Result<()> {
+        let store = &self.unpublished.store().store;
+        let mut image = |name: &str| store.resolve(name).ok().map(|image| image.config);
+        let mut around = Surroundings { ignored: self.context.ignored(), image: &mut image };
+        let report = checks::beside(self.file, self.options, &mut around);
+        for warning in report.warnings {
+            let (name, line) = (self.file.source.name(), warning.lines.start());
+            (self.tell)(Event::Warning(&format!("{name}:{line}: {}: {}", warning.rule.name, warning.detail)));
+        }
+        report.error.map_or(Ok(()), Err)
     }
 
     /// What each stage is based on, expanded.
@@ -522,7 +533,7 @@ fn hashes(steps: &Steps<'_>) -> PathBuf {
 }
 
 /// The stages that the target needs, in their order. What is `replaced` by a context needs none.
-fn needed(
+pub(super) fn needed(
     file: &Dockerfile,
     bases: &[String],
     target: usize,

@@ -5,6 +5,7 @@
 //! | [`dockerfile`] | the language: from bytes to checked instructions; pure |
 //! | [`context`] | the directory that files are copied from: what is ignored, selected, hashed and sent |
 //! | `arguments`, `state` | the values of ARG, and what a stage has come to; pure |
+//! | [`checks`] | what is accepted in a Dockerfile and should not be written; pure |
 //! | [`cache`] | what a step with a certain input has made before |
 //! | [`elsewhere`] | caches of other machines |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
@@ -17,6 +18,7 @@
 
 mod arguments;
 pub mod cache;
+pub mod checks;
 mod complete;
 pub mod context;
 pub mod dockerfile;

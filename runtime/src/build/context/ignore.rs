@@ -61,7 +61,7 @@ fn trim(text: &[u8]) -> &[u8] {
 }
 
 /// A path without `.`, `..` and empty components as far as its text allows, as Go's `path.Clean`; `.` if nothing is left.
-pub(super) fn clean(path: &[u8]) -> Vec<u8> {
+pub(in crate::build) fn clean(path: &[u8]) -> Vec<u8> {
     let rooted = path.starts_with(b"/");
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|b| *b == b'/') {
@@ -111,6 +111,17 @@ impl Patterns {
     /// Whether there is no pattern.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Whether one takes out what another matches.
+    pub fn have_exceptions(&self) -> bool {
+        self.exceptions
+    }
+
+    /// Whether one matches every name at the top.
+    pub fn match_everything(&self) -> bool {
+        let all = |text: &[u8]| matches!(text, b"*" | b"**" | b"**/*");
+        self.list.iter().any(|pattern| !pattern.except && all(&pattern.text))
     }
 
     /// What they say of a path in a directory of which they said `parent`; [`Matched::default`] for those at the top.

@@ -28,6 +28,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 pub use digest::Placed;
 pub use hashes::Hashes;
+pub(super) use ignore::clean;
 pub use ignore::{Matched, Patterns};
 pub use select::{Entry, Kind, Request, Seen, Selection, Source};
 pub use stream::Streamed;
@@ -61,6 +62,11 @@ impl Context {
     pub fn ignoring(mut self, patterns: Patterns) -> Self {
         self.ignore = patterns;
         self
+    }
+
+    /// What is ignored.
+    pub fn ignored(&self) -> &Patterns {
+        &self.ignore
     }
 
     /// The same as another thing than the build's context, which messages call by this name: `stage "base"`.

@@ -39,7 +39,16 @@ fn node_at(line: &Line, start: usize, escape: char, nested: bool) -> Parsed<Node
         _ => Arguments::None,
     };
     let last_line = line.position(end).line();
-    Ok(Node { name, flags, arguments, heredocs: Vec::new(), original: text[start..].to_owned(), last_line })
+    Ok(Node {
+        name,
+        flags,
+        arguments,
+        heredocs: Vec::new(),
+        original: text[start..].to_owned(),
+        last_line,
+        comments: Vec::new(),
+        description: None,
+    })
 }
 
 /// The blanks that separate words.

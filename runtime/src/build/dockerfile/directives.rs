@@ -29,14 +29,14 @@ impl Reader {
         Self { found, escape_seen: false, done: false }
     }
 
-    /// Looks at the next line, which begins at `at`. The first that is no directive ends them.
-    pub fn take(&mut self, line: &str, at: Position) -> Parsed<()> {
+    /// Looks at the next line, which begins at `at`; true if it is a directive. The first that is none ends them.
+    pub fn take(&mut self, line: &str, at: Position) -> Parsed<bool> {
         if self.done {
-            return Ok(());
+            return Ok(false);
         }
         let Some((name, value)) = directive(line) else {
             self.done = true;
-            return Ok(());
+            return Ok(false);
         };
         let word = Word::new(value, at);
         let seen = match name.as_str() {
@@ -53,13 +53,13 @@ impl Reader {
         };
         match seen {
             true => Err(Fault::new(at, format!("only one {name} parser directive can be used"))),
-            false => Ok(()),
+            false => Ok(!self.done),
         }
     }
 }
 
 /// `# name = value`: the name in lower case, and the value without the space around it.
-fn directive(line: &str) -> Option<(String, &str)> {
+pub(in crate::build) fn directive(line: &str) -> Option<(String, &str)> {
     let (name, value) = line.strip_prefix('#')?.trim_start().split_once('=')?;
     let name = name.trim_end();
     let is_name =

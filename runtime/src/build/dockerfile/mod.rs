@@ -30,13 +30,16 @@ mod tests;
 mod tree;
 
 pub use directives::Directives;
+pub(super) use directives::directive;
 pub use expand::Expander;
 pub use heredoc::Heredoc;
 pub use instruction::{Command, Instruction};
 pub use reader::INSTRUCTIONS_MAX;
 pub use source::{Position, SIZE_MAX, Source, Word};
 pub use stage::{Dockerfile, Origin, SCRATCH, Stage, Trigger};
-pub use tree::{Arguments, Node, Pair, Tree, Warning};
+pub use tree::{Arguments, Node, Pair, Tree};
+
+pub(super) use suggestion::nearest;
 
 use crate::error::Result;
 

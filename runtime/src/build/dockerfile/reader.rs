@@ -4,14 +4,20 @@ use super::arguments;
 use super::directives;
 use super::heredoc::{self, Heredoc};
 use super::source::{Fault, Parsed, Position, Source, Word};
-use super::tree::{Arguments, Node, Tree, Warning};
+use super::tree::{Arguments, Node, Tree};
 
 /// The most instructions of a file.
 pub const INSTRUCTIONS_MAX: usize = 10_000;
 
 /// Parses a text; nothing is checked but its form.
 pub(super) fn read(source: &Source) -> Parsed<Tree> {
-    let mut reader = Reader { source, line: 0, directives: directives::Reader::new(), warnings: Vec::new() };
+    let mut reader = Reader {
+        source,
+        line: 0,
+        directives: directives::Reader::new(),
+        empty_continuations: Vec::new(),
+        comments: Comments::default(),
+    };
     let mut nodes = Vec::new();
     while let Some(line) = reader.logical_line()? {
         if nodes.len() == INSTRUCTIONS_MAX {
@@ -22,7 +28,7 @@ pub(super) fn read(source: &Source) -> Parsed<Tree> {
     if nodes.is_empty() {
         return Err(Fault::new(Position::START, "file with no instructions"));
     }
-    Ok(Tree { directives: reader.directives.found, nodes, warnings: reader.warnings })
+    Ok(Tree { directives: reader.directives.found, nodes, empty_continuations: reader.empty_continuations })
 }
 
 /// An instruction's line: continued lines joined, and where their parts come from.
@@ -51,7 +57,29 @@ struct Reader<'s> {
     /// Of the line that was read last, from 1.
     line: u32,
     directives: directives::Reader,
-    warnings: Vec<Warning>,
+    empty_continuations: Vec<u32>,
+    comments: Comments,
+}
+
+/// The comments since the last instruction.
+#[derive(Default)]
+struct Comments {
+    list: Vec<String>,
+    /// Whether the line before was the last of them.
+    near: bool,
+}
+
+impl Comments {
+    /// Looks at a line without the space before it.
+    fn take(&mut self, line: &str) {
+        let comment = line.strip_prefix('#').map(str::trim);
+        self.near = comment.is_some_and(|text| !text.is_empty());
+        match comment {
+            Some("") => self.list.clear(),
+            Some(text) => self.list.push(text.to_owned()),
+            None => {}
+        }
+    }
 }
 
 impl<'s> Reader<'s> {
@@ -76,14 +104,17 @@ impl<'s> Reader<'s> {
             let line = line.trim_end_matches(['\r', '\n']);
             let text = line.trim_start();
             let indent = line.len() - text.len();
-            self.directives.take(text, Position::new(self.line, indent))?;
+            let directive = self.directives.take(text, Position::new(self.line, indent))?;
             if !text.is_empty() && !text.starts_with('#') {
                 break (text, indent);
+            }
+            if !directive {
+                self.comments.take(text);
             }
         };
         let mut line = Line { text: String::new(), parts: Vec::new() };
         let mut goes_on = self.append(&mut line, text, indent)?;
-        let mut empty = None;
+        let mut empty = false;
         while goes_on {
             let Some(next) = self.next_line() else { break };
             let next = next.trim_end_matches(['\r', '\n']);
@@ -91,17 +122,13 @@ impl<'s> Reader<'s> {
                 continue;
             }
             if next.trim_start().is_empty() {
-                empty = Some(self.line);
+                empty = true;
                 continue;
             }
             goes_on = self.append(&mut line, next, 0)?;
         }
-        if let Some(number) = empty {
-            self.warnings.push(Warning {
-                rule: "NoEmptyContinuation",
-                at: Position::new(number, 0),
-                message: "empty line inside a continued instruction".to_owned(),
-            });
+        if empty {
+            self.empty_continuations.push(self.line);
         }
         Ok(Some(line))
     }
@@ -124,6 +151,10 @@ impl<'s> Reader<'s> {
             }
         }
         node.last_line = self.line;
+        let Comments { mut list, near } = std::mem::take(&mut self.comments);
+        node.description = if near { list.last().cloned() } else { None };
+        list.shrink_to_fit();
+        node.comments = list;
         Ok(node)
     }
 

@@ -114,6 +114,16 @@ impl Source {
         &self.name
     }
 
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How many lines there are, with an empty one behind the last line end.
+    pub fn line_count(&self) -> u32 {
+        u32::try_from(self.starts.len()).unwrap_or(u32::MAX).saturating_add(u32::from(self.text.ends_with('\n')))
+    }
+
     /// The line of this number, from 1, with its line end.
     pub(super) fn line_with_end(&self, number: u32) -> Option<&str> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;

@@ -6,13 +6,11 @@ use super::instruction::{Checked, Command, Instruction, check};
 use super::reader;
 use super::source::{Fault, Parsed, Position, Source, Word};
 use super::suggestion::did_you_mean;
-use super::tree::{Tree, Warning};
+use super::tree::{Node, Tree};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The base that is no image.
 pub const SCRATCH: &str = "scratch";
-/// Names that a stage should not have: the base that is none, and the build's context.
-const RESERVED: [&str; 2] = [SCRATCH, "context"];
 
 /// A parsed and checked Dockerfile.
 #[derive(Clone, Debug)]
@@ -25,8 +23,10 @@ pub struct Dockerfile {
     pub arguments: Vec<Instruction>,
     /// The stages in their order, at least one.
     pub stages: Vec<Stage>,
-    /// What is accepted and should not be written.
-    pub warnings: Vec<Warning>,
+    /// All instructions as they are written, in their order: `arguments`, and for each stage its FROM and its instructions.
+    pub nodes: Vec<Node>,
+    /// See [`Tree::empty_continuations`].
+    pub empty_continuations: Vec<u32>,
 }
 
 /// A stage: what its FROM says, and its instructions.
@@ -81,12 +81,14 @@ impl Dockerfile {
     pub fn parse(name: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let source = Source::new(name, bytes)?;
         let tree = Tree::parse(&source)?;
-        match assemble(&tree) {
-            Ok((arguments, stages)) => {
-                let mut warnings = tree.warnings;
-                warnings.extend(name_warnings(&stages));
-                Ok(Self { source, directives: tree.directives, arguments, stages, warnings })
-            }
+        Self::new(source, tree)
+    }
+
+    /// Checks the instructions of a text.
+    pub fn new(source: Source, tree: Tree) -> Result<Self> {
+        let Tree { directives, nodes, empty_continuations } = tree;
+        match assemble(&nodes, directives.escape) {
+            Ok((arguments, stages)) => Ok(Self { source, directives, arguments, stages, nodes, empty_continuations }),
             Err(fault) => Err(source.fault(fault)),
         }
     }
@@ -137,10 +139,18 @@ impl Dockerfile {
     }
 }
 
-fn assemble(tree: &Tree) -> Parsed<(Vec<Instruction>, Vec<Stage>)> {
+impl Tree {
+    /// How many instructions there are up to the first that is wrong by itself, which is one of them.
+    pub(in crate::build) fn readable(&self) -> usize {
+        let right = self.nodes.iter().take_while(|node| check(node, self.directives.escape).is_ok()).count();
+        self.nodes.len().min(right + 1)
+    }
+}
+
+fn assemble(nodes: &[Node], escape: char) -> Parsed<(Vec<Instruction>, Vec<Stage>)> {
     let (mut arguments, mut stages) = (Vec::new(), Vec::<Stage>::new());
-    for node in &tree.nodes {
-        match (check(node, tree.directives.escape)?, stages.last_mut()) {
+    for node in nodes {
+        match (check(node, escape)?, stages.last_mut()) {
             (Checked::Stage(stage), _) => stages.push(stage),
             (Checked::Instruction(instruction), Some(stage)) => stage.instructions.push(instruction),
             (Checked::Instruction(instruction), None) if matches!(instruction.command, Command::Arg(_)) => {
@@ -152,27 +162,10 @@ fn assemble(tree: &Tree) -> Parsed<(Vec<Instruction>, Vec<Stage>)> {
             }
         }
     }
-    match (stages.is_empty(), tree.nodes.last()) {
+    match (stages.is_empty(), nodes.last()) {
         (true, Some(last)) => Err(Fault::new(last.name.at, "no FROM: the file has no stages to build")),
         _ => Ok((arguments, stages)),
     }
-}
-
-fn name_warnings(stages: &[Stage]) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
-    for stage in stages {
-        let Some(name) = &stage.name else { continue };
-        if RESERVED.contains(&name.as_str()) {
-            let message = format!("stage name {name:?} is reserved");
-            warnings.push(Warning { rule: "ReservedStageName", at: stage.at, message });
-        }
-        if !seen.insert(name) {
-            let message = format!("another stage is named {name:?}");
-            warnings.push(Warning { rule: "DuplicateStageName", at: stage.at, message });
-        }
-    }
-    warnings
 }
 
 /// An instruction that a base image wants to be run.

@@ -24,6 +24,14 @@ pub(super) fn did_you_mean<'o>(name: &str, options: impl IntoIterator<Item = &'o
     }
 }
 
+/// The option that is nearest to a name that is none of them, as docker's checks look for it: at most two changes.
+pub(in crate::build) fn nearest<'o>(name: &str, options: impl IntoIterator<Item = &'o str>) -> Option<&'o str> {
+    let near = options.into_iter().map(|option| (distance(name, option), option));
+    near.min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= DISTANCE_MAX)
+        .map(|(_, option)| option)
+}
+
 /// How many characters to insert, remove, change, or swap with the next (the optimal string alignment distance).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(LENGTH_MAX + 1).collect(), b.chars().collect());

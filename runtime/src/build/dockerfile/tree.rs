@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::directives::Directives;
 use super::heredoc::Heredoc;
-use super::source::{Position, Word};
+use super::source::Word;
 
 /// A parsed file.
 #[derive(Clone, Debug)]
@@ -14,19 +14,8 @@ pub struct Tree {
     pub directives: Directives,
     /// The instructions in their order, at least one.
     pub nodes: Vec<Node>,
-    /// What is accepted and should not be written.
-    pub warnings: Vec<Warning>,
-}
-
-/// Something that is accepted and should not be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// The name of docker's rule about it.
-    pub rule: &'static str,
-    /// Where it is.
-    pub at: Position,
-    /// What is there.
-    pub message: String,
+    /// The last lines, from 1, of instructions with an empty line between continued ones.
+    pub empty_continuations: Vec<u32>,
 }
 
 /// One instruction.
@@ -44,6 +33,10 @@ pub struct Node {
     pub original: String,
     /// The last line of it, from 1, heredocs included.
     pub last_line: u32,
+    /// The comments before it, as they are written, without what stands before an empty comment.
+    pub comments: Vec<String>,
+    /// The comment on the line before it.
+    pub description: Option<String>,
 }
 
 /// What follows an instruction's flags. Quotes, escapes and variables are still there, except in JSON.

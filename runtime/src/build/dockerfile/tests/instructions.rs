@@ -33,12 +33,20 @@ fn stages_and_what_they_name() {
     assert_eq!(file.copy_from(&from("x:y")).unwrap(), Origin::Other("x:y"));
     assert!(file.copy_from(&from("4")).is_err() && file.copy_from(&from("-1")).is_err());
     assert_eq!(file.mount_from("0"), Origin::Other("0"));
-    assert_eq!(file.warnings.iter().map(|w| (w.rule, w.at.line())).collect::<Vec<_>>(), [("DuplicateStageName", 8)]);
-    let warnings = parsed("FROM a AS scratch\nRUN a \\\n\n b").unwrap().warnings;
-    assert_eq!(warnings.iter().map(|w| w.rule).collect::<Vec<_>>(), ["NoEmptyContinuation", "ReservedStageName"]);
+    let file = parsed("FROM a\nRUN a \\\n\n b\n").unwrap();
+    assert_eq!(file.empty_continuations, [4]);
     let blank = parsed("FROM $A").unwrap();
     let error = blank.stages[0].base(&blank.source, &mut Expander::new('\\', &|_| None)).unwrap_err();
     assert_eq!(error.to_string(), "Dockerfile:1:6: base name ($A) should not be blank");
+}
+
+#[test]
+fn comments_before_instructions() {
+    let text = "# escape=`\n# one\n# two\nFROM a\n# three\n#\n # four \n\nRUN a `\n# inside\nb\nRUN c\n";
+    let nodes = parsed(text).unwrap().nodes;
+    let comments: Vec<_> = nodes.iter().map(|node| (node.comments.join(","), node.description.as_deref())).collect();
+    let expected = [("one,two", Some("two")), ("four", None), ("", None)];
+    assert_eq!(comments, expected.map(|(comments, near)| (comments.to_owned(), near)));
 }
 
 #[test]
