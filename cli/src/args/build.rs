@@ -1,6 +1,7 @@
 //! `build`, `builder prune`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
@@ -81,6 +82,9 @@ pub struct BuildArgs {
     /// Only if this machine is of this platform, such as linux/arm64
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
+    /// Build this many stages at once (default: as many as there are processors, two at least)
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32))]
+    pub jobs: Option<u32>,
     /// Remove the containers of the steps (default true)
     #[arg(long, hide = true, action = ArgAction::SetFalse)]
     pub rm: bool,
@@ -114,6 +118,8 @@ impl BuildArgs {
             names: flags("-t, --tag", &self.tag, Reference::parse)?,
             run,
             clock: clock.transpose()?,
+            // 0 is no limit, as podman has it.
+            jobs: self.jobs.map(|jobs| NonZeroUsize::new(jobs as usize).unwrap_or(NonZeroUsize::MAX)),
             ..Options::default()
         })
     }

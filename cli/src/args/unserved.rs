@@ -94,7 +94,6 @@ const OF_BUILD: &[Unserved] = &[
     value("provenance", &["false"], NOT_FOR_BUILDS),
     value("sbom", &["false"], NOT_FOR_BUILDS),
     value("allow", &[], NOT_FOR_BUILDS),
-    value("jobs", &["1"], NOT_FOR_BUILDS),
     switch("compress", NOT_FOR_BUILDS),
     switch("verify", NOT_FOR_BUILDS),
     switch("explain", NOT_FOR_BUILDS),

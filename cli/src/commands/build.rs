@@ -5,7 +5,6 @@ use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
@@ -18,15 +17,17 @@ mod caches;
 mod check;
 mod contexts;
 mod outputs;
+mod progress;
 
 use caches::Caches;
 use outputs::Outgoing;
+use progress::Plain;
 
 use super::access::{Registries, own_platform};
 use super::pull;
 use crate::args::{BuildArgs, Global, Outputs, ProgressKind, Pulling, When};
 use crate::context;
-use crate::ui::{escape, output, units};
+use crate::ui::{escape, output};
 
 /// Names of the Dockerfile where none is given.
 const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
@@ -92,7 +93,7 @@ fn build(
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
     let steps = Steps { engine: unpublished.engine(), host: &host, clock: options.clock, output: out.as_fd() };
-    let mut shown = Shown { quiet, cached: false };
+    let mut shown = Plain::new(quiet);
     let mut tell = |event: Event<'_>| shown.tell(event);
     // Until it has gone where it is to go, nothing of the image is collected.
     let _using = engine.store.lock_shared()?;
@@ -260,39 +261,4 @@ fn bounded(from: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(SIZE_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// What is shown line by line.
-struct Shown {
-    quiet: bool,
-    cached: bool,
-}
-
-impl Shown {
-    fn tell(&mut self, event: Event<'_>) {
-        if self.quiet {
-            return;
-        }
-        match event {
-            Event::Step { number, total, text } => {
-                self.cached = false;
-                output::complain(&format!("Step {number}/{total} : {}", escape::line(text)));
-            }
-            Event::Cached => self.cached = true,
-            Event::Done { image, took, size } => {
-                let image = image.map_or("", Digest::short);
-                let facts = match (self.cached, size) {
-                    (true, _) => "Using cache".to_owned(),
-                    (false, Some(size)) => format!("{}, {}", seconds(took), units::human_size(size)),
-                    (false, None) => seconds(took),
-                };
-                output::complain(&format!(" ---> {image} ({facts})"));
-            }
-            Event::Warning(text) => output::complain(&format!("WARNING: {}", escape::line(text))),
-        }
-    }
-}
-
-fn seconds(took: Duration) -> String {
-    format!("{:.2}s", took.as_secs_f64())
 }

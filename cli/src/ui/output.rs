@@ -36,6 +36,11 @@ pub fn complain_lines(lines: &str) {
     let _ = std::io::stderr().lock().write_all(lines.as_bytes());
 }
 
+/// Prints to standard error a line of a container, as it was written, after a prefix of ours.
+pub fn line_as_it_is(prefix: &str, line: &[u8]) {
+    let _ = std::io::stderr().lock().write_all(&[prefix.as_bytes(), line, b"\n"].concat());
+}
+
 /// Prints an error and its hint.
 pub fn error(error: &Error) {
     complain_lines(&report::lines(error));

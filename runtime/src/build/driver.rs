@@ -3,30 +3,29 @@
 //!
 //! Runs in the CLI, on the host, with one thread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use jiff::Timestamp;
+use std::time::Instant;
 
 use super::arguments::{self, PROXIES, Values};
-use super::cache::{self, Entry, Key};
 use super::checks::{self, Surroundings};
 use super::complete::finish;
 use super::context::{Context, Hashes};
 use super::dockerfile::instruction::{Invocation, Network, Run, Security};
 use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
 use super::elsewhere::Elsewhere;
+use super::graph::Graph;
 use super::options::{Built, Event, Options};
 use super::state::State;
-use super::step::{Made, Ran, Steps};
+use super::step::{Ran, Steps};
 use super::unpublished::Unpublished;
-use crate::container::cp::{Owner, Typed, make_directory};
+use super::workers::Work;
+use crate::container::lifecycle::containers;
+use crate::container::names::ContainerId;
 use crate::container::options::{self, EnvVar, RunOptions, Streams};
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
-use crate::image::config::RunConfig;
 use crate::image::store::Image;
 
 /// Finds the image of this name, wherever it is, for a stage or for `--from`.
@@ -53,9 +52,12 @@ pub struct Build<'a> {
     /// Begun and finished stages.
     pub(super) stages: BTreeMap<usize, State>,
     pub(super) hashes: Hashes,
-    published: Instant,
-    number: usize,
+    pub(super) published: Instant,
+    /// Of the step that was begun last, from 1.
+    pub(super) number: usize,
     total: usize,
+    /// Whether others are built at the same time.
+    pub(super) worker: bool,
 }
 
 /// Why a stage went no further.
@@ -84,9 +86,6 @@ impl Stop {
         self.context(&format!("{}:{}: {}", source.name(), instruction.at.line(), instruction.original))
     }
 }
-
-/// How long what was made may wait to be published: so much work a power cut or a kill may undo.
-const UNPUBLISHED: Duration = Duration::from_millis(500);
 
 pub(super) type Progress<T> = std::result::Result<T, Stop>;
 
@@ -130,6 +129,33 @@ impl<'a> Build<'a> {
             published,
             number: 0,
             total: 0,
+            worker: false,
+        }
+    }
+
+    /// The same build in a worker, which has a place of its own for what it makes.
+    pub(super) fn of_worker<'w>(
+        &'w mut self,
+        unpublished: &'w Unpublished<'w>,
+        output: BorrowedFd<'w>,
+        tell: &'w mut dyn FnMut(Event<'_>),
+    ) -> Build<'w> {
+        let Steps { host, clock, .. } = self.steps;
+        Build {
+            steps: Steps { engine: unpublished.engine(), host, clock, output },
+            file: self.file,
+            context: self.context,
+            options: self.options,
+            resolve: self.resolve,
+            tell,
+            unpublished,
+            elsewhere: std::mem::take(&mut self.elsewhere),
+            stages: std::mem::take(&mut self.stages),
+            hashes: std::mem::take(&mut self.hashes),
+            published: Instant::now(),
+            number: 0,
+            total: self.total,
+            worker: true,
         }
     }
 
@@ -138,26 +164,41 @@ impl<'a> Build<'a> {
         // A prune waits, as for a pull: the steps' images have no names yet. Nothing is collected meanwhile.
         let _using = self.steps.engine.store.lock_shared()?;
         let built = self.target();
-        // What was made before a failure is not made again.
+        match self.settle(built) {
+            Ok(state) => {
+                let others = self.stages.values();
+                finish(self.unpublished.store(), state, others, self.options).map(Built::Image)
+            }
+            Err(Stop::Ended(built)) => Ok(built),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Publishes what was made, also before a failure, so that it is not made again; with the container of the command that
+    /// failed, if one did.
+    pub(super) fn settle<T>(&mut self, built: Progress<T>) -> Progress<T> {
         let published = self.unpublished.publish();
         // Without it the files are read again, no more.
         let _ = file::ensure_dir(&self.steps.engine.root().cache());
         let _ = self.hashes.save(&hashes(&self.steps));
-        match built {
-            Ok(state) => {
+        match &built {
+            Ok(_) => published?,
+            Err(Stop::Ended(ended)) => {
                 published?;
-                let others = self.stages.values();
-                finish(self.unpublished.store(), state, others, self.options).map(Built::Image)
-            }
-            Err(Stop::Ended(built)) => {
-                published?;
-                if let Built::Failed { container, .. } = &built {
+                if let Built::Failed { container, .. } = ended
+                    && !self.is_kept(container)
+                {
                     self.unpublished.keep(container)?;
                 }
-                Ok(built)
             }
-            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Failed(_)) => {}
         }
+        built
+    }
+
+    /// Whether a worker has done so.
+    fn is_kept(&self, container: &ContainerId) -> bool {
+        !containers(self.unpublished.store()).is_gone(container)
     }
 
     fn target(&mut self) -> Progress<State> {
@@ -170,13 +211,24 @@ impl<'a> Build<'a> {
         };
         let bases = self.bases(&globals)?;
         let replaced = |stage: usize| self.named(Origin::Stage(stage)).is_some();
-        let needed = needed(file, &bases, target, &replaced)?;
+        let graph = Graph::new(file, &bases, target, &replaced)?;
         let steps = |stage: usize| if replaced(stage) { 0 } else { file.stages[stage].instructions.len() };
-        let instructions: usize = needed.iter().map(|stage| steps(*stage) + 1).sum();
+        let (mut before, mut instructions) = (BTreeMap::new(), 0);
+        for stage in graph.stages() {
+            before.insert(stage, instructions);
+            instructions += steps(stage) + 1;
+        }
+        let name = |stage: usize| file.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"));
         self.total = instructions + usize::from(!self.options.labels.is_empty());
-        for stage in needed {
-            let state = self.stage(stage, &bases[stage], &globals)?;
-            self.stages.insert(stage, state);
+        if graph.is_chain() || self.options.jobs() < 2 {
+            for stage in graph.stages() {
+                let state = self.stage(stage, &bases[stage], &globals)?;
+                self.stages.insert(stage, state);
+            }
+        } else {
+            let build = |build: &mut Build<'_>, stage: usize| build.stage(stage, &bases[stage], &globals);
+            self.side_by_side(&Work { graph: &graph, build: &build, before: &before, name: &name })?;
+            self.number = instructions;
         }
         let mut state = self.stages.remove(&target).ok_or_else(|| Error::new(ErrorKind::Io, "the target is lost"))?;
         if !self.options.labels.is_empty() {
@@ -310,126 +362,6 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    /// A step that changes no file.
-    fn metadata(&mut self, stage: &mut Stage<'_>, run: RunConfig, text: &str) -> Progress<()> {
-        let mut key = Key::default();
-        key.add("image", Digest::of(&stage.state.config.to_bytes()?).as_str().as_bytes());
-        key.add(
-            "config",
-            &serde_json::to_vec(&run).map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?,
-        );
-        key.add("instruction", text.as_bytes());
-        let (key, input) = key.finish();
-        let created = match self.found(stage, &key) {
-            Some(entry) => entry.created,
-            None => {
-                let created = self.now();
-                self.record(&key, &Entry::new(None, created.clone(), input));
-                created
-            }
-        };
-        stage.state.trail.push(key);
-        self.forward(stage, run, None, (created, text.to_owned()))
-    }
-
-    /// The next image of the stage, in the store.
-    fn forward(
-        &mut self,
-        stage: &mut Stage<'_>,
-        run: RunConfig,
-        layer: Option<Digest>,
-        (created, created_by): (String, String),
-    ) -> Progress<()> {
-        let entry = stage.state.entry(created, created_by);
-        stage.state.add(run, layer, entry);
-        let id = self.steps.publish(&stage.state.config, stage.state.image.as_ref())?;
-        stage.state.image = Some(id);
-        if self.published.elapsed() > UNPUBLISHED {
-            self.unpublished.publish()?;
-            self.published = Instant::now();
-        }
-        Ok(())
-    }
-
-    fn now(&self) -> String {
-        self.options.clock.unwrap_or_else(Timestamp::now).to_string()
-    }
-
-    /// What was made before with this input.
-    pub(super) fn found(&mut self, stage: &Stage<'_>, key: &Digest) -> Option<Entry> {
-        let store = &self.steps.engine.store;
-        let mut entry = if stage.cached { cache::find(store, key) } else { None };
-        if entry.is_none() && stage.cached {
-            entry = self.elsewhere.find(store, key, &mut |text| (self.tell)(Event::Warning(text)));
-            if let Some(entry) = &entry {
-                self.record(key, entry);
-            }
-        }
-        if entry.is_some() {
-            (self.tell)(Event::Cached);
-        }
-        entry
-    }
-
-    /// A cache that cannot be written is none; the step was made.
-    fn record(&mut self, key: &Digest, entry: &Entry) {
-        if let Err(error) = cache::record(self.steps.engine.root(), key, entry) {
-            (self.tell)(Event::Warning(&format!("the step is not in the cache: {error}")));
-        }
-    }
-
-    /// The key of a step that may make a layer, as far as all have it in common.
-    pub(super) fn layer_key(&self, state: &State) -> Key {
-        let mut key = Key::default();
-        for layer in &state.config.rootfs.diff_ids {
-            key.add("layer", layer.as_str().as_bytes());
-        }
-        let clock = self.options.clock.map(|clock| clock.to_string()).unwrap_or_default();
-        key.add("clock", clock.as_bytes());
-        key
-    }
-
-    /// A step that may make a layer: from the cache, or by `make`. Bytes of the files in it.
-    pub(super) fn layer(
-        &mut self,
-        stage: &mut Stage<'_>,
-        key: Key,
-        (run, created_by): (RunConfig, String),
-        make: impl FnOnce(&mut Self, &RunOptions, &State) -> Progress<Made>,
-    ) -> Progress<Option<u64>> {
-        let (key, input) = key.finish();
-        let (layer, created, made) = match self.found(stage, &key) {
-            Some(entry) => (entry.layer, entry.created, false),
-            None => {
-                let image = self.image(&mut stage.state)?;
-                let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
-                let created = self.now();
-                let made = make(self, &options, &stage.state)?;
-                (made.layer, created, true)
-            }
-        };
-        let size = match &layer {
-            Some(layer) => Some(self.steps.engine.store.layer_meta(layer)?.content),
-            None => Some(0),
-        };
-        self.forward(stage, run, layer.clone(), (created.clone(), created_by))?;
-        if made {
-            self.record(&key, &Entry::new(layer, created, input));
-        }
-        stage.state.trail.push(key);
-        Ok(size)
-    }
-
-    /// The image of a stage, for a container; `FROM scratch` becomes one of no layers.
-    pub(super) fn image(&mut self, state: &mut State) -> Result<Digest> {
-        if let Some(image) = &state.image {
-            return Ok(image.clone());
-        }
-        let id = self.steps.publish(&state.config, None)?;
-        state.image = Some(id.clone());
-        Ok(id)
-    }
-
     fn command(&mut self, stage: &mut Stage<'_>, run: &Run, instruction: &Instruction) -> Progress<Option<u64>> {
         let refused = |text: &str| stage.source.error(instruction.at, text);
         if run.security == Security::Insecure {
@@ -504,85 +436,9 @@ impl<'a> Build<'a> {
         let all: Values = proxies.chain(declared).filter(|(name, _)| stage.state.env(name).is_none()).collect();
         all.into_iter().map(|(name, value)| EnvVar { name, value: Some(value) }).collect()
     }
-
-    fn workdir(&mut self, stage: &mut Stage<'_>, path: &str, instruction: &Instruction) -> Progress<Option<u64>> {
-        let path = Typed::inside(stage.state.absolute(path).as_bytes());
-        let text = String::from_utf8_lossy(path.path()).into_owned();
-        let run = RunConfig { working_dir: text.clone(), ..stage.state.run().clone() };
-        let mut key = self.layer_key(&stage.state);
-        key.add("directory", text.as_bytes());
-        key.add("user", run.user.as_bytes());
-        let created_by = instruction.original.clone();
-        self.layer(stage, key, (run, created_by), |build, options, state| {
-            let engine = build.steps.engine;
-            let user = state.run().user.clone();
-            Ok(build.steps.change(options, |record| {
-                let owner = match user.as_str() {
-                    "" => Owner::default(),
-                    user => super::files::owner(engine, record, user)?,
-                };
-                make_directory(engine, record, &path, owner)
-            })?)
-        })
-    }
 }
 
 /// Where the hashes of the context's files are.
 fn hashes(steps: &Steps<'_>) -> PathBuf {
     steps.engine.root().cache().join("files")
-}
-
-/// The stages that the target needs, in their order. What is `replaced` by a context needs none.
-pub(super) fn needed(
-    file: &Dockerfile,
-    bases: &[String],
-    target: usize,
-    replaced: &dyn Fn(usize) -> bool,
-) -> Result<BTreeSet<usize>> {
-    let (mut needed, mut open) = (BTreeSet::new(), vec![target]);
-    while let Some(stage) = open.pop() {
-        // Nothing is built for a stage in whose place a context is, unless it is the target.
-        if replaced(stage) {
-            needed.extend((stage == target).then_some(stage));
-            continue;
-        }
-        if !needed.insert(stage) {
-            continue;
-        }
-        if let Origin::Stage(other) = file.base(stage, &bases[stage]) {
-            open.push(other);
-        }
-        for instruction in &file.stages[stage].instructions {
-            for (other, at) in origins(file, instruction)? {
-                if other >= stage {
-                    return Err(file.source.error(at, "it copies from a stage that comes later, or from itself"));
-                }
-                open.push(other);
-            }
-        }
-    }
-    Ok(needed)
-}
-
-/// The stages that an instruction takes files from.
-fn origins(file: &Dockerfile, instruction: &Instruction) -> Result<Vec<(usize, dockerfile::Position)>> {
-    let mut found = Vec::new();
-    match &instruction.command {
-        Command::Copy(copy) => {
-            if let Some(from) = &copy.from
-                && let Origin::Stage(stage) = file.copy_from(from)?
-            {
-                found.push((stage, from.at));
-            }
-        }
-        Command::Run(run) => {
-            for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
-                if let Origin::Stage(stage) = file.mount_from(&from.text) {
-                    found.push((stage, from.at));
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(found)
 }

@@ -11,12 +11,13 @@ use super::dockerfile::{Command, Instruction, Word};
 use super::driver::{Build, Progress, Stage};
 use super::options::Event;
 use super::origin::Place;
-use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, put, put_from, stream_in};
+use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::image::compress;
+use crate::image::config::RunConfig;
 use crate::image::tar::parse::parse;
 use crate::image::tar::{BLOCK, Head, Kind, Limits, Time, header, padding};
 
@@ -81,6 +82,33 @@ impl Wanted<'_> {
 }
 
 impl Build<'_> {
+    /// Makes the working directory.
+    pub(super) fn workdir(
+        &mut self,
+        stage: &mut Stage<'_>,
+        path: &str,
+        instruction: &Instruction,
+    ) -> Progress<Option<u64>> {
+        let path = Typed::inside(stage.state.absolute(path).as_bytes());
+        let text = String::from_utf8_lossy(path.path()).into_owned();
+        let run = RunConfig { working_dir: text.clone(), ..stage.state.run().clone() };
+        let mut key = self.layer_key(&stage.state);
+        key.add("directory", text.as_bytes());
+        key.add("user", run.user.as_bytes());
+        let created_by = instruction.original.clone();
+        self.layer(stage, key, (run, created_by), |build, options, state| {
+            let engine = build.steps.engine;
+            let user = state.run().user.clone();
+            Ok(build.steps.change(options, |record| {
+                let owner = match user.as_str() {
+                    "" => Owner::default(),
+                    user => owner(engine, record, user)?,
+                };
+                make_directory(engine, record, &path, owner)
+            })?)
+        })
+    }
+
     pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
         let wanted = match &instruction.command {
             Command::Copy(copy) => {

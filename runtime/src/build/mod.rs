@@ -14,6 +14,8 @@
 //! | [`output`] | what becomes of the image |
 //! | `unpublished` | what a build has made that the store does not have yet |
 //! | `complete` | the last touch on the target |
+//! | `graph`, `workers` | which stages need which; stages side by side |
+//! | `forward` | a step, from the cache or made |
 //! | `driver` | the stages that the target needs, step by step |
 
 mod arguments;
@@ -25,12 +27,15 @@ pub mod dockerfile;
 mod driver;
 pub mod elsewhere;
 mod files;
+mod forward;
+mod graph;
 pub mod options;
 mod origin;
 pub mod output;
 mod state;
 mod step;
 mod unpublished;
+mod workers;
 
 pub use complete::entries;
 pub use driver::{Build, Resolve};

@@ -1,9 +1,11 @@
 //! What a build is asked for, and what it tells meanwhile.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::origin::Contexts;
 use crate::container::names::ContainerId;
@@ -40,9 +42,17 @@ pub struct Options {
     pub squash: bool,
     /// Have the image carry the cache of its steps.
     pub inline_cache: bool,
+    /// How many stages are built at once; `None`: as many as there are processors, and two at least.
+    pub jobs: Option<NonZeroUsize>,
 }
 
 impl Options {
+    /// How many stages are built at once.
+    pub fn jobs(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(2, |number| usize::from(number).max(2));
+        self.jobs.map_or_else(all, usize::from)
+    }
+
     /// Refuses a platform that is not the build's own.
     pub fn serves(&self, wanted: &str) -> Result<()> {
         let own = &self.platform;
@@ -79,10 +89,14 @@ pub enum Event<'e> {
     },
     /// The user should know.
     Warning(&'e str),
+    /// What comes next is about this stage, by its name; told only where stages are built side by side.
+    Stage(&'e str),
+    /// What a command of that stage has written.
+    Output(&'e [u8]),
 }
 
 /// What was built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finished {
     /// The image.
     pub id: Digest,
@@ -93,7 +107,7 @@ pub struct Finished {
 }
 
 /// How a build ended.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Built {
     /// With an image.
     Image(Finished),

@@ -1,5 +1,6 @@
 //! What a stage has come to: the config of the image so far. Pure.
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::dockerfile::instruction::{CommandLine, exposed};
@@ -13,7 +14,7 @@ use crate::registry::platform::Platform;
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// A stage, so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// The config of the image that it is.
     pub config: ImageConfig,

@@ -9,7 +9,7 @@ use crate::build::arguments::{self, Values};
 use crate::build::context::{Patterns, clean};
 use crate::build::dockerfile::instruction::{CommandLine, Files};
 use crate::build::dockerfile::{Command, Dockerfile, Expander, Instruction, Node, Origin, SCRATCH, Stage, nearest};
-use crate::build::driver::needed;
+use crate::build::graph::Graph;
 use crate::build::options::Options;
 use crate::build::origin::{Named, named};
 use crate::error::Result;
@@ -44,7 +44,8 @@ pub(super) fn check(
         Checker { file, options, known: arguments::platform(options), globals, around, scopes: [].into() };
     let (stages, bases) = checker.bases(found)?;
     let replaced = |stage: usize| named(file, &options.contexts, Origin::Stage(stage)).is_some();
-    let needs = |stage: usize| needed(file, &bases, stage, &replaced);
+    let needs =
+        |stage: usize| -> Result<Vec<usize>> { Ok(Graph::new(file, &bases, stage, &replaced)?.stages().collect()) };
     let wanted = match &options.target {
         Some(name) => needs(file.target(name)?)?,
         None if all => {

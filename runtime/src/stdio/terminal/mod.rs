@@ -13,6 +13,7 @@ mod signals;
 
 pub use keys::DetachKeys;
 pub use session::{LocalIo, run_local};
+pub use signals::Ending;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -68,6 +68,32 @@ impl Signals {
     }
 }
 
+/// The signals that end a process, for whoever has others to end first. Blocked while this is held.
+#[derive(Debug)]
+pub struct Ending(Signals);
+
+impl Ending {
+    /// Begins to catch them.
+    pub fn catch() -> Result<Self> {
+        Signals::catch(&ClientOptions { interruptible: true, sig_proxy: false, ..ClientOptions::default() }).map(Self)
+    }
+
+    /// Readable when one has come.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// The number of the next one that has come.
+    pub fn next(&self) -> Option<i32> {
+        self.0.next().map(|signal| signal as i32)
+    }
+
+    /// In a forked child: has them end the process as before.
+    pub fn restore(&self) -> Result<()> {
+        self.0.before.thread_set_mask().context(|| "restore the signal mask")
+    }
+}
+
 impl Drop for Signals {
     fn drop(&mut self) {
         // Restoring a mask that was in force cannot fail.

@@ -1,0 +1,148 @@
+//! Which stages a target needs, and which of them need which. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::dockerfile::{Command, Dockerfile, Instruction, Origin, Position};
+use crate::error::Result;
+
+/// The stages that a target needs, each with those that it takes files from or is on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Graph(BTreeMap<usize, BTreeSet<usize>>);
+
+impl Graph {
+    /// The stages for a target. `bases`: what each stage is on, expanded; `replaced`: whether a context is in a stage's place,
+    /// so that nothing is built for it, unless it is the target.
+    pub(super) fn new(
+        file: &Dockerfile,
+        bases: &[String],
+        target: usize,
+        replaced: &dyn Fn(usize) -> bool,
+    ) -> Result<Self> {
+        let (mut graph, mut open) = (BTreeMap::new(), vec![target]);
+        while let Some(stage) = open.pop() {
+            if replaced(stage) {
+                if stage == target {
+                    graph.insert(stage, BTreeSet::new());
+                }
+                continue;
+            }
+            if graph.contains_key(&stage) {
+                continue;
+            }
+            let mut needs = BTreeSet::new();
+            if let Origin::Stage(other) = file.base(stage, &bases[stage]) {
+                needs.insert(other);
+            }
+            for instruction in &file.stages[stage].instructions {
+                for (other, at) in origins(file, instruction)? {
+                    if other >= stage {
+                        return Err(file.source.error(at, "it copies from a stage that comes later, or from itself"));
+                    }
+                    needs.insert(other);
+                }
+            }
+            needs.retain(|other| !replaced(*other));
+            open.extend(&needs);
+            graph.insert(stage, needs);
+        }
+        Ok(Self(graph))
+    }
+
+    /// The stages in the order in which they are written: each after those that it needs.
+    pub(super) fn stages(&self) -> impl Iterator<Item = usize> {
+        self.0.keys().copied()
+    }
+
+    /// Whether each stage needs the one before it, so that no two can be built at once.
+    pub(super) fn is_chain(&self) -> bool {
+        let mut last = None;
+        self.0.iter().all(|(stage, needs)| last.replace(*stage).is_none_or(|last| needs.contains(&last)))
+    }
+
+    /// The first stage that can be built when these are done and these have been begun.
+    pub(super) fn ready(&self, done: impl Fn(usize) -> bool, begun: &BTreeSet<usize>) -> Option<usize> {
+        let ready = |(stage, needs): (&usize, &BTreeSet<usize>)| {
+            (!begun.contains(stage) && needs.iter().all(|needed| done(*needed))).then_some(*stage)
+        };
+        self.0.iter().find_map(ready)
+    }
+}
+
+/// The stages that an instruction takes files from.
+fn origins(file: &Dockerfile, instruction: &Instruction) -> Result<Vec<(usize, Position)>> {
+    let mut found = Vec::new();
+    match &instruction.command {
+        Command::Copy(copy) => {
+            if let Some(from) = &copy.from
+                && let Origin::Stage(stage) = file.copy_from(from)?
+            {
+                found.push((stage, from.at));
+            }
+        }
+        Command::Run(run) => {
+            for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
+                if let Origin::Stage(stage) = file.mount_from(&from.text) {
+                    found.push((stage, from.at));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(dockerfile: &str) -> Result<Graph> {
+        let file = Dockerfile::parse("Dockerfile", dockerfile.as_bytes()).unwrap();
+        let bases: Vec<String> = file.stages.iter().map(|stage| stage.base.text.clone()).collect();
+        Graph::new(&file, &bases, file.stages.len() - 1, &|_| false)
+    }
+
+    fn order(graph: &Graph, jobs: usize) -> Vec<Vec<usize>> {
+        let (mut done, mut begun, mut waves) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        while begun.len() < graph.0.len() {
+            let mut wave = Vec::new();
+            while wave.len() < jobs
+                && let Some(stage) = graph.ready(|stage| done.contains(&stage), &begun)
+            {
+                begun.insert(stage);
+                wave.push(stage);
+            }
+            done.extend(wave.iter().copied());
+            waves.push(wave);
+        }
+        waves
+    }
+
+    #[test]
+    fn only_what_is_needed_is_built_and_each_stage_after_those_that_it_needs() {
+        let diamond = "FROM x AS a\nFROM a AS b\nFROM a AS c\nFROM x AS unused\nFROM c\nCOPY --from=b /x /\n";
+        let diamond = graph(diamond).unwrap();
+        assert_eq!(diamond.stages().collect::<Vec<_>>(), [0, 1, 2, 4]);
+        assert_eq!(order(&diamond, 8), [vec![0], vec![1, 2], vec![4]]);
+        assert_eq!(order(&diamond, 1), [vec![0], vec![1], vec![2], vec![4]]);
+        let mounted = graph("FROM x AS a\nFROM x\nRUN --mount=from=a,target=/a true\n").unwrap();
+        assert_eq!(order(&mounted, 8), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn a_chain_is_one_where_each_needs_the_one_before() {
+        for (dockerfile, chain) in [
+            ("FROM x\n", true),
+            ("FROM x AS a\nFROM a AS b\nFROM b\n", true),
+            ("FROM x AS a\nFROM x\nCOPY --from=a /x /\n", true),
+            ("FROM x AS a\nFROM x AS b\nFROM b\nCOPY --from=a /x /\n", false),
+        ] {
+            assert_eq!(graph(dockerfile).unwrap().is_chain(), chain, "{dockerfile}");
+        }
+    }
+
+    #[test]
+    fn what_comes_later_cannot_be_copied_from() {
+        let error = graph("FROM x AS a\nCOPY --from=a /x /\n").unwrap_err();
+        assert!(error.to_string().contains("Dockerfile:2:"), "{error}");
+    }
+}
