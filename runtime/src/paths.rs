@@ -17,6 +17,7 @@
 //!   trash/<time>-<bytes>-<id>…/       containers that were removed a short time ago
 //!   engine/                          the engine's own layers
 //!   cache/<hex>.json                 what build steps made: crate::build::cache
+//!   mounts/<hex>-<n>/{about.json,lock,data/}  directories that stay from build to build: crate::container::cache_mounts
 //! ```
 //!
 //! What a build has made and not published yet has the same shape elsewhere, and only the build sees it
@@ -260,6 +261,21 @@ impl Root {
     /// What the build step with this key made.
     pub fn cache_entry(&self, key: &Digest) -> PathBuf {
         self.cache().join(format!("{}.json", key.hex()))
+    }
+
+    /// Directories that stay from build to build.
+    pub fn cache_mounts(&self) -> PathBuf {
+        self.path.join("mounts")
+    }
+
+    /// Folder in [`Root::cache_mounts`] of the `n`th directory with this key.
+    pub fn cache_mount(key: &Digest, n: usize) -> String {
+        format!("{}-{n}", key.hex())
+    }
+
+    /// The files of a directory that stays, relative to the store; `name` is from [`Root::cache_mount`].
+    pub fn cache_mount_data(name: &str) -> String {
+        format!("mounts/{name}/data")
     }
 
     /// The engine's own layers.

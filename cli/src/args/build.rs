@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 use lrun_runtime::build::Options;
+use lrun_runtime::build::given::{Lookup, parse_agent, parse_secret};
 use lrun_runtime::container::options::{RunOptions, env, network};
-use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::reference::Reference;
 
 use super::container::{flags, given};
@@ -67,6 +68,12 @@ pub struct BuildArgs {
     /// Add a line to /etc/hosts while RUN runs
     #[arg(long, value_name = "HOST:IP")]
     pub add_host: Vec<String>,
+    /// Give a file or a variable to RUN --mount=type=secret, and to no image: id=NAME,src=FILE or id=NAME,env=VARIABLE
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Vec<String>,
+    /// Give an SSH agent to RUN --mount=type=ssh: default is that of SSH_AUTH_SOCK
+    #[arg(long, value_name = "NAME[=SOCKET]")]
+    pub ssh: Vec<String>,
     /// Add a label to the image
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub label: Vec<String>,
@@ -136,6 +143,17 @@ impl BuildArgs {
         self.build_context.iter().map(one).collect()
     }
 
+    /// Adds secrets and agents; `lookup` is the caller's environment.
+    pub fn add_given(&self, options: &mut Options, lookup: &Lookup<'_>) -> Result<()> {
+        for text in &self.secret {
+            options.secrets.extend(parse_secret(text, lookup).context(|| "--secret")?);
+        }
+        for text in &self.ssh {
+            options.agents.extend([parse_agent(text, lookup)?]);
+        }
+        Ok(())
+    }
+
     fn arguments(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, String>> {
         let mut arguments = BTreeMap::new();
         for given in &self.build_arg {
@@ -158,6 +176,9 @@ pub struct BuilderPruneArgs {
     /// Forget all steps, not only those that no image has
     #[arg(short, long)]
     pub all: bool,
+    /// Only what is so: type=regular (steps) or type=exec.cachemount (files of RUN --mount=type=cache), until=TIME
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
     pub force: bool,

@@ -83,8 +83,6 @@ const KEPT: Reason = ("the container of a step that fails is kept, for a look at
 
 /// Those of `build`.
 const OF_BUILD: &[Unserved] = &[
-    value("secret", &[], NOT_FOR_BUILDS),
-    value("ssh", &[], NOT_FOR_BUILDS),
     value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
     value("shm-size", &[], NOT_FOR_BUILDS),
     value("ulimit", &[], NOT_FOR_BUILDS),

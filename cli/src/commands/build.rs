@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
@@ -41,6 +41,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     if options.clock.is_none() {
         options.clock = context::source_date_epoch()?;
     }
+    args.add_given(&mut options, &|name| context::env_os(name).map(OsStringExt::into_vec))?;
     options.platform = own_platform()?;
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;

@@ -1,10 +1,12 @@
 //! `container prune`, `image prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
 //! is in the trash.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use jiff::Timestamp;
 use lrun_runtime::build::cache;
+use lrun_runtime::container::cache_mounts;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::prune::{Pruned, prune_containers, prune_images};
 use lrun_runtime::error::{Error, Result};
@@ -13,7 +15,7 @@ use lrun_runtime::image::store::Listed;
 
 use crate::args::{BuilderPruneArgs, ContainerPruneArgs, Global, ImagePruneArgs, SystemPruneArgs, time};
 use crate::context;
-use crate::ui::filters::prune::{IMAGE_NAMES, NAMES, Query};
+use crate::ui::filters::prune::{BUILDER_NAMES, IMAGE_NAMES, NAMES, Query};
 use crate::ui::{output, units};
 
 const QUESTION: &str = "Are you sure you want to continue?";
@@ -47,14 +49,27 @@ pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
     Ok(sum.finish())
 }
 
-/// `builder prune`. What the steps made are images: those are removed as images are.
+/// `builder prune`. What the steps made are images: those are removed as images are. What stays from build to build goes
+/// with or without `--all`: no image has it.
 pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
+    let query = query(&args.filter, &BUILDER_NAMES)?;
+    let kinds = query.kinds()?;
     let what = if args.all { "all build cache" } else { "all dangling build cache" };
     if !args.force && !confirmed(&format!("WARNING! This will remove {what}.\n{QUESTION}")) {
         return Ok(0);
     }
     let engine = context::engine(global)?;
-    let (pruned, bytes) = cache::prune(&engine.store, args.all)?;
+    let takes = |time: Option<Timestamp>| query.takes(time, &BTreeMap::new());
+    let (mut pruned, mut bytes) = match kinds.steps {
+        true => cache::prune(&engine.store, args.all, &takes)?,
+        false => (Vec::new(), 0),
+    };
+    if kinds.mounts {
+        for mount in cache_mounts::prune(&engine, &takes)? {
+            bytes += mount.bytes;
+            pruned.push(mount.name);
+        }
+    }
     if !pruned.is_empty() {
         output::line("Deleted build cache objects:");
         pruned.iter().for_each(|key| output::line(key));

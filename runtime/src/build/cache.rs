@@ -3,6 +3,7 @@
 //! An entry is a small file named after the digest of the input. It keeps nothing alive: when its layer is gone the step
 //! runs again. Losing an entry costs time, no more, so that none is flushed.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Digest, Hasher};
@@ -76,9 +77,10 @@ pub fn record(root: &Root, key: &Digest, entry: &Entry) -> Result<()> {
     file::write_atomic(&root.cache_entry(key), &file::to_json(entry)?, Durability::Relaxed)
 }
 
-/// Forgets what the store does not have any more, or with `all` everything, and what is known of the context's files. The
-/// keys of what is forgotten, and the bytes of the files that it stood in.
-pub fn prune(store: &Store, all: bool) -> Result<(Vec<String>, u64)> {
+/// Forgets what the store does not have any more, or with `all` everything, and what is known of the context's files; of
+/// that only what `takes` picks by the time when it was written. The keys of what is forgotten, and the bytes of the files
+/// that it stood in.
+pub fn prune(store: &Store, all: bool, takes: &dyn Fn(Option<Timestamp>) -> bool) -> Result<(Vec<String>, u64)> {
     let (mut pruned, mut bytes) = (Vec::new(), 0);
     let root = store.root();
     for name in file::list_dir(&root.cache())? {
@@ -87,7 +89,12 @@ pub fn prune(store: &Store, all: bool) -> Result<(Vec<String>, u64)> {
             continue;
         }
         let path = root.cache().join(&name);
-        let size = std::fs::symlink_metadata(&path).map_or(0, |found| found.len());
+        let found = std::fs::symlink_metadata(&path);
+        let written = found.as_ref().ok().and_then(|found| Timestamp::try_from(found.modified().ok()?).ok());
+        if !takes(written) {
+            continue;
+        }
+        let size = found.map_or(0, |found| found.len());
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             removed => removed.context(|| format!("remove {}", path.display()))?,
@@ -145,15 +152,16 @@ mod tests {
         bytes[20] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert_eq!(find(&store, &made), None);
-        let (mut pruned, bytes) = prune(&store, false).unwrap();
+        assert_eq!(prune(&store, true, &|_| false).unwrap(), (Vec::new(), 0));
+        let (mut pruned, bytes) = prune(&store, false, &|_| true).unwrap();
         pruned.sort();
         let mut expected = [made.hex(), gone.hex()].map(str::to_owned);
         expected.sort();
         assert_eq!(pruned, expected);
         assert!(bytes > 100);
         assert!(find(&store, &nothing).is_some());
-        assert_eq!(prune(&store, true).unwrap().0, [nothing.hex()]);
+        assert_eq!(prune(&store, true, &|_| true).unwrap().0, [nothing.hex()]);
         assert_eq!(find(&store, &nothing), None);
-        assert_eq!(prune(&store, true).unwrap(), (Vec::new(), 0));
+        assert_eq!(prune(&store, true, &|_| true).unwrap(), (Vec::new(), 0));
     }
 }

@@ -16,6 +16,7 @@ use super::dockerfile::instruction::{Invocation, Network, Run, Security};
 use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
 use super::elsewhere::Elsewhere;
 use super::graph::Graph;
+use super::mounts::Sources;
 use super::options::{Built, Event, Options};
 use super::state::State;
 use super::step::{Ran, Steps};
@@ -53,6 +54,8 @@ pub struct Build<'a> {
     pub(super) stages: BTreeMap<usize, State>,
     pub(super) hashes: Hashes,
     pub(super) published: Instant,
+    /// What the mounts of steps show.
+    pub(super) mounted: Sources,
     /// Of the step that was begun last, from 1.
     pub(super) number: usize,
     total: usize,
@@ -99,7 +102,7 @@ pub(super) struct Stage<'s> {
 }
 
 impl Stage<'_> {
-    fn lookup(&self, name: &str) -> Option<&str> {
+    pub fn lookup(&self, name: &str) -> Option<&str> {
         self.state.env(name).or_else(|| self.values.get(name).map(String::as_str))
     }
 }
@@ -114,7 +117,8 @@ impl<'a> Build<'a> {
         tell: &'a mut dyn FnMut(Event<'_>),
     ) -> Self {
         let hashes = Hashes::load(&hashes(&steps));
-        let (elsewhere, stages, published) = (Elsewhere::default(), BTreeMap::new(), Instant::now());
+        let (elsewhere, stages, mounted) = (Elsewhere::default(), BTreeMap::new(), Sources::default());
+        let published = Instant::now();
         Self {
             steps,
             file,
@@ -126,6 +130,7 @@ impl<'a> Build<'a> {
             elsewhere,
             stages,
             hashes,
+            mounted,
             published,
             number: 0,
             total: 0,
@@ -152,6 +157,7 @@ impl<'a> Build<'a> {
             elsewhere: std::mem::take(&mut self.elsewhere),
             stages: std::mem::take(&mut self.stages),
             hashes: std::mem::take(&mut self.hashes),
+            mounted: Sources::default(),
             published: Instant::now(),
             number: 0,
             total: self.total,
@@ -177,6 +183,7 @@ impl<'a> Build<'a> {
     /// Publishes what was made, also before a failure, so that it is not made again; with the container of the command that
     /// failed, if one did.
     pub(super) fn settle<T>(&mut self, built: Progress<T>) -> Progress<T> {
+        self.mounted.remove(self.steps.engine);
         let published = self.unpublished.publish();
         // Without it the files are read again, no more.
         let _ = file::ensure_dir(&self.steps.engine.root().cache());
@@ -369,17 +376,14 @@ impl<'a> Build<'a> {
                 refused("RUN --security=insecure: a container never has the privileges of the host's root").into()
             );
         }
-        if !run.mounts.is_empty() {
-            return Err(refused("RUN --mount: this version of lrun does not mount anything for a step").into());
-        }
+        let mut key = self.layer_key(&stage.state);
+        let mut mounts = self.declared(stage, run, &mut key)?;
         let words = match run.invocation() {
             Invocation::Exec(words) => words,
             Invocation::Shell(text) => stage.state.shell().into_iter().chain([text]).collect(),
-            Invocation::Program { .. } => {
-                return Err(refused(
-                    "a heredoc that begins with #!: this version of lrun runs those of the shell only",
-                )
-                .into());
+            Invocation::Program { name, content } => {
+                key.add("script", content.as_bytes());
+                vec![mounts.script(&name, content)]
             }
         };
         if words.iter().all(String::is_empty) {
@@ -391,7 +395,6 @@ impl<'a> Build<'a> {
             Network::Host => options::Network::Host,
         };
         let env = self.environment(stage);
-        let mut key = self.layer_key(&stage.state);
         let config = stage.state.run();
         config.env.iter().for_each(|variable| key.add("variable", variable.as_bytes()));
         key.add("user", config.user.as_bytes());
@@ -414,7 +417,10 @@ impl<'a> Build<'a> {
                 attach: Streams { stdin: false, stdout: true, stderr: true },
                 ..options.clone()
             };
-            match build.steps.run(&options)? {
+            let given = mounts.give(build)?;
+            let ran = build.steps.run(&options, &given.passing);
+            given.end(build.steps.engine);
+            match ran? {
                 Ran::Well(made) => Ok(made),
                 Ran::Interrupted(signal) => Err(Stop::Ended(Built::Interrupted(signal))),
                 Ran::Failed(code, container) => {

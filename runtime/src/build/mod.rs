@@ -11,6 +11,7 @@
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
 //! | `files` | COPY and ADD |
+//! | `mounts`, [`given`] | RUN --mount; secrets and agents |
 //! | [`output`] | what becomes of the image |
 //! | `unpublished` | what a build has made that the store does not have yet |
 //! | `complete` | the last touch on the target |
@@ -28,7 +29,9 @@ mod driver;
 pub mod elsewhere;
 mod files;
 mod forward;
+pub mod given;
 mod graph;
+mod mounts;
 pub mod options;
 mod origin;
 pub mod output;

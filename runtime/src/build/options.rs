@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::given::{Agents, Secrets};
 use super::origin::Contexts;
 use crate::container::names::ContainerId;
 use crate::container::options::RunOptions;
@@ -44,6 +45,10 @@ pub struct Options {
     pub inline_cache: bool,
     /// How many stages are built at once; `None`: as many as there are processors, and two at least.
     pub jobs: Option<NonZeroUsize>,
+    /// `--secret`
+    pub secrets: Secrets,
+    /// `--ssh`
+    pub agents: Agents,
 }
 
 impl Options {

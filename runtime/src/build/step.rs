@@ -14,6 +14,7 @@ use crate::container::launch::{self, Host};
 use crate::container::lifecycle::{self, Removal};
 use crate::container::names::ContainerId;
 use crate::container::options::RunOptions;
+use crate::container::passing::Passing;
 use crate::container::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -52,8 +53,9 @@ pub enum Ran {
 }
 
 impl Steps<'_> {
-    /// Runs a command in a container with these options, of which the image is the one so far.
-    pub fn run(&self, options: &RunOptions) -> Result<Ran> {
+    /// Runs a command in a container with these options, of which the image is the one so far; `passing`: what no layer and
+    /// no record has.
+    pub fn run(&self, options: &RunOptions, passing: &Passing) -> Result<Ran> {
         let monitor = launch::prepare_monitor(self.engine, options)?;
         let draft = draft(self.engine, options, self.host, true)?;
         let monitor = monitor.mapped()?;
@@ -62,7 +64,8 @@ impl Steps<'_> {
         let stdio = Stdio { stdin: None, stdout: Some(self.output), stderr: Some(self.output) };
         let outcome = Client::greet(ours, stdio, ClientOptions { interruptible: true, ..ClientOptions::default() })
             .and_then(|client| {
-                launch::start(self.engine, container, &record, &spec, (monitor, monitors), self.host)?;
+                let with = (self.host, passing);
+                launch::start_with(self.engine, container, &record, &spec, (monitor, monitors), with)?;
                 client.run()
             });
         self.ended(&record, outcome)

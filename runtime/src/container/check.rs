@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use super::cache_mounts;
 use super::engine::Engine;
 use super::lifecycle::containers as all_containers;
 use crate::digest::Digest;
@@ -91,6 +92,7 @@ pub fn check(
     check.layers()?;
     check.own_layers()?;
     check.cache()?;
+    check.cache_mounts()?;
     check.leftovers()
 }
 
@@ -367,6 +369,21 @@ impl Check<'_> {
                     std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
                 }
                 self.leftover(format!("cache/{name}: {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories that stay from build to build. What is in them is the steps' own; nobody else knows how it should be.
+    fn cache_mounts(&mut self) -> Result<()> {
+        for name in file::list_dir(&self.root().cache_mounts())? {
+            let path = self.root().cache_mounts().join(&name).join(cache_mounts::ABOUT);
+            match self.read_sealed::<cache_mounts::About>(&path)? {
+                Sealed::Good(_) => {}
+                Sealed::Mended(_, what) => self.tell(format!("mounts/{name}: {what}"), true, None),
+                Sealed::Lost(what) => {
+                    self.leftover(format!("mounts/{name}: its description {what}; `lrun builder prune` removes it"));
+                }
             }
         }
         Ok(())

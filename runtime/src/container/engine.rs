@@ -80,13 +80,17 @@ impl Engine {
 
     /// The read-only layers of a container as paths relative to the store, topmost first, the engine's own included.
     pub fn lowers(&self, stack: &[Digest]) -> Result<Vec<String>> {
-        let mut lowers: Vec<String> =
-            self.folders(stack)?.iter().map(|folder| format!("layers/{folder}/diff")).collect();
+        let mut lowers = self.image_lowers(stack)?;
         self.base_layer()?;
         // One layer in any case: an image has as many as the kernel's limit leaves.
         let single = self.map.mode == Mode::Single && stack.iter().any(|digest| self.has_apt(digest));
         lowers.push(format!("engine/{}", if single { SINGLE } else { BASE }));
         Ok(lowers)
+    }
+
+    /// The same without the engine's own.
+    pub fn image_lowers(&self, stack: &[Digest]) -> Result<Vec<String>> {
+        Ok(self.folders(stack)?.iter().map(|folder| format!("layers/{folder}/diff")).collect())
     }
 
     /// The folders in `layers/` that give a stack its files, topmost first.

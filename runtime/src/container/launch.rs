@@ -14,6 +14,7 @@ use super::engine::Engine;
 use super::monitor;
 use super::options::{Network, RunOptions, SeccompChoice};
 use super::orders::{self, Orders, PastaProgram};
+use super::passing::Passing;
 use super::record::{Container, Record};
 use super::spec::{self, ImageFacts, NetworkNamespace, SpecContext, build_spec};
 use super::{caller, sources};
@@ -258,8 +259,20 @@ pub fn start(
     container: Container,
     record: &Record,
     spec: &Spec,
-    (waiting, client): (Waiting, OwnedFd),
+    monitor: (Waiting, OwnedFd),
     host: &Host,
+) -> Result<()> {
+    start_with(engine, container, record, spec, monitor, (host, &Passing::default()))
+}
+
+/// As [`start`], with what the container has this time only.
+pub fn start_with(
+    engine: &Engine,
+    container: Container,
+    record: &Record,
+    spec: &Spec,
+    (waiting, client): (Waiting, OwnedFd),
+    (host, passing): (&Host, &Passing),
 ) -> Result<()> {
     let record = &commit::recover(engine, &container, record.clone())?;
     let options = &options_of(record)?;
@@ -273,7 +286,8 @@ pub fn start(
     let network = effective_network(&options.network, host)?;
     sources::prepare(options)?;
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
-    let plan = plan(engine, paths.path(), record, options, spec)?;
+    let mut plan = plan(engine, paths.path(), record, options, spec)?;
+    passing.add_to(&mut plan);
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,

@@ -1,6 +1,7 @@
 //! Containers: what is asked for, what is recorded, and their life.
 
 pub mod alive;
+pub mod cache_mounts;
 pub mod caller;
 pub mod changes;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod names;
 pub mod options;
 mod orders;
 mod owners;
+pub mod passing;
 pub mod pause;
 pub mod probe;
 pub mod processes;

@@ -1,11 +1,12 @@
-//! Mount points of the engine's that an image hides, by a whiteout or an opaque directory.
+//! Mount points of the engine's that an image hides, by a whiteout or an opaque directory, and those of mounts that leave no
+//! trace.
 //!
-//! They are usually at the bottom of the stack, where the image's own entries win. Where the image has none and hides
-//! those, they must not be made in the read-write layer, whose content is what the user did. So a layer in memory goes
+//! The engine's are usually at the bottom of the stack, where the image's own entries win. Where the image has none and
+//! hides those, they must not be made in the read-write layer, whose content is what the user did. So a layer in memory goes
 //! between it and the image. The kernel makes it: as the read-write layer of a throw-away overlay it gets, by copying up,
 //! the directories above the mount points as they are.
 //!
-//! Runs in init, before it pivots, with the store as its current directory. Few images need it, and only those pay.
+//! Runs in init, before it pivots, with the store as its current directory. Few containers need it, and only those pay.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,18 +19,30 @@ use super::plan::{Mount, Rootfs};
 use super::rootfs::{MOST_LOWERS, is_directory, make_root, open_in, open_or_make};
 use crate::error::{Context, Result};
 
-/// A mount point, and whether it is a directory.
-type Hidden<'a> = (&'a str, bool);
+/// A directory of the store where a file system can be attached for a while: no layer is in it and no mount's source, and
+/// this mount namespace is ours alone.
+pub const PLACE: &str = "images";
 
-/// The mount points of the engine's that `root` does not have. `made` are the mounts, as detached trees.
+/// A mount point that is not to be made in the read-write layer.
+#[derive(Debug)]
+pub struct Hidden<'a> {
+    target: &'a str,
+    directory: bool,
+    /// A link at its place is followed.
+    follow: bool,
+}
+
+/// Such mount points that `root` does not have. `made` are the mounts, as detached trees.
 pub fn find<'a>(root: BorrowedFd<'_>, mounts: &'a [Mount], made: &[Option<OwnedFd>]) -> Result<Vec<Hidden<'a>>> {
     let mut hidden = Vec::new();
     for (mount, tree) in mounts.iter().zip(made) {
-        let Some(tree) = tree.as_ref().filter(|_| !mount.user && !mount.existing) else { continue };
+        let wanted = (!mount.user || mount.traceless) && !mount.existing;
+        let Some(tree) = tree.as_ref().filter(|_| wanted) else { continue };
         let below = |other: &Mount| mount.target.strip_prefix(&other.target).is_some_and(|rest| rest.starts_with('/'));
-        let missing = || matches!(open_in(root, &mount.target, false), Err(rustix::io::Errno::NOENT));
+        let missing = || matches!(open_in(root, &mount.target, mount.user), Err(rustix::io::Errno::NOENT));
         if !mounts.iter().any(below) && missing() {
-            hidden.push((mount.target.as_str(), is_directory(tree.as_fd())?));
+            let (target, directory) = (mount.target.as_str(), is_directory(tree.as_fd())?);
+            hidden.push(Hidden { target, directory, follow: mount.user });
         }
     }
     Ok(hidden)
@@ -38,28 +51,22 @@ pub fn find<'a>(root: BorrowedFd<'_>, mounts: &'a [Mount], made: &[Option<OwnedF
 /// The root with a layer that has these mount points.
 pub fn root_with(hidden: &[Hidden<'_>], store: BorrowedFd<'_>, rootfs: &Rootfs) -> Result<OwnedFd> {
     let Rootfs::Overlay { lowers, upper, work, volatile, seed } = rootfs;
-    // Any directory of the store that no layer is in serves as its place; this mount namespace is ours alone.
     let memory = memory()?;
     let attach = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(memory.as_fd(), "", CWD, "staging", attach).context(|| "attach a layer in memory")?;
-    let (layer, scratch) = ("staging/layer", "staging/work");
-    for directory in [layer, scratch] {
+    rustix::mount::move_mount(memory.as_fd(), "", CWD, PLACE, attach).context(|| "attach a layer in memory")?;
+    let [layer, scratch] = ["layer", "work"].map(|name| format!("{PLACE}/{name}"));
+    for directory in [&layer, &scratch] {
         rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)).context(|| format!("make {directory}"))?;
     }
-    let throw_away = Rootfs::Overlay {
-        lowers: lowers.clone(),
-        upper: layer.to_owned(),
-        work: scratch.to_owned(),
-        volatile: false,
-        seed: None,
-    };
+    let throw_away =
+        Rootfs::Overlay { lowers: lowers.clone(), upper: layer.clone(), work: scratch, volatile: false, seed: None };
     let image = make_root(store, &throw_away)?;
-    for (target, directory) in hidden {
-        make(image.as_fd(), target, *directory).context(|| format!("make the mount point {target}"))?;
+    for point in hidden {
+        make(image.as_fd(), point).context(|| format!("make the mount point {}", point.target))?;
     }
     drop(image);
     let mut lowers = lowers.clone();
-    lowers.insert(0, layer.to_owned());
+    lowers.insert(0, layer);
     let (upper, work) = (upper.clone(), work.clone());
     make_root(store, &Rootfs::Overlay { lowers, upper, work, volatile: *volatile, seed: seed.clone() })
 }
@@ -70,7 +77,8 @@ pub fn fits(rootfs: &Rootfs) -> bool {
     lowers.len() < MOST_LOWERS
 }
 
-fn memory() -> Result<OwnedFd> {
+/// A new file system in memory, as a detached mount.
+pub fn memory() -> Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context(|| "open tmpfs")?;
     fsconfig_set_string(&context, "mode", "755")?;
     fsconfig_create(&context)?;
@@ -78,10 +86,10 @@ fn memory() -> Result<OwnedFd> {
 }
 
 /// Makes the mount point; the directory that it is made in keeps its times.
-fn make(image: BorrowedFd<'_>, target: &str, directory: bool) -> Result<()> {
-    let above = nearest(image, target)?;
+fn make(image: BorrowedFd<'_>, point: &Hidden<'_>) -> Result<()> {
+    let above = nearest(image, point.target)?;
     let stat = rustix::fs::fstat(&above)?;
-    open_or_make(image, target, directory, false)?;
+    open_or_make(image, point.target, point.directory, point.follow)?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },

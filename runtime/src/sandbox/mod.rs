@@ -18,6 +18,7 @@ mod reaper;
 pub mod reexec;
 mod rootfs;
 pub mod seccomp;
+mod source;
 mod terminal;
 pub mod user;
 pub mod view;

@@ -14,6 +14,7 @@ use rustix::mount::{
 
 use super::plan::{Mount, MountSource};
 use super::rootfs::{is_directory, open_in, open_or_make};
+use super::source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::mount::{Attributes, set_attributes};
 
@@ -29,6 +30,8 @@ fn make(mount: &Mount) -> Result<Option<OwnedFd>> {
     let made = match &mount.source {
         MountSource::Filesystem { kind, params } => filesystem(kind, params, mount.attributes),
         MountSource::Host { path, recursive } => bind(path, *recursive, mount),
+        MountSource::File { content, own } => source::file(content, *own).and_then(|file| flagged(file, mount)),
+        MountSource::Tree(tree) => source::tree(tree).and_then(|tree| flagged(tree, mount)),
     };
     match made {
         Ok(fd) => Ok(Some(fd)),
@@ -84,10 +87,15 @@ fn bind(path: &str, recursive: bool, mount: &Mount) -> Result<OwnedFd> {
         }
         other => other.context(|| format!("bind {path}"))?,
     };
+    flagged(tree, mount)
+}
+
+/// Sets the flags that a mount is to have.
+fn flagged(tree: OwnedFd, mount: &Mount) -> Result<OwnedFd> {
     for (set, below) in [(mount.attributes, false), (mount.recursive_attributes, true)] {
         if set != 0 {
             let attributes = Attributes { set, ..Attributes::default() };
-            set_attributes(tree.as_fd(), attributes, below).context(|| format!("set the flags of {path}"))?;
+            set_attributes(tree.as_fd(), attributes, below).context(|| format!("set the flags of {}", mount.target))?;
         }
     }
     Ok(tree)

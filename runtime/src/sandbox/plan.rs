@@ -83,6 +83,8 @@ pub struct Mount {
     pub optional: bool,
     /// The target is in a directory of the host: it is not made there, and the mount is left out where it is missing.
     pub existing: bool,
+    /// A missing target is not made in the read-write layer: it is there as long as the mount.
+    pub traceless: bool,
 }
 
 impl Mount {
@@ -109,6 +111,49 @@ pub enum MountSource {
         /// With the mounts below it.
         recursive: bool,
     },
+    /// A file in memory.
+    File {
+        /// What is in it.
+        content: Content,
+        /// Whose it is.
+        own: Own,
+    },
+    /// What is at a path of the store's.
+    Tree(Tree),
+}
+
+/// A path in one or several directories of the store, of which a container may have made everything that is in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// The directories, relative to the store; of several the topmost first, as an overlay.
+    pub lowers: Vec<String>,
+    /// Where what is written goes, and a work directory: relative to the store, and to be thrown away.
+    pub scratch: Option<(String, String)>,
+    /// The path in them, links followed; empty for all.
+    pub path: String,
+    /// Make missing directories of the path.
+    pub make: bool,
+    /// Changed to this, if given.
+    pub own: Option<Own>,
+}
+
+/// Permission bits and, where they can be set, owner and group inside the id mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Own {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Bytes that may be a secret: they are in no message.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content(pub Vec<u8>);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl MountSource {

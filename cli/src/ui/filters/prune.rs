@@ -12,6 +12,21 @@ pub const NAMES: [&str; 3] = ["until", "label", "label!"];
 /// Those of `image prune`.
 pub const IMAGE_NAMES: [&str; 4] = ["until", "label", "label!", "dangling"];
 
+/// Those of `builder prune`.
+pub const BUILDER_NAMES: [&str; 2] = ["until", "type"];
+
+/// docker's kinds of what builds leave. Steps are of the first, directories of the second; lrun has none of the others.
+const KINDS: [&str; 6] = ["regular", "exec.cachemount", "internal", "frontend", "source.local", "source.git.checkout"];
+
+/// Which kinds of what builds leave are to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// What is known of steps.
+    pub steps: bool,
+    /// Directories of `RUN --mount=type=cache`.
+    pub mounts: bool,
+}
+
 /// What `prune` was asked for.
 pub struct Query {
     filters: Filters,
@@ -40,6 +55,20 @@ impl Query {
     /// `Invalid`: neither true nor false.
     pub fn dangling(&self) -> Result<Option<bool>> {
         self.filters.truth("dangling")
+    }
+
+    /// The kinds that the filter `type` names; all without it.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: no kind of docker's.
+    pub fn kinds(&self) -> Result<Kinds> {
+        if let Some(other) = self.filters.values("type").find(|value| !KINDS.contains(value)) {
+            let hint = format!("the types are {}", KINDS.join(", "));
+            return Err(Error::new(ErrorKind::Invalid, format!("invalid filter 'type={other}'")).hint(hint));
+        }
+        let has = |kind| !self.filters.has("type") || self.filters.values("type").any(|value| value == kind);
+        Ok(Kinds { steps: has(KINDS[0]), mounts: has(KINDS[1]) })
     }
 
     /// Whether labels have to be known.
@@ -92,6 +121,25 @@ mod tests {
         }
         assert!(query(&["until=1"]).unwrap().takes(None, &labels));
         assert_eq!(query(&["label!=x=y", "until=7"]).unwrap().given(), ["until=7", "label!=x=y"]);
+    }
+
+    #[test]
+    fn the_kinds_of_what_builds_leave() {
+        let kinds = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            Query::parse(&arguments, &BUILDER_NAMES, |_| Ok(Timestamp::UNIX_EPOCH)).and_then(|query| query.kinds())
+        };
+        for (arguments, steps, mounts) in [
+            (&[][..], true, true),
+            (&["until=1"], true, true),
+            (&["type=regular"], true, false),
+            (&["type=exec.cachemount"], false, true),
+            (&["type=exec.cachemount", "type=regular"], true, true),
+            (&["type=frontend"], false, false),
+        ] {
+            assert_eq!(kinds(arguments).unwrap(), Kinds { steps, mounts }, "{arguments:?}");
+        }
+        assert_eq!(kinds(&["type=mount"]).unwrap_err().to_string(), "invalid filter 'type=mount'");
     }
 
     #[test]

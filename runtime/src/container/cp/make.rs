@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat};
 use rustix::io::Errno;
@@ -13,8 +14,10 @@ use super::path::{There, Typed};
 use super::place::Place;
 use super::{Access, Engine, Inside, Record, is_broken_pipe, pipe, received_warnings};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::idmap::helper::{Helper, Work};
-use crate::image::files::Received;
+use crate::file;
+use crate::idmap::helper::{self, Helper, Work};
+use crate::image::compress;
+use crate::image::files::{Ownership, Received, Receiver, Target};
 use crate::sandbox::user;
 
 /// Whose files become: numbers inside the id mapping.
@@ -128,6 +131,39 @@ pub fn put_from(
     let ended = source.finish(engine);
     let warnings = done?;
     ended.map(|()| warnings)
+}
+
+/// Fills a directory of the store with the tar that `produce` writes in a helper whose `/` are the files of the container
+/// `from`. Entries keep their owners, as far as the id mapping has them.
+pub fn take_from(
+    engine: &Engine,
+    into: &Path,
+    from: &Record,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let (read, write) = pipe()?;
+    let source = Access::open(engine, from)?;
+    let work = |_: &Work| produce(&mut File::from(write.try_clone()?));
+    let sender = source.start(engine, false, &[write.as_fd()], work)?;
+    drop(write);
+    let directory = file::open_dir(into)?;
+    let receiver = helper::start_in(&engine.map, directory.as_fd(), &[read.as_fd()], |at| {
+        let (mut tar, _) = compress::decompress(Box::new(File::from(read.try_clone()?)))?;
+        let (directory, ownership) = (at.root.try_clone()?, Ownership::Keep(&engine.map));
+        let target = Target { directory, name: None, shown: b"/", ownership, follow: false };
+        Receiver::new(&mut tar, &mut |_| {}).run(target)
+    })?;
+    drop(read);
+    let sent = sender.finish(&mut |_| {}).map_err(|error| source.explain(error));
+    let received = receiver.finish(&mut |_| {});
+    let ended = source.finish(engine);
+    match (sent, received) {
+        // This side's failure is the consequence.
+        (Err(consequence), Err(error)) if is_broken_pipe(&consequence) => Err(error),
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+        (Ok(()), Ok(_)) => ended,
+    }
 }
 
 /// A container that a tar is put into.

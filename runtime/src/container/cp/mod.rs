@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use make::{Answer, Owner, Question, ask, look, make_directory, put, put_from};
+pub use make::{Answer, Owner, Question, ask, look, make_directory, put, put_from, take_from};
 pub use path::Typed;
 
 use super::engine::Engine;

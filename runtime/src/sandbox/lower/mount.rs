@@ -134,6 +134,7 @@ fn lower(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
         propagation: options.propagation,
         recursive_propagation: options.recursive_propagation,
         existing: false,
+        traceless: false,
     })
 }
 

@@ -1,0 +1,410 @@
+//! `RUN --mount`: what each kind shows, what stays of it, and what never does.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use lrun_tests::build::{build, built, cached, context, in_image};
+use lrun_tests::{Lrun, Mode, mode};
+
+/// An owner as the containers of this mapping show it.
+fn owner(numbers: &str) -> &str {
+    if mode() == Mode::Single { "0:0" } else { numbers }
+}
+
+/// Builds with these flags and gives what was told; it must succeed.
+#[track_caller]
+fn told(lrun: &Lrun, folder: &Path, flags: &[&str]) -> String {
+    let output = build(lrun, folder, flags);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output.stderr
+}
+
+/// What the commands wrote, without what the build tells.
+#[track_caller]
+fn written(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Vec<String> {
+    let told = told(lrun, folder, flags);
+    let own =
+        |line: &&str| line.starts_with("Step ") || line.starts_with(" ---> ") || line.starts_with("Successfully ");
+    told.lines().filter(|line| !own(line)).map(str::to_owned).collect()
+}
+
+/// Files of a folder and everything below it whose content or name has these bytes.
+fn files_with(folder: &Path, text: &str, found: &mut Vec<PathBuf>) {
+    // A container's work directory is the kernel's, and closed to all.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("it is there").path();
+        let kind = fs::symlink_metadata(&path).expect("it is there").file_type();
+        if path.to_string_lossy().contains(text) {
+            found.push(path.clone());
+        }
+        if kind.is_dir() {
+            files_with(&path, text, found);
+        } else if kind.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bind_shows_what_the_context_leaves() {
+    let lrun = Lrun::with_busybox();
+    let outside = lrun.file("outside", "outside");
+    let dockerfile = "FROM busybox\nWORKDIR /app\nARG dir=src\n\
+        RUN --mount=type=bind,target=/ctx find /ctx | sort; cat /ctx/link 2>&1; touch /ctx/new 2>&1; stat -c '%u:%g %a' /ctx/src/x\n\
+        RUN --mount=target=. pwd; ls\n\
+        RUN --mount=type=bind,source=${dir},target=rel cat /app/rel/a\n\
+        RUN --mount=type=bind,source=src/a,dst=/file cat /file\n";
+    let files = [("src/a", "a\n"), ("src/x", "x"), ("ignored/b", "b"), (".dockerignore", "ignored\n.dockerignore\n")];
+    let folder = context(&lrun, "bind", dockerfile, &files);
+    fs::set_permissions(folder.join("src/x"), PermissionsExt::from_mode(0o750)).expect("it is changed");
+    symlink(&outside, folder.join("link")).expect("a link");
+    let lines = written(&lrun, &folder, &["-t", "bind"]);
+    let missing = "cat: can't open '/ctx/link': No such file or directory";
+    let readonly = "touch: /ctx/new: Read-only file system";
+    let tree = ["/ctx", "/ctx/Dockerfile", "/ctx/link", "/ctx/src", "/ctx/src/a", "/ctx/src/x"];
+    let rest = [missing, readonly, "0:0 750", "/app", "Dockerfile", "link", "src", "a", "a"];
+    assert_eq!(lines, [&tree[..], &rest].concat());
+    // Nothing of the mount points is in the image.
+    assert_eq!(in_image(&lrun, "bind", "ls /; ls /app"), in_image(&lrun, "busybox", "mkdir /app; ls /"));
+    assert_eq!(lrun.inspect("bind", "{{len .RootFS.Layers}}"), "2");
+    // Each is made again when the files that it shows change, and only then.
+    assert_eq!(cached(&build(&lrun, &folder, &[])), 6);
+    fs::write(folder.join("ignored/b"), "other").expect("it is written");
+    assert_eq!(cached(&build(&lrun, &folder, &[])), 6);
+    fs::write(folder.join("src/x"), "changed").expect("it is written");
+    let output = build(&lrun, &folder, &[]);
+    assert_eq!(cached(&output), 3, "{}", output.stderr);
+}
+
+#[test]
+fn what_is_written_to_a_bind_is_thrown_away() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS made\nRUN mkdir /o && echo o > /o/f && chown 5:6 /o/f && ln -s f /o/link\n\
+        FROM busybox\n\
+        RUN --mount=type=bind,target=/ctx,rw echo new > /ctx/new; echo more >> /ctx/a; rm /ctx/b; cat /ctx/a; ls /ctx\n\
+        RUN --mount=type=bind,source=a,target=/f,readwrite echo more >> /f; cat /f\n\
+        RUN --mount=type=bind,target=/ctx,rw=true cat /ctx/a; ls /ctx\n\
+        RUN --mount=type=bind,from=made,source=/o,target=/o,rw stat -c '%u:%g' /o/f; rm /o/f; echo x > /o/x; ls /o\n\
+        RUN --mount=type=bind,from=made,source=o/link,target=/l cat /l\n\
+        RUN --mount=type=bind,from=busybox,target=/b ls /b/bin/sh; touch /b/x 2>&1 || true\n\
+        RUN --mount=type=bind,from=scratch,target=/s,rw ls -A /s; touch /s/x; ls /s\n";
+    let folder = context(&lrun, "discard", dockerfile, &[("a", "a\n"), ("b", "b")]);
+    let lines = written(&lrun, &folder, &["-t", "discard"]);
+    let context = ["a", "more", "Dockerfile", "a", "new", "a", "more", "a", "Dockerfile", "a", "b"];
+    let stage = [owner("5:6"), "link", "x", "o", "/b/bin/sh", "touch: /b/x: Read-only file system", "x"];
+    assert_eq!(lines, [&context[..], &stage].concat());
+    assert_eq!(fs::read_to_string(folder.join("a")).expect("it is there"), "a\n");
+    assert!(folder.join("b").exists() && !folder.join("new").exists());
+    assert_eq!(lrun.inspect("discard", "{{len .RootFS.Layers}}"), "1");
+    assert_eq!(in_image(&lrun, "discard", "ls -d /o /ctx /f /l /b /s 2>/dev/null; true"), "");
+    let mut left = Vec::new();
+    files_with(&lrun.store().join("staging"), "/mount-", &mut left);
+    assert!(left.is_empty(), "{left:?}");
+    // A stage that changes elsewhere does not matter, one that changes there does; the context has the Dockerfile.
+    for (change, reused) in [("touch /elsewhere; echo o >", 5), ("echo other >", 3)] {
+        fs::write(folder.join("Dockerfile"), dockerfile.replace("echo o >", change)).expect("it is written");
+        let output = build(&lrun, &folder, &[]);
+        assert_eq!((output.code, cached(&output)), (0, reused), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_cache_stays_from_build_to_build() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS base\nRUN mkdir /seed && echo seed > /seed/f\nFROM busybox\nARG run\n\
+        RUN --mount=type=cache,target=/root/.cache echo $run >> /root/.cache/n; cat /root/.cache/n\n\
+        RUN --mount=type=cache,id=/root/.cache,target=/c,ro cat /c/n; touch /c/x 2>&1 || true\n\
+        RUN --mount=type=cache,target=/own,uid=7,gid=8,mode=0750 stat -c '%u:%g %a' /own\n\
+        RUN --mount=type=cache,id=seeded,from=base,source=seed,target=/s cat /s/f; echo $run > /s/f\n\
+        RUN --mount=type=cache,id=../../../x,target=/x,source=a/b echo $run >> /x/n; cat /x/n; ls -d /root/.cache /c 2>/dev/null || true\n";
+    let folder = context(&lrun, "cache", dockerfile, &[]);
+    let run = |n: &str| written(&lrun, &folder, &["-t", "cache", "--build-arg", &format!("run={n}")]);
+    let (refused, own) = ("touch: /c/x: Read-only file system", format!("{} 750", owner("7:8")));
+    assert_eq!(run("1"), ["1", "1", refused, own.as_str(), "seed", "1"]);
+    assert_eq!(run("2"), ["1", "2", "1", "2", refused, own.as_str(), "1", "1", "2"]);
+    // What is in a cache is no input of a step.
+    assert_eq!(cached(&build(&lrun, &folder, &["--build-arg", "run=2"])), 7);
+    assert_eq!(
+        in_image(&lrun, "cache", "ls -A /root; ls -d /c /own /s /x 2>/dev/null; true"),
+        in_image(&lrun, "busybox", "ls -A /root")
+    );
+    let mounts = || fs::read_dir(lrun.store().join("mounts")).map_or(0, Iterator::count);
+    assert_eq!(mounts(), 4);
+    lrun.ok(&["image", "prune", "-af"]);
+    assert_eq!(mounts(), 4);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+    lrun.ok(&["builder", "prune", "-f", "--filter", "type=regular"]);
+    lrun.ok(&["builder", "prune", "-f", "--filter", "until=1h"]);
+    assert_eq!(mounts(), 4);
+    let said = lrun.ok(&["builder", "prune", "-f", "--filter", "type=exec.cachemount"]);
+    assert_eq!(mounts(), 0);
+    assert!(said.starts_with("Deleted build cache objects:\n") && !said.contains(": 0B"), "{said}");
+    lrun.import("busybox.tar", "busybox");
+    assert_eq!(run("3"), ["3", "3", refused, own.as_str(), "seed", "3"]);
+    lrun.ok(&["builder", "prune", "-af"]);
+    assert_eq!(mounts(), 0);
+}
+
+#[test]
+fn steps_of_two_builds_share_a_cache_as_they_ask() {
+    let lrun = Lrun::with_busybox();
+    // Each tells that it is there, and waits for the other for a while.
+    let script = "touch /c/$me; for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do [ -e /c/$other ] && break; sleep 0.1; done; \
+        [ -e /c/$other ] && echo met; rm /c/$me; true";
+    for (sharing, both_meet) in [("shared", true), ("locked", false), ("private", false)] {
+        let dockerfile = format!(
+            "FROM busybox\nARG me other\nRUN --mount=type=cache,id={sharing},target=/c,sharing={sharing} {script}\n"
+        );
+        let folder = context(&lrun, sharing, &dockerfile, &[]);
+        let folder = folder.to_str().expect("UTF-8");
+        let start = |me: &str, other: &str| {
+            let (me, other) = (format!("me={me}"), format!("other={other}"));
+            lrun.spawn(&["build", "--network", "none", "--build-arg", &me, "--build-arg", &other, folder])
+        };
+        let (one, two) = (start("one", "two"), start("two", "one"));
+        let (one, two) = (one.wait(), two.wait());
+        assert_eq!((one.code, two.code), (0, 0), "{}{}", one.stderr, two.stderr);
+        let met = [&one, &two].map(|output| output.stderr.lines().any(|line| line == "met"));
+        assert_eq!(met.contains(&true), both_meet, "{sharing}: {}{}", one.stderr, two.stderr);
+    }
+    // One of each but for `private`, of which both may have run one after the other.
+    let mounts = fs::read_dir(lrun.store().join("mounts")).expect("it is there").count();
+    assert!((3..=4).contains(&mounts), "{mounts}");
+}
+
+#[test]
+fn a_tmpfs_is_memory() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=1m \
+        dd if=/dev/zero of=/t/big bs=1M count=2 2>/dev/null || echo full; stat -f -c %T /t; ls -ld /t | cut -c1-10\n\
+        RUN --mount=type=tmpfs,target=/var/lib/files touch /var/lib/files/new; ls /var/lib/files\n";
+    let folder = context(&lrun, "tmpfs", dockerfile, &[]);
+    assert_eq!(written(&lrun, &folder, &["-t", "tmpfs"]), ["full", "tmpfs", "drwxrwxrwt", "new"]);
+    assert_eq!(lrun.inspect("tmpfs", "{{len .RootFS.Layers}}"), "1");
+}
+
+#[test]
+fn a_secret_is_in_the_step_and_nowhere_else() {
+    let mut lrun = Lrun::with_busybox();
+    let secret = "hunter2-c0ffee";
+    lrun.set_env("TOKEN", secret);
+    let file = lrun.file("key", secret);
+    // Its hash alone is told, so that the log has nothing.
+    let dockerfile = "FROM busybox\n\
+        RUN --mount=type=secret,id=key sha256sum < /run/secrets/key; stat -c '%u:%g %a' /run/secrets/key; mount | grep -c '/run/secrets/key type tmpfs (ro,nosuid,nodev,noexec'\n\
+        RUN --mount=type=secret,id=key,target=/etc/key,mode=0440,uid=7,gid=8 stat -c '%u:%g %a' /etc/key\n\
+        RUN --mount=type=secret,id=token,env=TOKEN,required=true printf %s \"$TOKEN\" | sha256sum; env | grep -c ^TOKEN=\n\
+        RUN --mount=type=secret,target=/root/token printf %s \"$(cat /root/token)\" | sha256sum\n\
+        RUN --mount=type=secret,id=absent ls /run 2>&1 || true\n\
+        RUN --mount=type=secret,id=key --mount=type=secret,id=token,env=TOKEN echo half > /half; exit 3\n";
+    let folder = context(&lrun, "secret", dockerfile, &[]);
+    let given = format!("id=key,src={}", file.to_str().expect("UTF-8"));
+    let flags = ["-t", "secret", "--secret", &given, "--secret", "id=token,env=TOKEN"];
+    let output = build(&lrun, &folder, &flags);
+    assert_eq!(output.code, 3, "{}", output.stderr);
+    let hash = sha256(&lrun, secret);
+    assert_eq!(output.stderr.matches(&hash).count(), 3, "{}", output.stderr);
+    for line in ["0:0 400", "1", &format!("{} 440", owner("7:8")), "ls: /run: No such file or directory"] {
+        assert!(output.stderr.lines().any(|told| told == line), "{line}: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains(secret), "{}", output.stderr);
+    // The failed step's container is there, with record, spec, log and read-write layer.
+    let id = lrun.ok(&["ps", "-aq"]);
+    assert_eq!(lrun.ok(&["diff", &id]), "A /half");
+    for text in [lrun.ok(&["inspect", &id]), lrun.ok(&["logs", &id])] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let mut found = Vec::new();
+    files_with(&lrun.store(), secret, &mut found);
+    assert!(found.is_empty(), "{found:?}");
+    // Other content is no other step.
+    lrun.file("key", "other");
+    assert_eq!(cached(&build(&lrun, &folder, &flags)), 5);
+    lrun.ok(&["rm", &id]);
+    for id in lrun.ok(&["ps", "-aq"]).lines() {
+        lrun.ok(&["rm", id]);
+    }
+}
+
+/// As `sha256sum` prints it, of standard input.
+fn sha256(lrun: &Lrun, text: &str) -> String {
+    let path = lrun.file("hashed", text);
+    let output = std::process::Command::new("sha256sum").arg(path).output().expect("sha256sum");
+    String::from_utf8_lossy(&output.stdout).split(' ').next().expect("a hash").to_owned()
+}
+
+#[test]
+fn secrets_that_are_not_there() {
+    let lrun = Lrun::with_busybox();
+    let required = "FROM busybox\nRUN --mount=type=secret,id=key,required cat /run/secrets/key\n";
+    let folder = context(&lrun, "required", required, &[]);
+    let output = build(&lrun, &folder, &[]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(output.stderr.contains("Dockerfile:2:5: --mount: secret key: not found"), "{}", output.stderr);
+    assert!(output.stderr.contains("--secret id=key,src=FILE"), "{}", output.stderr);
+    // A variable that is not set gives nothing.
+    assert_eq!(build(&lrun, &folder, &["--secret", "id=key,env=UNSET"]).code, 1);
+    for (given, said) in [
+        ("id=key,src=/no/such/file", "failed to stat /no/such/file"),
+        ("src=x", "secret missing ID"),
+        ("id=key,type=vault", "unsupported secret type"),
+        ("key", "must be a key=value pair"),
+    ] {
+        let output = build(&lrun, &folder, &["--secret", given]);
+        assert!(output.code != 0 && output.stderr.contains(said), "{given}: {}", output.stderr);
+    }
+    let binary = lrun.file("binary", [0, 1, 2]);
+    let folder = context(&lrun, "text", "FROM busybox\nRUN --mount=type=secret,id=key,env=K true\n", &[]);
+    let given = format!("id=key,src={}", binary.to_str().expect("UTF-8"));
+    let output = build(&lrun, &folder, &["--secret", &given]);
+    assert!(output.code == 1 && output.stderr.contains("it is no text"), "{}", output.stderr);
+}
+
+/// An agent that has one key, signs everything, and answers whatever else it is asked with success.
+fn agent(path: &Path) -> std::thread::JoinHandle<Vec<u8>> {
+    let listener = UnixListener::bind(path).expect("a socket");
+    std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut length = [0; 4];
+        while client.read_exact(&mut length).is_ok() {
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            client.read_exact(&mut request).expect("a request");
+            asked.push(request[0]);
+            client.write_all(&[0, 0, 0, 3, b'k', b'e', b'y']).expect("it is answered");
+        }
+        asked
+    })
+}
+
+#[test]
+fn an_agent_is_reached_for_signing_only() {
+    let mut lrun = Lrun::with_stage0();
+    let socket = lrun.folder().join("agent.sock");
+    // 11 asks for the keys, 13 for a signature, 19 is to remove all keys.
+    let dockerfile = "FROM stage0\n\
+        RUN --mount=type=ssh echo $SSH_AUTH_SOCK; stat -c '%F %u:%g %a' $SSH_AUTH_SOCK\n\
+        RUN --mount=type=ssh,id=default,target=/agent,mode=0666,uid=7,gid=8 stat -c '%u:%g %a' /agent\n\
+        RUN --mount=type=ssh,required <<EOF\n#!/usr/bin/perl\nuse IO::Socket::UNIX;\n\
+        my $agent = IO::Socket::UNIX->new(Peer => $ENV{SSH_AUTH_SOCK}) or die;\n\
+        for my $kind (11, 19, 13) {\n\
+        syswrite $agent, pack('NC', 1, $kind);\nsysread $agent, my $answer, 100;\n\
+        print join(' ', unpack('C*', $answer)), \"\\n\";\n}\nEOF\n\
+        RUN --mount=type=ssh,id=other env | grep SSH || true\n";
+    let folder = context(&lrun, "ssh", dockerfile, &[]);
+    let serving = agent(&socket);
+    lrun.set_env("SSH_AUTH_SOCK", socket.to_str().expect("UTF-8"));
+    let lines = written(&lrun, &folder, &["-t", "ssh", "--ssh", "default"]);
+    let (other, key, refused) = (format!("{} 666", owner("7:8")), "0 0 0 3 107 101 121", "0 0 0 1 5");
+    assert_eq!(lines, ["/run/buildkit/ssh_agent.0", "socket 0:0 600", &other, key, refused, key]);
+    assert_eq!(serving.join().expect("it ends"), [11, 13]);
+    assert_eq!(in_image(&lrun, "ssh", "ls -d /run/buildkit /agent 2>/dev/null; true"), "");
+    // Without one.
+    let folder = context(&lrun, "required", "FROM stage0\nRUN --mount=type=ssh,required true\n", &[]);
+    let output = build(&lrun, &folder, &[]);
+    assert!(output.code == 1 && output.stderr.contains("no SSH key \"default\" forwarded"), "{}", output.stderr);
+    let key = lrun.file("id_ed25519", "PRIVATE KEY");
+    let output = build(&lrun, &folder, &["--ssh", &format!("default={}", key.to_str().expect("UTF-8"))]);
+    assert!(output.code != 0 && output.stderr.contains("lrun does not read keys"), "{}", output.stderr);
+    lrun.set_env("SSH_AUTH_SOCK", "");
+    let output = build(&lrun, &folder, &["--ssh", "default"]);
+    assert!(output.code != 0 && output.stderr.contains("make sure SSH_AUTH_SOCK is set"), "{}", output.stderr);
+}
+
+#[test]
+fn a_heredoc_names_its_interpreter() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nWORKDIR /w\nARG A=1\nRUN <<EOF\n#!/bin/sh -e\necho \"$0 $A $PWD\"\necho made > /made\nEOF\n\
+        RUN --mount=type=tmpfs,target=/t <<'SCRIPT'\n#!/bin/env sh\necho $0; ls -d /t\nSCRIPT\n\
+        RUN <<-EOF\n\t#!/bin/awk -f\n\tBEGIN { print \"awk\" }\nEOF\n";
+    let folder = context(&lrun, "script", dockerfile, &[]);
+    let lines = written(&lrun, &folder, &["-t", "script"]);
+    assert_eq!(lines, ["/dev/pipes/EOF 1 /w", "/dev/pipes/SCRIPT", "/t", "awk"]);
+    assert_eq!(in_image(&lrun, "script", "cat /made; ls -d /dev/pipes 2>/dev/null; true"), "made");
+    let folder = context(&lrun, "script", &dockerfile.replace("awk\"", "other\""), &[]);
+    let output = build(&lrun, &folder, &[]);
+    assert_eq!(cached(&output), 4, "{}", output.stderr);
+    let missing = context(&lrun, "missing", "FROM busybox\nRUN <<EOF\n#!/no/such/program\nEOF\n", &[]);
+    assert!(build(&lrun, &missing, &[]).code != 0);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn mounts_that_cannot_be() {
+    let lrun = Lrun::with_busybox();
+    let files = [("ignored", "i"), (".dockerignore", "ignored")];
+    for (mount, said) in [
+        ("type=bind,source=missing,target=/x", "missing"),
+        ("type=bind,source=ignored,target=/x", "ignored"),
+        ("type=bind,source=../../outside,target=/x", "outside"),
+        ("type=bind,source=up/outside,target=/x", "up/outside"),
+        ("type=bind,from=busybox,source=/no/such,target=/x", "/no/such"),
+        ("type=bind,target=/", "destination can't be '/'"),
+        ("type=cache,target=/proc/x", "/proc"),
+        ("type=bind,from=nowhere.invalid/x,target=/x", "nowhere.invalid"),
+    ] {
+        let dockerfile = format!("FROM busybox\nRUN --mount={mount} true\n");
+        let folder = context(&lrun, "refused", &dockerfile, &files);
+        lrun.file("outside", "outside");
+        let _ = fs::remove_file(folder.join("up"));
+        symlink("..", folder.join("up")).expect("a link");
+        let output = build(&lrun, &folder, &[]);
+        assert_eq!(output.code, 1, "{mount}: {}", output.stderr);
+        assert!(output.stderr.contains(said), "{mount}: {}", output.stderr);
+    }
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn links_lead_out_of_no_mount() {
+    let lrun = Lrun::with_busybox();
+    let canary = lrun.file("canary", "canary");
+    let canary = canary.to_str().expect("UTF-8");
+    // A cache and an image whose entries are links to the host's files, a mount point that becomes one.
+    let dockerfile = format!(
+        "FROM busybox AS evil\nRUN ln -s {canary} /link; ln -s / /root-link; mkdir /d; ln -s {canary} /d/l\n\
+         FROM busybox\n\
+         RUN --mount=type=cache,id=c,target=/c ln -s {canary} /c/link; ln -s / /c/up\n\
+         RUN --mount=type=cache,id=c,target=/c,source=up ls /c\n\
+         RUN --mount=type=bind,from=evil,source=root-link,target=/e,rw ls /e; rm /e/d/l; echo x > /e/d/l\n\
+         RUN --mount=type=bind,from=evil,source=/d,target=/e cat /e/l 2>&1 || true\n\
+         RUN mkdir -p /real && ln -s /real /target\n\
+         RUN --mount=type=tmpfs,target=/target/sub touch /target/sub/f; ls /real/sub\n"
+    );
+    let folder = context(&lrun, "links", &dockerfile, &[]);
+    let lines = written(&lrun, &folder, &["-t", "links"]);
+    assert!(lines.iter().any(|line| line == "link") && lines.iter().any(|line| line == "root-link"), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("f"));
+    assert!(lines.iter().any(|line| line == "cat: can't open '/e/l': No such file or directory"), "{lines:?}");
+    assert_eq!(fs::read_to_string(canary).expect("it is there"), "canary");
+    assert_eq!(in_image(&lrun, "links", "ls -A /real"), "");
+    let folder = context(
+        &lrun,
+        "out",
+        "FROM busybox AS evil\nRUN ln -s /etc/hostname-of-host /link\nFROM busybox\nRUN --mount=type=bind,from=evil,source=link,target=/x cat /x\n",
+        &[],
+    );
+    let output = build(&lrun, &folder, &[]);
+    assert!(output.code == 1 && output.stderr.contains("link"), "{}", output.stderr);
+}
+
+#[test]
+fn only_the_build_has_what_it_was_given() {
+    let lrun = Lrun::with_busybox();
+    let file = lrun.file("key", "s3cr3t-in-a-layer");
+    let given = format!("id=key,src={}", file.to_str().expect("UTF-8"));
+    // Who copies a secret into the image has done so; the mount alone leaves nothing, also for another user.
+    let dockerfile = "FROM busybox\nUSER alice\nRUN --mount=type=secret,id=key,uid=1000 cat /run/secrets/key > /dev/null && id -un\n";
+    let folder = context(&lrun, "user", dockerfile, &[]);
+    let id = built(&lrun, &folder, &["--secret", &given]);
+    assert_eq!(lrun.inspect(&id, "{{len .RootFS.Layers}}"), "1");
+    let mut found = Vec::new();
+    files_with(&lrun.store(), "s3cr3t-in-a-layer", &mut found);
+    assert!(found.is_empty(), "{found:?}");
+}
