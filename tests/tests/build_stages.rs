@@ -126,3 +126,44 @@ fn one_that_fails_ends_the_others() {
     let other = build(&lrun, &other, &[]);
     assert!(other.stderr.contains("(Using cache)"), "{}", other.stderr);
 }
+
+#[test]
+fn on_a_terminal_what_is_done_stays_and_what_runs_shows_its_last_lines() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "FROM busybox AS one\nRUN echo first; sleep 1; echo second\nRUN echo why; exit 4\n");
+    let terminal = lrun.pty(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
+    let (shown, code) = terminal.finish();
+    assert_eq!(code, 4, "{shown}");
+    for text in [
+        "[+] Building ",
+        "\u{1b}[32m[one 2/3] RUN echo first; sleep 1; echo second",
+        "  | first",
+        "  | why\r\n",
+        "non-zero code: 4",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let refused = build(&lrun, &folder, &["--progress", "tty"]);
+    assert!(refused.code == 1 && refused.stderr.contains("not a terminal"), "{}", refused.stderr);
+}
+
+#[test]
+fn programs_get_an_object_a_line() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "FROM busybox AS one\nRUN echo told; printf rest\nCMD [\"true\"]\n");
+    let output = build(&lrun, &folder, &["--progress", "json", "-t", "json"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
+    let mut events = Vec::new();
+    for line in output.stderr.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(event["time"].is_string(), "{line}");
+        let what = ["instruction", "output", "image"].iter().find_map(|field| event[*field].as_str()).unwrap_or("");
+        events.push(format!("{} {what}", event["event"].as_str().expect(line)));
+    }
+    assert_eq!(events.first().map(String::as_str), Some("step FROM busybox AS one"), "{events:?}");
+    for text in
+        ["output told", "output rest", "step CMD [\"true\"]", &format!("built {}", lrun.inspect("json", "{{.Id}}"))]
+    {
+        assert!(events.iter().any(|event| event == text), "{text}: {events:?}");
+    }
+}

@@ -27,6 +27,11 @@ pub enum ProgressKind {
     Auto,
     /// Line by line
     Plain,
+    /// What is done now, with the last lines of each command
+    Tty,
+    /// Objects in JSON, one in a line
+    #[value(alias = "rawjson")]
+    Json,
     /// Nothing, as with -q
     Quiet,
 }

@@ -1,5 +1,6 @@
 //! `build`: a Dockerfile becomes an image.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,8 @@ use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
+use lrun_runtime::image::store::Image;
+use lrun_runtime::reference::Reference;
 
 mod caches;
 mod check;
@@ -21,7 +24,6 @@ mod progress;
 
 use caches::Caches;
 use outputs::Outgoing;
-use progress::Plain;
 
 use super::access::{Registries, own_platform};
 use super::pull;
@@ -43,6 +45,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     }
     args.add_given(&mut options, &|name| context::env_os(name).map(OsStringExt::into_vec))?;
     options.platform = own_platform()?;
+    options.relayed = progress::is_relayed(progress::kind(args));
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;
     options.squash = args.output.squash || !args.output.layers;
@@ -82,19 +85,25 @@ fn build(
     }
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
-    let quiet = args.quiet || args.progress == ProgressKind::Quiet;
+    let kind = progress::kind(args);
+    let quiet = kind == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
+    let mut known = BTreeMap::new();
     let mut resolve = |name: &str| {
-        if let Some(image) = contexts::of_layout(engine, name) {
-            return image;
+        if let Some(image) = known.get(name) {
+            return Ok(Image::clone(image));
         }
-        let word = pull::ensure(global, engine, name.to_owned(), &pulling)?;
-        engine.store.resolve(&word)
+        let image = match contexts::of_layout(engine, name) {
+            Some(image) => image?,
+            None => engine.store.resolve(&pull::ensure(global, engine, name.to_owned(), &pulling)?)?,
+        };
+        known.insert(name.to_owned(), image.clone());
+        Ok(image)
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
     let steps = Steps { engine: unpublished.engine(), host: &host, clock: options.clock, output: out.as_fd() };
-    let mut shown = Plain::new(quiet);
+    let mut shown = progress::of(kind)?;
     let mut tell = |event: Event<'_>| shown.tell(event);
     // Until it has gone where it is to go, nothing of the image is collected.
     let _using = engine.store.lock_shared()?;
@@ -104,8 +113,9 @@ fn build(
     let caches = registries.as_ref().map(|registries| Caches { registries, engine, platform, quiet });
     let mut build = Build::new(steps, (&file, &files, unpublished), options, &mut resolve, &mut tell);
     build.elsewhere = caches.map(|caches| caches.open(&outputs.cache_from)).unwrap_or_default();
-    let built = build.run()?;
-    match built {
+    let built = build.run();
+    shown.end(&built);
+    match built? {
         Built::Image(finished) => {
             let id = finished.id.clone();
             let outgoing = Outgoing { global, engine, outputs, quiet };
@@ -116,7 +126,7 @@ fn build(
             if let Some(caches) = caches {
                 caches.send(&finished, &outputs.cache_to)?;
             }
-            report(&id, options, args.iidfile.as_deref(), (quiet, outputs.use_stdout()))?;
+            report(&id, options, args.iidfile.as_deref(), (kind, outputs.use_stdout()))?;
             Ok(code)
         }
         Built::Failed { text, code, container, image } => {
@@ -138,21 +148,23 @@ fn nothing() -> Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty())?)
 }
 
-fn report(id: &Digest, options: &Options, iidfile: Option<&Path>, (quiet, piped): (bool, bool)) -> Result<()> {
+fn report(id: &Digest, options: &Options, iidfile: Option<&Path>, (kind, piped): (ProgressKind, bool)) -> Result<()> {
     if let Some(path) = iidfile {
         std::fs::write(path, id.as_str()).context(|| format!("write {}", path.display()))?;
     }
-    if quiet {
-        if !piped {
-            output::line(id.as_str());
-        }
-        return Ok(());
-    }
-    output::complain(&format!("Successfully built {}", id.short()));
-    for name in &options.names {
-        output::complain(&format!("Successfully tagged {}", name.familiar_with_tag()));
+    match kind {
+        ProgressKind::Quiet if !piped => output::line(id.as_str()),
+        ProgressKind::Quiet | ProgressKind::Json => {}
+        _ => say(id, &options.names),
     }
     Ok(())
+}
+
+fn say(id: &Digest, names: &[Reference]) {
+    output::complain(&format!("Successfully built {}", id.short()));
+    for name in names {
+        output::complain(&format!("Successfully tagged {}", name.familiar_with_tag()));
+    }
 }
 
 /// The Dockerfile's text, and the context without what is ignored.

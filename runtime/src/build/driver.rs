@@ -227,12 +227,14 @@ impl<'a> Build<'a> {
         }
         let name = |stage: usize| file.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"));
         self.total = instructions + usize::from(!self.options.labels.is_empty());
-        if graph.is_chain() || self.options.jobs() < 2 {
+        let alone = graph.is_chain() || self.options.jobs() < 2;
+        if alone && !self.options.relayed {
             for stage in graph.stages() {
                 let state = self.stage(stage, &bases[stage], &globals)?;
                 self.stages.insert(stage, state);
             }
         } else {
+            self.bring(&graph, &bases)?;
             let build = |build: &mut Build<'_>, stage: usize| build.stage(stage, &bases[stage], &globals);
             self.side_by_side(&Work { graph: &graph, build: &build, before: &before, name: &name })?;
             self.number = instructions;

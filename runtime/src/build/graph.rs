@@ -34,7 +34,8 @@ impl Graph {
                 needs.insert(other);
             }
             for instruction in &file.stages[stage].instructions {
-                for (other, at) in origins(file, instruction)? {
+                for (origin, at) in origins(file, instruction)? {
+                    let Origin::Stage(other) = origin else { continue };
                     if other >= stage {
                         return Err(file.source.error(at, "it copies from a stage that comes later, or from itself"));
                     }
@@ -68,27 +69,19 @@ impl Graph {
     }
 }
 
-/// The stages that an instruction takes files from.
-fn origins(file: &Dockerfile, instruction: &Instruction) -> Result<Vec<(usize, Position)>> {
-    let mut found = Vec::new();
-    match &instruction.command {
-        Command::Copy(copy) => {
-            if let Some(from) = &copy.from
-                && let Origin::Stage(stage) = file.copy_from(from)?
-            {
-                found.push((stage, from.at));
-            }
-        }
+/// The stages and images that an instruction takes files from.
+pub(super) fn origins<'f>(file: &'f Dockerfile, instruction: &'f Instruction) -> Result<Vec<(Origin<'f>, Position)>> {
+    Ok(match &instruction.command {
+        Command::Copy(copy) => match &copy.from {
+            Some(from) => vec![(file.copy_from(from)?, from.at)],
+            None => Vec::new(),
+        },
         Command::Run(run) => {
-            for from in run.mounts.iter().filter_map(|mount| mount.from.as_ref()) {
-                if let Origin::Stage(stage) = file.mount_from(&from.text) {
-                    found.push((stage, from.at));
-                }
-            }
+            let from = run.mounts.iter().filter_map(|mount| mount.from.as_ref());
+            from.map(|from| (file.mount_from(&from.text), from.at)).collect()
         }
-        _ => {}
-    }
-    Ok(found)
+        _ => Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub struct Options {
     pub squash: bool,
     /// Have the image carry the cache of its steps.
     pub inline_cache: bool,
+    /// Tell what commands write, and that time passes, instead of leaving them the output.
+    pub relayed: bool,
     /// How many stages are built at once; `None`: as many as there are processors, and two at least.
     pub jobs: Option<NonZeroUsize>,
     /// `--secret`
@@ -94,10 +96,12 @@ pub enum Event<'e> {
     },
     /// The user should know.
     Warning(&'e str),
-    /// What comes next is about this stage, by its name; told only where stages are built side by side.
+    /// What comes next is about this stage, by its name; told where stages are built side by side, or all is relayed.
     Stage(&'e str),
     /// What a command of that stage has written.
     Output(&'e [u8]),
+    /// Some time has passed; told where all is relayed.
+    Tick,
 }
 
 /// What was built.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::context::Context;
 use super::dockerfile::{Dockerfile, Origin, SCRATCH, Trigger};
 use super::driver::{Build, Progress, Stage};
+use super::graph::{Graph, origins};
 use super::state::State;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,6 +63,28 @@ impl Build<'_> {
         let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
         let mut state = self.stages.get(&stage).cloned().ok_or_else(unbuilt)?;
         Ok(Place::Image(self.image(&mut state)?))
+    }
+
+    /// Brings the images that these stages need from elsewhere. `bases`: what each stage is on.
+    pub(super) fn bring(&mut self, graph: &Graph, bases: &[String]) -> Progress<()> {
+        let file = self.file;
+        for stage in graph.stages() {
+            let from = &file.stages[stage];
+            let mut needed = vec![(file.base(stage, &bases[stage]), from.original.as_str())];
+            for instruction in &from.instructions {
+                let origins = origins(file, instruction)?.into_iter();
+                needed.extend(origins.map(|(origin, _)| (origin, instruction.original.as_str())));
+            }
+            for (origin, text) in needed {
+                let image = match (self.named(origin), origin) {
+                    (Some(Named::Image(image)), _) => image.clone(),
+                    (None, Origin::Other(image)) if image != SCRATCH => image.to_owned(),
+                    _ => continue,
+                };
+                (self.resolve)(&image).map_err(|error| error.context(text))?;
+            }
+        }
+        Ok(())
     }
 
     /// What a stage is on that is `FROM` this, and the instructions that it wants to be run there.

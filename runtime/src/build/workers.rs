@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -33,6 +33,8 @@ use crate::sys::process::{Fork, exit_now, fork_into};
 
 /// Bytes of output taken at once.
 const CHUNK: usize = 64 << 10;
+/// Nanoseconds after which it is told that time has passed.
+const TICK: i64 = 100_000_000;
 /// Where a worker leaves how it ended, in its directory.
 const OUTCOME: &str = "outcome";
 /// An image's config is the most of an outcome.
@@ -57,7 +59,7 @@ impl Told {
             Event::Cached => Self::Cached,
             Event::Done { image, took, size } => Self::Done { image: image.cloned(), took, size },
             Event::Warning(text) => Self::Warning(text.to_owned()),
-            Event::Stage(_) | Event::Output(_) => return None,
+            Event::Stage(_) | Event::Output(_) | Event::Tick => return None,
         })
     }
 
@@ -109,7 +111,7 @@ impl<'a> Build<'a> {
         let mut stop = None;
         loop {
             while stop.is_none()
-                && workers.len() < self.options.jobs()
+                && workers.len() < self.options.jobs().max(1)
                 && let Some(stage) = work.graph.ready(|stage| self.stages.contains_key(&stage), &begun)
             {
                 begun.insert(stage);
@@ -202,7 +204,9 @@ impl<'a> Build<'a> {
             let output = worker.output.as_ref().map_or(worker.events.as_fd(), AsFd::as_fd);
             polled.push(PollFd::from_borrowed_fd(output, PollFlags::IN));
         }
-        match poll(&mut polled, None) {
+        let tick = Timespec { tv_sec: 0, tv_nsec: TICK };
+        match poll(&mut polled, self.options.relayed.then_some(&tick)) {
+            Ok(0) => (self.tell)(Event::Tick),
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::from(errno).context("wait for the stages")),
         }
