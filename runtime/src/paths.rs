@@ -278,6 +278,11 @@ impl Root {
         format!("mounts/{name}/data")
     }
 
+    /// What is known of the URL with this digest.
+    pub fn cache_url(&self, url: &Digest) -> PathBuf {
+        self.cache().join(format!("url-{}.json", url.hex()))
+    }
+
     /// The engine's own layers.
     pub fn engine(&self) -> PathBuf {
         self.path.join("engine")

@@ -18,6 +18,7 @@ pub mod disturb;
 mod environment;
 mod lrun;
 mod pty;
+pub mod server;
 mod tar;
 mod watch;
 

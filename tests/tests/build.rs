@@ -449,7 +449,7 @@ fn what_is_wrong_in_a_dockerfile_is_shown() {
         ("FROM busybox\nCOPY a\n", "Dockerfile:2:"),
         ("FROM busybox\nENV ${\n", "Dockerfile:2:"),
         ("FROM busybox AS itself\nCOPY --from=itself /x /\n", "Dockerfile:2:"),
-        ("FROM busybox\nADD https://example.invalid/x /\n", "Dockerfile:2:5: "),
+        ("FROM busybox\nADD https://example.invalid/x /\n", "Dockerfile:2: ADD https://example.invalid/x"),
         ("FROM busybox\nRUN --mount=source=nothing,target=/x true\n", "Dockerfile:2:5: --mount: "),
         ("FROM busybox\nRUN --security=insecure true\n", "Dockerfile:2:1: RUN --security=insecure"),
         ("FROM --platform=linux/nope busybox\n", "Dockerfile:1:6: --platform=linux/nope"),

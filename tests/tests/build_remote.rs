@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lrun_tests::{Lrun, Output};
+use std::sync::{Arc, Mutex};
+
+use lrun_tests::server::{Response, Server};
+use lrun_tests::{Lrun, Output, Tar};
 
 /// A folder with these files.
 fn folder(lrun: &Lrun, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -98,4 +101,227 @@ fn a_named_context_is_an_image_of_a_layout() {
     let context = format!("base=oci-layout://{}:other", text(&layout));
     let output = build(&lrun, text(&main), &["--build-context", &context]);
     assert!(output.code == 1 && output.stderr.contains("no image other"), "{}", output.stderr);
+}
+
+/// A server of one file that changes when the test says so, with an ETag.
+fn serving(name: &'static str) -> (Server, Arc<Mutex<Vec<u8>>>) {
+    let content = Arc::new(Mutex::new(b"one".to_vec()));
+    let served = Arc::clone(&content);
+    let server = Server::start("127.0.0.1", move |request| {
+        let content = served.lock().expect("the content").clone();
+        let etag = format!("\"{}\"", content.len());
+        match request.path.split('?').next() {
+            Some("/moved") => Response::new(302, "").header("Location", format!("/{name}")),
+            Some(path) if path == format!("/{name}") && request.header("if-none-match") == Some(&etag) => {
+                Response::new(304, "")
+            }
+            Some(path) if path == format!("/{name}") => Response::new(200, content)
+                .header("ETag", etag)
+                .header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some("/") => Response::new(200, "unnamed"),
+            _ => Response::new(404, "no"),
+        }
+    });
+    (server, content)
+}
+
+fn downloads(server: &Server) -> usize {
+    usize::try_from(server.sent()).expect("few")
+}
+
+#[test]
+fn a_download_is_added_as_it_is_and_not_brought_twice() {
+    let lrun = Lrun::with_busybox();
+    let (server, content) = serving("file.txt");
+    let url = format!("http://{}", server.name());
+    let dockerfile = format!(
+        "FROM busybox\nADD {url}/file.txt /d/\nADD --chmod=755 {url}/moved?x=1 /named\nADD --chown=7:8 {url}/file.txt /\n"
+    );
+    let main = folder(&lrun, "main", &[("Dockerfile", &dockerfile)]);
+    let id = built(&lrun, text(&main), &["-t", "made"]);
+    let look = "cat /d/file.txt /named /file.txt; stat -c '%a %Y' /d/file.txt /named; stat -c %u:%g /file.txt";
+    let owner = if lrun_tests::mode() == lrun_tests::Mode::Single { "0:0" } else { "7:8" };
+    assert_eq!(in_image(&lrun, "made", look), format!("oneoneone600 1445412480\n755 1445412480\n{owner}"));
+    let sent = downloads(&server);
+    assert_eq!(built(&lrun, text(&main), &[]), id);
+    assert_eq!(downloads(&server), sent, "it is known by its ETag");
+    *content.lock().expect("the content") = b"three".to_vec();
+    let changed = build(&lrun, text(&main), &["-t", "made"]);
+    assert!(changed.code == 0 && !changed.stderr.contains("cache"), "{}", changed.stderr);
+    assert_eq!(in_image(&lrun, "made", "cat /named"), "three");
+}
+
+#[test]
+fn a_checksum_is_checked_and_saves_the_way() {
+    let lrun = Lrun::with_busybox();
+    let (server, _) = serving("file");
+    let url = format!("http://{}", server.name());
+    let sum = "sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    let main = folder(&lrun, "main", &[("Dockerfile", &format!("FROM busybox\nADD --checksum={sum} {url}/file /f\n"))]);
+    built(&lrun, text(&main), &[]);
+    let asked = server.requests().len();
+    built(&lrun, text(&main), &[]);
+    assert_eq!(server.requests().len(), asked, "nothing is asked");
+    let other = sum.replace("7692", "0000");
+    for (add, said) in [
+        (format!("ADD --checksum={other} {url}/file /f"), "digest mismatch"),
+        (format!("ADD --checksum={sum} Dockerfile /f"), "checksum requires"),
+        (format!("ADD --checksum={sum} {url}/file {url}/file /f/"), "multiple sources"),
+        (format!("ADD --checksum=md5:0 {url}/file /f"), "md5"),
+        ("ADD --keep-git-dir=true Dockerfile /f".to_owned(), "--keep-git-dir"),
+        (format!("ADD {url}/none /f"), "invalid response status 404"),
+        (format!("ADD {url}/ /f/"), "no file name"),
+        (format!("ADD {url}/file {url}/file /f"), "end with a /"),
+        (format!("COPY {url}/file /f"), "source can't be a URL"),
+        ("ADD http://127.0.0.1:1/x /f".to_owned(), "127.0.0.1:1"),
+    ] {
+        let main = folder(&lrun, "wrong", &[("Dockerfile", &format!("FROM busybox\n{add}\n"))]);
+        let output = build(&lrun, text(&main), &[]);
+        assert!(output.code == 1 && output.stderr.contains(said), "{add}: {}", output.stderr);
+        assert!(output.stderr.contains("Dockerfile:2"), "{add}: {}", output.stderr);
+    }
+    let main = folder(&lrun, "named", &[("Dockerfile", &format!("FROM busybox\nADD {url}/ /f\n"))]);
+    built(&lrun, text(&main), &["-t", "named"]);
+    assert_eq!(in_image(&lrun, "named", "cat /f; stat -c %Y /f"), "unnamed0");
+}
+
+#[test]
+fn an_archive_is_extracted_only_if_asked_for() {
+    let lrun = Lrun::with_busybox();
+    let archive = Tar::new().dir("d").file("d/f", b"in it").finish();
+    let server = Server::start("127.0.0.1", move |_| Response::new(200, archive.clone()));
+    let url = format!("http://{}/x.tar", server.name());
+    let dockerfile = format!("FROM busybox\nADD {url} /kept/\nADD --unpack=true {url} /out\n");
+    let main = folder(&lrun, "main", &[("Dockerfile", &dockerfile)]);
+    built(&lrun, text(&main), &["-t", "made"]);
+    assert_eq!(in_image(&lrun, "made", "tar tf /kept/x.tar; cat /out/d/f"), "d\nd/f\nin it");
+}
+
+#[test]
+fn a_context_is_at_a_url() {
+    let lrun = Lrun::with_busybox();
+    let archive = Tar::new()
+        .file("Dockerfile", b"FROM busybox\nCOPY . /all\n")
+        .file("other", b"FROM busybox\nCOPY --from=more f /other\n")
+        .file(".dockerignore", b"*.log\n")
+        .file("f", b"f")
+        .file("x.log", b"log")
+        .finish();
+    let server = Server::start("127.0.0.1", move |request| match request.path.as_str() {
+        "/context.tar" => Response::new(200, archive.clone()),
+        "/Dockerfile" => Response::new(200, "FROM busybox\nRUN echo alone > /alone\n"),
+        _ => Response::new(404, ""),
+    });
+    let url = format!("http://{}", server.name());
+    let context = format!("{url}/context.tar");
+    built(&lrun, &context, &["-t", "archive"]);
+    assert_eq!(in_image(&lrun, "archive", "ls -A /all"), ".dockerignore\nDockerfile\nf\nother");
+    built(&lrun, &context, &["-t", "other", "-f", "other", "--build-context", &format!("more={context}")]);
+    assert_eq!(in_image(&lrun, "other", "cat /other"), "f");
+    built(&lrun, &format!("{url}/Dockerfile"), &["-t", "alone"]);
+    assert_eq!(in_image(&lrun, "alone", "cat /alone"), "alone");
+    let empty = folder(&lrun, "empty", &[("x", "x")]);
+    built(&lrun, text(&empty), &["-f", &format!("{url}/Dockerfile")]);
+    let output = build(&lrun, &format!("{url}/none"), &[]);
+    assert!(output.code == 1 && output.stderr.contains("status 404"), "{}", output.stderr);
+    let output = lrun.run_with(b"FROM busybox\nCOPY f /g\n", &["build", "-q", "-f", "-", "-t", "stdin", &context]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(in_image(&lrun, "stdin", "cat /g"), "f");
+}
+
+/// Runs `git` in a folder, with a user and nothing else configured.
+fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("git")
+        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "protocol.file.allow=always"])
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// A repository with a few commits, as plain files over HTTP; its folder, its URL and its first commit.
+fn repository(lrun: &Lrun) -> (PathBuf, Server, String, String) {
+    let work = folder(
+        lrun,
+        "work",
+        &[("f", "one"), ("dir/g", "g"), ("dir/Dockerfile", "FROM busybox\nCOPY . /all\n"), (".dockerignore", "")],
+    );
+    git(&work, &["init", "-q", "-b", "main"]);
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "-qm", "one"]);
+    let first = git(&work, &["rev-parse", "HEAD"]);
+    git(&work, &["tag", "-a", "-m", "v1", "v1"]);
+    fs::write(work.join("f"), "two").expect("a file");
+    git(&work, &["commit", "-qam", "two"]);
+    let served = lrun.folder().join("served");
+    fs::create_dir(&served).expect("a folder");
+    let folder = served.clone();
+    let server = Server::start("127.0.0.1", move |request| {
+        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
+        fs::read(folder.join(path)).map_or_else(|_| Response::new(404, ""), |bytes| Response::new(200, bytes))
+    });
+    git(lrun.folder(), &["clone", "-q", "--bare", "work", "served/x.git"]);
+    git(&served.join("x.git"), &["update-server-info"]);
+    let url = format!("http://{}/x.git", server.name());
+    (work, server, url, first)
+}
+
+#[test]
+fn a_repository_is_added() {
+    let lrun = Lrun::with_busybox();
+    let (work, server, url, first) = repository(&lrun);
+    let dockerfile = format!(
+        "FROM busybox\nADD {url} /head\nADD {url}#v1 /tag/\nADD --chown=7:8 {url}#{first}:dir /dir\nADD --keep-git-dir=true {url}#main /kept\nADD --checksum={first} {url}?tag=v1&subdir=dir /sum\n"
+    );
+    let main = folder(&lrun, "main", &[("Dockerfile", &dockerfile)]);
+    let id = built(&lrun, text(&main), &["-t", "made"]);
+    let look = |script: &str| in_image(&lrun, "made", script);
+    assert_eq!(
+        look("cat /head/f /tag/f; ls -A /head /dir"),
+        "twoone/dir:\nDockerfile\ng\n\n/head:\n.dockerignore\ndir\nf"
+    );
+    assert_eq!(
+        look("stat -c %a /head/f /head/dir; cat /kept/.git/HEAD | wc -c; ls /sum"),
+        "644\n755\n41\nDockerfile\ng"
+    );
+    let before = server.sent();
+    assert_eq!(built(&lrun, text(&main), &[]), id);
+    assert!(server.sent() - before < 4096, "only names are asked for");
+    // A new commit.
+    fs::write(work.join("f"), "three").expect("a file");
+    git(&work, &["commit", "-qam", "three"]);
+    let served = lrun.folder().join("served/x.git");
+    git(&work, &["push", "-q", text(&served), "main"]);
+    git(&served, &["update-server-info"]);
+    built(&lrun, text(&main), &["-t", "made"]);
+    assert_eq!(look("cat /head/f /tag/f"), "threeone");
+    for (add, said) in [
+        (format!("ADD {url}#nothing /x"), "does not contain ref nothing"),
+        (format!("ADD --checksum=0000000 {url} /x"), "expected checksum to match"),
+        (format!("ADD {url}#main:none /x"), "no such directory"),
+        (format!("ADD {url}#main:../.. /x"), "outside"),
+        ("ADD git://-x/y /x".to_owned(), "invalid git address"),
+        (format!("COPY {url} /x"), "git ref for COPY"),
+    ] {
+        let main = folder(&lrun, "wrong", &[("Dockerfile", &format!("FROM busybox\n{add}\n"))]);
+        let output = build(&lrun, text(&main), &[]);
+        assert!(output.code == 1 && output.stderr.contains(said), "{add}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_context_is_a_repository() {
+    let lrun = Lrun::with_busybox();
+    let (_, _server, url, _) = repository(&lrun);
+    built(&lrun, &format!("{url}#v1:dir"), &["-t", "made"]);
+    assert_eq!(in_image(&lrun, "made", "ls -A /all"), "Dockerfile\ng");
+    built(&lrun, &url, &["-t", "made", "-f", "dir/Dockerfile"]);
+    assert_eq!(in_image(&lrun, "made", "ls -A /all; cat /all/f"), ".dockerignore\ndir\nf\ntwo");
+    let main = folder(&lrun, "main", &[("Dockerfile", "FROM busybox\nCOPY --from=repo f /f\n")]);
+    let named = format!("repo={url}#v1");
+    built(&lrun, text(&main), &["-t", "made", "--build-context", &named]);
+    assert_eq!(in_image(&lrun, "made", "cat /f"), "one");
 }

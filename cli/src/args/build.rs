@@ -39,7 +39,8 @@ pub enum ProgressKind {
 /// `lrun build`.
 #[derive(Clone, Debug, Args)]
 pub struct BuildArgs {
-    /// The directory whose files COPY and ADD copy
+    /// Where the files are that COPY and ADD copy: a directory, - for an archive on standard input, the URL of an archive or
+    /// of a Dockerfile, or a git repository (https://HOST/NAME.git#REF:DIRECTORY)
     #[arg(value_name = "PATH")]
     pub context: PathBuf,
     /// Name of the new image
@@ -54,8 +55,8 @@ pub struct BuildArgs {
     /// Set an ARG; without a value, to that of the environment
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
-    /// Files or an image under a name of their own, for FROM, COPY --from and RUN --mount: a directory, docker-image://NAME
-    /// or oci-layout://DIRECTORY[:TAG]
+    /// Files or an image under a name of their own, for FROM, COPY --from and RUN --mount: a directory, docker-image://NAME,
+    /// oci-layout://DIRECTORY[:TAG], a git repository or a URL
     #[arg(long, value_name = "NAME=PLACE")]
     pub build_context: Vec<String>,
     /// Run every step again

@@ -47,16 +47,9 @@ pub struct Registries {
 impl Registries {
     /// Reads the settings. Nothing is connected to yet.
     pub fn open(global: &Global) -> Result<Self> {
-        lrun_runtime::sys::net::plain_host_lookup();
         let settings = settings()?;
-        let certs = settings.registries.certs.clone().unwrap_or_else(certs);
-        let access = Access {
-            bundle: env("SSL_CERT_FILE").map(PathBuf::from),
-            certs,
-            proxies: proxies(),
-            user_agent: format!("lrun/{VERSION}"),
-        };
-        Ok(Self { settings, http: Http::new(access), config: global.config.clone() })
+        let http = Http::new(access(&settings));
+        Ok(Self { settings, http, config: global.config.clone() })
     }
 
     /// The same for what a word names. `insecure`: its registry is spoken to over plain HTTP, as if the settings said so.
@@ -91,6 +84,21 @@ impl Registries {
         let mirrors = self.settings.registries.mirrors.get(reference.registry()).map_or(&[][..], Vec::as_slice);
         let names = mirrors.iter().map(String::as_str).chain([reference.registry()]);
         names.map(|registry| self.client((registry, reference.repository()), Purpose::Pull)).collect()
+    }
+}
+
+/// How servers are reached that are no registries. Nothing is connected to yet.
+pub fn servers() -> Result<Access> {
+    Ok(access(&settings()?))
+}
+
+fn access(settings: &Settings) -> Access {
+    lrun_runtime::sys::net::plain_host_lookup();
+    Access {
+        bundle: env("SSL_CERT_FILE").map(PathBuf::from),
+        certs: settings.registries.certs.clone().unwrap_or_else(certs),
+        proxies: proxies(),
+        user_agent: format!("lrun/{VERSION}"),
     }
 }
 

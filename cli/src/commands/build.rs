@@ -23,6 +23,7 @@ mod outputs;
 mod progress;
 
 use caches::Caches;
+use contexts::Way;
 use outputs::Outgoing;
 
 use super::access::{Registries, own_platform};
@@ -79,14 +80,17 @@ fn build(
     options: &Options,
 ) -> Result<u8> {
     let engine = unpublished.store();
-    let (source, files) = open(args, staging)?;
+    let kind = progress::kind(args);
+    let quiet = kind == ProgressKind::Quiet;
+    let remote = contexts::elsewhere(staging)?;
+    let mut shown = progress::of(kind)?;
+    let mut tell = |event: Event<'_>| shown.tell(event);
+    let (source, files) = open(args, staging, &mut Way { engine, remote: &remote, tell: &mut tell })?;
     if let Some(call) = args.call.parse()? {
         return check::run(engine, (&source, &files), options, &call);
     }
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
-    let kind = progress::kind(args);
-    let quiet = kind == ProgressKind::Quiet;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut known = BTreeMap::new();
     let mut resolve = |name: &str| {
@@ -102,9 +106,8 @@ fn build(
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
-    let steps = Steps { engine: unpublished.engine(), host: &host, clock: options.clock, output: out.as_fd() };
-    let mut shown = progress::of(kind)?;
-    let mut tell = |event: Event<'_>| shown.tell(event);
+    let steps =
+        Steps { engine: unpublished.engine(), host: &host, clock: options.clock, remote: &remote, output: out.as_fd() };
     // Until it has gone where it is to go, nothing of the image is collected.
     let _using = engine.store.lock_shared()?;
     // Most builds speak to none.
@@ -168,13 +171,9 @@ fn say(id: &Digest, names: &[Reference]) {
 }
 
 /// The Dockerfile's text, and the context without what is ignored.
-fn open(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
-    let url = args.context.to_str().is_some_and(|text| text.contains("://") || text.starts_with("git@"));
-    if url {
-        let text = format!("{}: this version of lrun builds from a directory only", args.context.display());
-        return Err(
-            Error::new(ErrorKind::Unsupported, text).hint("clone or download it first, and build the directory")
-        );
+fn open(args: &BuildArgs, staging: &Staging, way: &mut Way<'_>) -> Result<(Source, Files)> {
+    if let Some(address) = contexts::address(&args.context)? {
+        return way.context(&address, args);
     }
     if args.context == Path::new("-") {
         return piped(args, staging);
@@ -182,6 +181,7 @@ fn open(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
     let files = Files::open(&args.context)?;
     let (name, bytes) = match &args.file {
         Some(path) if path == Path::new("-") => ("-".to_owned(), stdin()?),
+        Some(path) if contexts::is_url(path) => way.dockerfile(path)?,
         Some(path) => (path.display().to_string(), read(path)?),
         None => found(&files, &args.context)?,
     };
@@ -212,7 +212,13 @@ fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
     for warning in warnings {
         output::complain(&format!("WARNING: {}", escape::line(&warning)));
     }
+    of_files(args, files)
+}
+
+/// The Dockerfile that is in the context, and what it ignores.
+fn of_files(args: &BuildArgs, files: Files) -> Result<(Source, Files)> {
     let (name, bytes) = match &args.file {
+        Some(name) if name == Path::new("-") => ("-".to_owned(), stdin()?),
         Some(name) => {
             let bytes = files.read(name.as_os_str().as_bytes(), SIZE_MAX as u64)?;
             (name.display().to_string(), bytes.ok_or_else(|| no_dockerfile(name))?)

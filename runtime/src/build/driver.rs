@@ -145,9 +145,9 @@ impl<'a> Build<'a> {
         output: BorrowedFd<'w>,
         tell: &'w mut dyn FnMut(Event<'_>),
     ) -> Build<'w> {
-        let Steps { host, clock, .. } = self.steps;
+        let Steps { host, clock, remote, .. } = self.steps;
         Build {
-            steps: Steps { engine: unpublished.engine(), host, clock, output },
+            steps: Steps { engine: unpublished.engine(), host, clock, remote, output },
             file: self.file,
             context: self.context,
             options: self.options,

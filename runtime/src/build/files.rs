@@ -2,24 +2,24 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::sync::Arc;
 
+use super::addresses::{Brought, Elsewhere};
 use super::context::{Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Word};
 use super::driver::{Build, Progress, Stage};
 use super::options::Event;
 use super::origin::Place;
+use super::remote::{Address, is_archive};
 use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
-use crate::image::compress;
 use crate::image::config::RunConfig;
-use crate::image::tar::parse::parse;
-use crate::image::tar::{BLOCK, Head, Kind, Limits, Time, header, padding};
+use crate::image::tar::{BLOCK, Head, Kind, Time, header, padding};
 
 /// Who a user is in a container's files.
 pub(super) fn owner(engine: &Engine, record: &Record, user: &str) -> Result<Owner> {
@@ -32,6 +32,9 @@ struct Wanted<'i> {
     files: &'i Files,
     /// What is not the build's own context.
     from: Option<Place>,
+    /// The sources that are there, without those that are elsewhere.
+    sources: Vec<Vec<u8>>,
+    elsewhere: Vec<Elsewhere>,
     parents: bool,
     /// Archives are extracted.
     unpack: bool,
@@ -46,17 +49,12 @@ struct Placing {
 }
 
 impl Wanted<'_> {
-    fn sources(&self) -> Vec<Vec<u8>> {
-        self.files.sources.iter().map(|word| word.text.clone().into_bytes()).collect()
-    }
-
     fn exclude(&self) -> Result<Patterns> {
         Patterns::new(self.files.exclude.iter().map(|word| word.text.as_bytes()))
     }
 
     fn select(&self, context: &Context) -> Result<Selection> {
-        let sources = self.sources();
-        let sources: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+        let sources: Vec<&[u8]> = self.sources.iter().map(Vec::as_slice).collect();
         context.select(&Request { sources: &sources, parents: self.parents, exclude: &self.exclude()? })
     }
 
@@ -110,33 +108,53 @@ impl Build<'_> {
     }
 
     pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
-        let wanted = match &instruction.command {
-            Command::Copy(copy) => {
-                let from = copy.from.as_ref().map(|from| self.from(from));
-                let from = from.transpose().map_err(|stop| stop.at(stage.source, instruction))?;
-                Wanted { instruction, files: &copy.files, from, parents: copy.parents, unpack: false }
-            }
-            Command::Add(add) => {
-                if let Some(url) = add.files.sources.iter().find(|word| is_remote(&word.text)) {
-                    let text =
-                        "this version of lrun adds files of the build context only: download it before, or in a RUN";
-                    return Err(stage.source.error(url.at, text).into());
-                }
-                if add.checksum.is_some() || add.keep_git_dir == Some(true) {
-                    let text = "--checksum and --keep-git-dir are for what is downloaded, which this version of lrun does not do";
-                    return Err(stage.source.error(instruction.at, text).into());
-                }
-                Wanted { instruction, files: &add.files, from: None, parents: false, unpack: add.unpack != Some(false) }
-            }
-            _ => return Err(Error::new(ErrorKind::Io, "neither COPY nor ADD").into()),
-        };
+        let source = stage.source;
+        let wanted = self.wanted(stage, instruction).map_err(|stop| stop.at(source, instruction))?;
         if wanted.files.link {
             let (name, line) = (stage.source.name(), instruction.at.line());
             let text = format!("{name}:{line}: --link: the files are copied as without it, onto the layers below");
             (self.tell)(Event::Warning(&text));
         }
-        let source = stage.source;
         self.copy(stage, &wanted).map_err(|stop| stop.at(source, instruction))
+    }
+
+    /// What the instruction asks for. What it says to be elsewhere is looked for there.
+    fn wanted<'i>(&mut self, stage: &Stage<'_>, instruction: &'i Instruction) -> Progress<Wanted<'i>> {
+        match &instruction.command {
+            Command::Copy(copy) => {
+                let files = &copy.files;
+                for word in &files.sources {
+                    if let Ok(Some(_)) | Err(_) = Address::of(&word.text) {
+                        let text = "source can't be a URL or a git ref for COPY";
+                        return Err(Error::new(ErrorKind::Invalid, text).hint("ADD takes addresses").into());
+                    }
+                }
+                let from = copy.from.as_ref().map(|from| self.from(from)).transpose()?;
+                let sources = files.sources.iter().map(|word| word.text.clone().into_bytes()).collect();
+                Ok(Wanted {
+                    instruction,
+                    files,
+                    from,
+                    sources,
+                    elsewhere: Vec::new(),
+                    parents: copy.parents,
+                    unpack: false,
+                })
+            }
+            Command::Add(add) => {
+                let (mut sources, mut addresses) = (Vec::new(), Vec::new());
+                for word in &add.files.sources {
+                    match Address::of(&word.text)? {
+                        Some(address) => addresses.push(address),
+                        None => sources.push(word.text.clone().into_bytes()),
+                    }
+                }
+                let elsewhere = self.look_up_all(add, &addresses, stage.cached)?;
+                let (files, unpack) = (&add.files, add.unpack != Some(false));
+                Ok(Wanted { instruction, files, from: None, sources, elsewhere, parents: false, unpack })
+            }
+            _ => Err(Error::new(ErrorKind::Io, "neither COPY nor ADD").into()),
+        }
     }
 
     fn copy(&mut self, stage: &mut Stage<'_>, wanted: &Wanted<'_>) -> Progress<Option<u64>> {
@@ -167,7 +185,7 @@ impl Build<'_> {
             Some(Place::Image(image)) => (self.context, Some(image)),
         };
         let digest = match image {
-            None if wanted.files.sources.is_empty() => None,
+            None if wanted.sources.is_empty() => None,
             None => Some(self.of_context(context, wanted, &placed)?),
             Some(image) => Some(self.of_image(image, wanted, &placed)?),
         };
@@ -175,21 +193,33 @@ impl Build<'_> {
             key.add("files", digest.as_str().as_bytes());
             selection
         });
+        wanted.elsewhere.iter().for_each(|what| what.add_to(&mut key));
+        if to.asserts_directory() && wanted.elsewhere.iter().any(Elsewhere::is_unnamed) {
+            let text = "the address has no file name, so that the destination must name a file";
+            return Err(Error::new(ErrorKind::Invalid, text).into());
+        }
+        let single = is_single(selection.as_ref().unwrap_or(&Selection::default()), wanted);
         let created_by = wanted.instruction.original.clone();
         let run = stage.state.run().clone();
         self.layer(stage, key, (run, created_by), |build, options, _| {
+            let exclude = wanted.exclude()?;
+            let brought: Vec<Brought> =
+                wanted.elsewhere.iter().map(|what| build.take_in(what, &exclude)).collect::<Result<_>>()?;
             let steps = &build.steps;
             let warnings = RefCell::new(Vec::new());
             let made = match image {
                 None => steps.change(options, |record| {
-                    let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                     let placing = place(steps.engine, record, wanted, (&to, single))?;
-                    let all = (context, selection.unwrap_or_default(), &placing);
-                    inside(steps.engine, record, wanted, all).map(|told| warnings.borrow_mut().extend(told))
+                    let local = selection.map(|selection| (context, selection, wanted.unpack));
+                    let brought = brought.iter().map(|all| (&all.context, all.selection.clone(), all.unpack));
+                    for part in local.into_iter().chain(brought) {
+                        warnings.borrow_mut().extend(inside(steps.engine, record, (wanted, &placing), part)?);
+                    }
+                    warnings.borrow_mut().extend(inlined(steps.engine, record, (wanted, &placing))?);
+                    Ok(())
                 }),
                 Some(image) => steps.look(options, image, |other| {
                     steps.change(options, |record| {
-                        let single = selection.as_ref().is_none_or(|selection| is_single(selection, wanted));
                         let placing = place(steps.engine, record, wanted, (&to, single))?;
                         let directory = placing.directory();
                         let to = (record, &directory, placing.owner.unwrap_or_default());
@@ -229,7 +259,9 @@ impl Build<'_> {
             return Err(Error::new(ErrorKind::Io, "not a COPY").into());
         };
         let from = Some(Place::Files(from));
-        self.copy(stage, &Wanted { instruction, files: &copy.files, from, parents: false, unpack: false })
+        let (files, sources) = (&copy.files, vec![b".".to_vec()]);
+        let wanted = Wanted { instruction, files, from, sources, elsewhere: Vec::new(), parents: false, unpack: false };
+        self.copy(stage, &wanted)
     }
 
     fn of_context(&mut self, context: &Context, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
@@ -263,15 +295,13 @@ fn root() -> Result<Context> {
     Ok(Context::open(std::path::Path::new("/"))?.named("the image"))
 }
 
-fn is_remote(text: &str) -> bool {
-    ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|prefix| text.starts_with(prefix))
-}
-
 /// Whether one file is copied, which may be called as the destination is.
 fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
     let written = wanted.files.sources.len() + wanted.files.inline.len() == 1;
     let file = selection.sources.len() == 1 && selection.sources.iter().all(|source| !source.directory);
-    written && !wanted.parents && (file || selection.sources.is_empty() && !wanted.files.inline.is_empty())
+    let brought = wanted.elsewhere.iter().all(Elsewhere::is_single) && !wanted.elsewhere.is_empty();
+    let other = brought || !wanted.files.inline.is_empty();
+    written && !wanted.parents && (file || selection.sources.is_empty() && other)
 }
 
 /// Where the files go, in this image.
@@ -308,17 +338,20 @@ fn rename(selection: &mut Selection, placing: &Placing) {
     }
 }
 
-/// Puts what the build context and the Dockerfile have into an image; what the user should know of it.
+/// What is selected of a context, and whether archives among it are extracted.
+type Part<'p> = (&'p Context, Selection, bool);
+
+/// Puts files of the host into an image; what the user should know of it.
 fn inside(
     engine: &Engine,
     record: &Record,
-    wanted: &Wanted<'_>,
-    (context, mut selection, placing): (&Context, Selection, &Placing),
+    (wanted, placing): (&Wanted<'_>, &Placing),
+    (context, mut selection, unpack): Part<'_>,
 ) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let directory = placing.directory();
     let owner = placing.owner.unwrap_or_default();
-    let archives = if wanted.unpack { take_archives(context, &mut selection)? } else { Vec::new() };
+    let archives = if unpack { take_archives(context, &mut selection)? } else { Vec::new() };
     if !archives.is_empty() && (wanted.files.chown.is_some() || wanted.files.chmod.is_some()) {
         let text = "--chown and --chmod of an archive's files: this version of lrun keeps what the archive says";
         return Err(Error::new(ErrorKind::Unsupported, text).hint("--unpack=false adds the archive itself"));
@@ -335,11 +368,16 @@ fn inside(
             context.stream(&selection, &placing.placed(), out).map(drop)
         })?);
     }
-    if !wanted.files.inline.is_empty() {
-        let told = put(engine, (record, &directory, owner), |out| inline(&wanted.files.inline, placing, out))?;
-        warnings.extend(told);
-    }
     Ok(warnings)
+}
+
+/// Puts the files into an image whose content the Dockerfile has.
+fn inlined(engine: &Engine, record: &Record, (wanted, placing): (&Wanted<'_>, &Placing)) -> Result<Vec<String>> {
+    if wanted.files.inline.is_empty() {
+        return Ok(Vec::new());
+    }
+    let to = (record, &placing.directory(), placing.owner.unwrap_or_default());
+    put(engine, to, |out| inline(&wanted.files.inline, placing, out))
 }
 
 /// The files whose content the Dockerfile has, as a tar.
@@ -376,16 +414,4 @@ fn take_archives(context: &Context, selection: &mut Selection) -> Result<Vec<Fil
     }
     selection.sources = rest;
     Ok(archives)
-}
-
-/// Whether a file is a tar, compressed or not; its offset is as it was.
-fn is_archive(file: &File) -> Result<bool> {
-    let again =
-        || -> Result<()> { rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).map(drop).map_err(Error::from) };
-    again()?;
-    let mut block = [0; BLOCK];
-    let begins = compress::decompress(Box::new(file.try_clone()?))
-        .is_ok_and(|(mut tar, _)| tar.read_exact(&mut block).is_ok() && parse(&mut block, &Limits::default()).is_ok());
-    again()?;
-    Ok(begins && block.iter().any(|b| *b != 0))
 }

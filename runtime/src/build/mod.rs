@@ -10,7 +10,9 @@
 //! | [`elsewhere`] | caches of other machines |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
+//! | [`remote`] | downloads and git repositories |
 //! | `files` | COPY and ADD |
+//! | `addresses` | ADD of them |
 //! | `mounts`, [`given`] | RUN --mount; secrets and agents |
 //! | [`output`] | what becomes of the image |
 //! | `unpublished` | what a build has made that the store does not have yet |
@@ -19,6 +21,7 @@
 //! | `forward` | a step, from the cache or made |
 //! | `driver` | the stages that the target needs, step by step |
 
+mod addresses;
 mod arguments;
 pub mod cache;
 pub mod checks;
@@ -35,14 +38,16 @@ mod mounts;
 pub mod options;
 mod origin;
 pub mod output;
+pub mod remote;
 mod state;
 mod step;
 mod unpublished;
 mod workers;
 
+pub use addresses::Telling;
 pub use complete::entries;
 pub use driver::{Build, Resolve};
 pub use options::{Built, Event, Finished, Options};
-pub use origin::{Contexts, Named, name as context_name};
+pub use origin::{Contexts, Later, Named, name as context_name};
 pub use step::Steps;
 pub use unpublished::Unpublished;

@@ -83,6 +83,15 @@ pub enum Event<'e> {
         /// The instruction.
         text: &'e str,
     },
+    /// Something is being downloaded.
+    Download {
+        /// From where.
+        url: &'e str,
+        /// What has come.
+        bytes: u64,
+        /// How much will come, where that is known.
+        total: Option<u64>,
+    },
     /// It was made before.
     Cached,
     /// It is done.

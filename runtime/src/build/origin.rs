@@ -6,12 +6,14 @@
 //! Runs in the CLI, on the host.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::addresses::Telling;
 use super::context::Context;
 use super::dockerfile::{Dockerfile, Origin, SCRATCH, Trigger};
 use super::driver::{Build, Progress, Stage};
 use super::graph::{Graph, origins};
+use super::remote::Address;
 use super::state::State;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +26,22 @@ pub enum Named {
     Image(String),
     /// Files.
     Files(Arc<Context>),
+    /// Files that are brought when they are named for the first time.
+    Later(Arc<Later>),
+}
+
+/// Files that are elsewhere.
+#[derive(Debug)]
+pub struct Later {
+    address: Address,
+    files: OnceLock<Arc<Context>>,
+}
+
+impl Later {
+    /// What is at an address.
+    pub fn new(address: Address) -> Self {
+        Self { address, files: OnceLock::new() }
+    }
 }
 
 /// The named contexts, by their names as [`name`] has them.
@@ -55,6 +73,7 @@ impl Build<'_> {
     pub(super) fn place(&mut self, origin: Origin<'_>) -> Result<Place> {
         let (image, stage) = match (self.named(origin).cloned(), origin) {
             (Some(Named::Files(context)), _) => return Ok(Place::Files(context)),
+            (Some(Named::Later(later)), _) => return Ok(Place::Files(self.brought(&later)?)),
             (Some(Named::Image(image)), _) => (image, None),
             (None, Origin::Other(image)) => (image.to_owned(), None),
             (None, Origin::Stage(stage)) => (String::new(), Some(stage)),
@@ -65,7 +84,7 @@ impl Build<'_> {
         Ok(Place::Image(self.image(&mut state)?))
     }
 
-    /// Brings the images that these stages need from elsewhere. `bases`: what each stage is on.
+    /// Brings the images and contexts that these stages need from elsewhere. `bases`: what each stage is on.
     pub(super) fn bring(&mut self, graph: &Graph, bases: &[String]) -> Progress<()> {
         let file = self.file;
         for stage in graph.stages() {
@@ -76,8 +95,12 @@ impl Build<'_> {
                 needed.extend(origins.map(|(origin, _)| (origin, instruction.original.as_str())));
             }
             for (origin, text) in needed {
-                let image = match (self.named(origin), origin) {
-                    (Some(Named::Image(image)), _) => image.clone(),
+                let image = match (self.named(origin).cloned(), origin) {
+                    (Some(Named::Later(later)), _) => {
+                        self.brought(&later).map_err(|error| error.context(text))?;
+                        continue;
+                    }
+                    (Some(Named::Image(image)), _) => image,
                     (None, Origin::Other(image)) if image != SCRATCH => image.to_owned(),
                     _ => continue,
                 };
@@ -91,6 +114,10 @@ impl Build<'_> {
     pub(super) fn base(&mut self, origin: Origin<'_>) -> Progress<(State, Vec<String>)> {
         let image = match (self.named(origin).cloned(), origin) {
             (Some(Named::Files(context)), _) => return Ok((self.on_files(context)?, Vec::new())),
+            (Some(Named::Later(later)), _) => {
+                let files = self.brought(&later)?;
+                return Ok((self.on_files(files)?, Vec::new()));
+            }
             (Some(Named::Image(image)), _) => image,
             (None, Origin::Other(SCRATCH)) => return Ok((State::scratch(&self.options.platform), Vec::new())),
             (None, Origin::Other(image)) => image.to_owned(),
@@ -101,6 +128,22 @@ impl Build<'_> {
         };
         let image = (self.resolve)(&image)?;
         Ok(State::on(image.config, image.id).anew())
+    }
+
+    /// What is elsewhere, brought once.
+    fn brought(&mut self, later: &Later) -> Result<Arc<Context>> {
+        if let Some(files) = later.files.get() {
+            return Ok(Arc::clone(files));
+        }
+        let files = match &later.address {
+            Address::File(url) => {
+                let mut progress = Telling::new(&mut *self.tell, url);
+                let tell = &mut |bytes, total| progress.tell(bytes, total);
+                self.steps.remote.named(self.steps.engine.root(), url, tell)?
+            }
+            Address::Repository(repository) => self.steps.remote.repository(repository)?,
+        };
+        Ok(Arc::clone(later.files.get_or_init(|| Arc::new(files.named("what was brought")))))
     }
 
     /// An image of nothing but these files.

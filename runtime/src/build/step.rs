@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use jiff::Timestamp;
 
+use super::remote::Remote;
 use crate::container::commit::take_layer;
 use crate::container::create::{Created, draft};
 use crate::container::engine::Engine;
@@ -30,6 +31,8 @@ pub struct Steps<'a> {
     pub host: &'a Host,
     /// The time that layers carry, and no file is later than; `None`: now.
     pub clock: Option<Timestamp>,
+    /// The way to what is elsewhere.
+    pub remote: &'a Remote,
     /// Gets what the commands write.
     pub output: BorrowedFd<'a>,
 }

@@ -46,6 +46,7 @@ const MESSAGE_MAX: usize = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
     Step { number: usize, total: usize, text: String },
+    Download { url: String, bytes: u64, total: Option<u64> },
     Cached,
     Done { image: Option<Digest>, took: Duration, size: Option<u64> },
     Warning(String),
@@ -56,6 +57,7 @@ impl Told {
     fn of(event: Event<'_>) -> Option<Self> {
         Some(match event {
             Event::Step { number, total, text } => Self::Step { number, total, text: text.to_owned() },
+            Event::Download { url, bytes, total } => Self::Download { url: url.to_owned(), bytes, total },
             Event::Cached => Self::Cached,
             Event::Done { image, took, size } => Self::Done { image: image.cloned(), took, size },
             Event::Warning(text) => Self::Warning(text.to_owned()),
@@ -66,6 +68,7 @@ impl Told {
     fn event(&self) -> Event<'_> {
         match self {
             Self::Step { number, total, text } => Event::Step { number: *number, total: *total, text },
+            Self::Download { url, bytes, total } => Event::Download { url, bytes: *bytes, total: *total },
             Self::Cached => Event::Cached,
             Self::Done { image, took, size } => Event::Done { image: image.as_ref(), took: *took, size: *size },
             Self::Warning(text) => Event::Warning(text),

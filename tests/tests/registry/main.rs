@@ -11,7 +11,8 @@ mod lines;
 mod manifests;
 mod mirrors;
 mod repair;
-mod server;
 mod tls;
 mod trust;
 mod uploads;
+
+use lrun_tests::server;

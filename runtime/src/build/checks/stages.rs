@@ -194,7 +194,7 @@ impl<'c> Checker<'c, '_> {
     fn scope(&mut self, index: usize, base: &str) -> Scope {
         let origin = self.file.base(index, base);
         let origin = match named(self.file, &self.options.contexts, origin) {
-            Some(Named::Files(_)) => Origin::Other(SCRATCH),
+            Some(Named::Files(_) | Named::Later(_)) => Origin::Other(SCRATCH),
             Some(Named::Image(image)) => Origin::Other(image),
             None => origin,
         };

@@ -76,6 +76,16 @@ impl Context {
         self
     }
 
+    /// A directory in it, links followed inside the context, by itself: nothing else of the context is reachable.
+    pub fn below(&self, path: &[u8]) -> Result<Self> {
+        let attempt = || format!("open {} in the build context", shown(path));
+        let Some(found) = resolve::find(self.root.as_fd(), &resolve::inside(path)?)? else {
+            return Err(Error::new(ErrorKind::NotFound, "no such directory").context(attempt()));
+        };
+        let root = resolve::open(self.root.as_fd(), &found.path, OFlags::RDONLY | OFlags::DIRECTORY);
+        Ok(Self::at(root.context(attempt)?))
+    }
+
     /// A regular file of at most `max` bytes, ignored or not: the Dockerfile, `.dockerignore`. `None`: it is not there.
     pub fn read(&self, path: &[u8], max: u64) -> Result<Option<Vec<u8>>> {
         let attempt = || format!("read {} in the build context", shown(path));

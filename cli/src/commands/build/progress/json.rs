@@ -55,6 +55,9 @@ impl Show for Json {
             Event::Step { number, total, text } => {
                 self.write("step", json!({"number": number, "total": total, "instruction": text}));
             }
+            Event::Download { url, bytes, total } => {
+                self.write("download", json!({"url": url, "bytes": bytes, "total": total}));
+            }
             Event::Cached => self.write("cached", Value::Null),
             Event::Done { image, took, size } => {
                 self.output(|lines, line| lines.end(line));

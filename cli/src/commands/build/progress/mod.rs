@@ -11,7 +11,7 @@ use lrun_runtime::build::{Built, Event};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 use crate::args::{BuildArgs, ProgressKind};
-use crate::ui::units;
+use crate::ui::{escape, units};
 use json::Json;
 use plain::Plain;
 use terminal::Terminal;
@@ -50,6 +50,12 @@ pub(super) fn of(kind: ProgressKind) -> Result<Box<dyn Show>> {
         ProgressKind::Quiet => Box::new(Nothing),
         ProgressKind::Plain | ProgressKind::Auto => Box::new(Plain::default()),
     })
+}
+
+/// How far a download is.
+fn download(url: &str, bytes: u64, total: Option<u64>) -> String {
+    let total = total.map_or(String::new(), |total| format!(" of {}", units::human_size(total)));
+    format!("{}: {}{total}", escape::line(url), units::human_size(bytes))
 }
 
 /// `--quiet`.

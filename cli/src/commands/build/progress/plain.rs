@@ -6,7 +6,7 @@ use lrun_runtime::build::{Built, Event};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::Result;
 
-use super::{Lines, Show, facts};
+use super::{Lines, Show, download, facts};
 use crate::ui::{escape, output};
 
 /// As docker's classic builder shows it.
@@ -36,6 +36,9 @@ impl Show for Plain {
             Event::Step { number, total, text } => {
                 stage.cached = false;
                 output::complain(&format!("{prefix}Step {number}/{total} : {}", escape::line(text)));
+            }
+            Event::Download { url, bytes, total } => {
+                output::complain(&format!("{prefix} ---> {}", download(url, bytes, total)));
             }
             Event::Cached => stage.cached = true,
             Event::Done { image, took, size } => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lrun_runtime::build::{Built, Event};
 use lrun_runtime::error::Result;
 
-use super::{Lines, Show, facts, seconds};
+use super::{Lines, Show, download, facts, seconds};
 use crate::ui::{escape, width};
 
 /// Lines of a command that are shown while it runs.
@@ -182,6 +182,13 @@ impl<W: Write> Show for Terminal<W> {
             Event::Output(bytes) => {
                 if let Some(step) = self.steps.get_mut(&self.stage) {
                     step.keep(|lines, line| lines.add(bytes, line));
+                }
+            }
+            Event::Download { url, bytes, total } => {
+                if let Some(step) = self.steps.get_mut(&self.stage) {
+                    // In the place of the one before.
+                    step.last.clear();
+                    step.last.push_back(download(url, bytes, total));
                 }
             }
             Event::Tick => {}

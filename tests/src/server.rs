@@ -8,13 +8,18 @@ use std::time::Duration;
 /// What came in.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// `GET`, say.
     pub method: String,
+    /// Path and query.
     pub path: String,
+    /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
+    /// What came after them.
     pub body: Vec<u8>,
 }
 
 impl Request {
+    /// The first header of this name, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -23,8 +28,11 @@ impl Request {
 /// What goes out.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
+    /// The status.
     pub status: u16,
+    /// Beside the length.
     pub headers: Vec<(String, String)>,
+    /// The content.
     pub body: Vec<u8>,
     /// The connection breaks after so many bytes of the body.
     pub cut: Option<usize>,
@@ -33,10 +41,12 @@ pub struct Response {
 }
 
 impl Response {
+    /// An answer with this body.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, body: body.into(), ..Self::default() }
     }
 
+    /// The same with one more header.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
