@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use lrun_runtime::container::cp::{Copied, CopyOptions, Inside, Typed, copy_in, copy_out, stream_in, stream_out};
+use lrun_runtime::container::cp::{
+    Copied, CopyOptions, Extraction, Inside, Typed, copy_in, copy_out, stream_in, stream_out,
+};
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
@@ -89,7 +91,7 @@ fn into(global: &Global, from: &End, (name, path): (&str, &[u8]), options: CopyO
     let mut tell = |bytes| progress.set(bytes);
     let copied = match from {
         End::Host(from) => copy_in(&engine, &record, &host(from)?, to, options, &mut tell)?,
-        _ => stream_in(&engine, &record, stdin()?, (to, None), &mut tell)?,
+        _ => stream_in(&engine, &record, stdin()?, (to, Extraction::default()), &mut tell)?,
     };
     drop(progress);
     report(&copied, &format!("{name}:{}", typed.shown()), quiet);

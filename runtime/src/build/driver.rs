@@ -277,7 +277,9 @@ impl<'a> Build<'a> {
         // A context of the stage's own name takes its place.
         let replaced = self.named(Origin::Stage(index)).is_some();
         let origin = if replaced { Origin::Stage(index) } else { file.base(index, base) };
-        let (state, triggers) = self.base(origin).map_err(|stop| stop.context(&from.original))?;
+        let (state, triggers) = self.base(origin).map_err(|stop| {
+            stop.context(&format!("{}:{}: {}", file.source.name(), from.base.at.line(), from.original))
+        })?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
         let name = from.name.clone().unwrap_or_else(|| index.to_string());
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);

@@ -6,14 +6,16 @@ use std::io::Write;
 use std::sync::Arc;
 
 use super::addresses::{Brought, Elsewhere};
-use super::context::{Context, Hashes, Patterns, Placed, Request, Selection};
+use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Word};
 use super::driver::{Build, Progress, Stage};
 use super::options::Event;
 use super::origin::Place;
 use super::remote::{Address, is_archive};
-use crate::container::cp::{Inside, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in};
+use crate::container::cp::{
+    Extraction, Inside, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in,
+};
 use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::digest::Digest;
@@ -45,7 +47,7 @@ struct Placing {
     to: Typed,
     /// The files' owner; `None`: they keep theirs.
     owner: Option<Owner>,
-    mode: Option<u32>,
+    mode: Option<Chmod>,
 }
 
 impl Wanted<'_> {
@@ -58,14 +60,8 @@ impl Wanted<'_> {
         context.select(&Request { sources: &sources, parents: self.parents, exclude: &self.exclude()? })
     }
 
-    fn mode(&self) -> Result<Option<u32>> {
-        let Some(word) = &self.files.chmod else { return Ok(None) };
-        let text = word.text.as_str();
-        let octal = !text.is_empty() && text.len() <= 5 && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-        let mode = octal.then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o7777);
-        let refused =
-            || Error::new(ErrorKind::Unsupported, format!("--chmod={text}: an octal mode such as 755 is expected"));
-        mode.map(Some).ok_or_else(refused)
+    fn mode(&self) -> Result<Option<Chmod>> {
+        self.files.chmod.as_ref().map(|word| Chmod::parse(&word.text)).transpose()
     }
 
     /// How the files will be, as far as that is known without the image.
@@ -174,6 +170,7 @@ impl Build<'_> {
         key.add("destination", destination.as_bytes());
         let chown = wanted.files.chown.as_ref().map_or("", |word| word.text.as_str());
         key.add("chown", chown.as_bytes());
+        key.add("chmod", wanted.files.chmod.as_ref().map_or("", |word| word.text.as_str()).as_bytes());
         for file in &wanted.files.inline {
             key.add("name", file.name.as_bytes());
             key.add("content", file.content.as_bytes());
@@ -328,7 +325,7 @@ impl Placing {
     }
 
     fn placed(&self) -> Placed {
-        Placed { owner: self.owner.map(|owner| (owner.uid, owner.gid)), mode: self.mode, mtime: None }
+        Placed { owner: self.owner.map(|owner| (owner.uid, owner.gid)), mode: self.mode.clone(), mtime: None }
     }
 }
 
@@ -352,15 +349,15 @@ fn inside(
     let directory = placing.directory();
     let owner = placing.owner.unwrap_or_default();
     let archives = if unpack { take_archives(context, &mut selection)? } else { Vec::new() };
-    if !archives.is_empty() && (wanted.files.chown.is_some() || wanted.files.chmod.is_some()) {
-        let text = "--chown and --chmod of an archive's files: this version of lrun keeps what the archive says";
-        return Err(Error::new(ErrorKind::Unsupported, text).hint("--unpack=false adds the archive itself"));
+    if !archives.is_empty() && wanted.files.chmod.is_some() {
+        warnings.push("--chmod: files of an archive keep the modes that it says".to_owned());
     }
+    let how = Extraction { make: Some(owner), owner: wanted.files.chown.as_ref().map(|_| owner) };
     for archive in archives {
         // What an archive is extracted to is a directory, whatever its name ends with.
         let all = Typed::inside(placing.to.path()).as_directory();
         let to = Inside { name: "image", path: &all };
-        warnings.extend(stream_in(engine, record, archive.into(), (to, Some(owner)), &mut |_| {})?.warnings);
+        warnings.extend(stream_in(engine, record, archive.into(), (to, how), &mut |_| {})?.warnings);
     }
     if !selection.sources.is_empty() {
         rename(&mut selection, placing);
@@ -388,7 +385,8 @@ fn inline(files: &[InlineFile], placing: &Placing, out: &mut dyn Write) -> Resul
         let path = placing.name().unwrap_or(file.name.as_bytes()).to_vec();
         let mtime = Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 };
         let (uid, gid) = (owner.uid, owner.gid);
-        let head = Head::new(path, Kind::File, placing.mode.unwrap_or(0o644));
+        let head =
+            Head::new(path, Kind::File, placing.mode.as_ref().map_or(0o644, |change| change.apply(0o644, false)));
         let head = Head { uid, gid, mtime, size, stored: size, ..head };
         let mut blocks = Vec::new();
         header::write(&head, &mut blocks);

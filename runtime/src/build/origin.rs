@@ -119,7 +119,7 @@ impl Build<'_> {
                 return Ok((self.on_files(files)?, Vec::new()));
             }
             (Some(Named::Image(image)), _) => image,
-            (None, Origin::Other(SCRATCH)) => return Ok((State::scratch(&self.options.platform), Vec::new())),
+            (None, Origin::Other(SCRATCH)) => return Ok(State::scratch(&self.options.platform).anew()),
             (None, Origin::Other(image)) => image.to_owned(),
             (None, Origin::Stage(stage)) => {
                 let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::dockerfile::instruction::{CommandLine, exposed};
 use super::dockerfile::{Command, Instruction, Pair};
+use crate::container::spec::DEFAULT_PATH;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::config::{History, ImageConfig, RunConfig};
@@ -41,7 +42,8 @@ impl State {
     /// On nothing, for this platform.
     pub fn scratch(platform: &Platform) -> Self {
         let Platform { os, architecture, variant } = platform.clone();
-        let config = ImageConfig { architecture, variant, os, ..ImageConfig::default() };
+        let run = RunConfig { working_dir: "/".to_owned(), ..RunConfig::default() };
+        let config = ImageConfig { architecture, variant, os, config: run, ..ImageConfig::default() };
         Self { config, ..Self::default() }
     }
 
@@ -51,6 +53,10 @@ impl State {
         self.has_command = false;
         self.base_layers = self.config.rootfs.diff_ids.len();
         self.base_history = self.config.history.len();
+        // So that `ENV PATH=/opt/bin:$PATH` adds to what a command would get.
+        if self.env("PATH").is_none() {
+            self.config.config.set_env("PATH", DEFAULT_PATH);
+        }
         (self, triggers)
     }
 

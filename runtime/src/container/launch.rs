@@ -345,16 +345,30 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
     Ok(plan)
 }
 
+/// What for a container's files are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// To read what the container has.
+    Reading,
+    /// To read what its image has, which no container adds anything to: neither mount points nor generated files.
+    Image,
+    /// To change them.
+    Writing,
+}
+
 /// How a container's files are seen while it is stopped; its lock is held as long as they are.
-pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable: bool) -> Result<View> {
+pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: Seen) -> Result<View> {
     let plan = plan(engine, container, record, &options_of(record)?, &load_spec(container)?)?;
+    if seen == Seen::Image {
+        return Ok(image_view(plan.rootfs));
+    }
     let files = files_dir(container);
     let mut mounts: Vec<Mount> =
         plan.mounts.into_iter().filter(|mount| mount.user || mount.source.lies_in(&files)).collect();
     // Before the first start nothing has made the places of the user's mounts.
     let incomplete = !record.has_layer() && mounts.iter().any(|mount| mount.user && mount.is_of_host());
     let Rootfs::Overlay { mut lowers, upper, work, volatile, seed } = plan.rootfs;
-    let writable = writable || incomplete;
+    let writable = seen == Seen::Writing || incomplete;
     let layers = match writable {
         // What is copied in is on disk when its mount is gone.
         true => {
@@ -383,6 +397,19 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, writable:
         }
     }
     Ok(View { layers, mounts, readonly_root: plan.readonly_root })
+}
+
+/// The image's layers, without that of the engine, which is the lowest.
+fn image_view(rootfs: Rootfs) -> View {
+    let Rootfs::Overlay { mut lowers, upper, .. } = rootfs;
+    if lowers.len() > 1 {
+        lowers.pop();
+    }
+    // Two layers at least make an overlay; this one is empty.
+    if lowers.len() < 2 {
+        lowers.insert(0, upper);
+    }
+    View { layers: Layers::ReadOnly(lowers), mounts: Vec::new(), readonly_root: true }
 }
 
 /// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.

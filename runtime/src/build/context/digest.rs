@@ -11,6 +11,7 @@ use rustix::fs::{Advice, fadvise, fstat};
 use rustix::io::{pread, retry_on_intr};
 
 use super::Context;
+use super::chmod::Chmod;
 use super::hashes::{Hash, Hashes, is_settled, now};
 use super::select::{Entry, Kind, Seen, Selection, changed};
 use crate::digest::{Digest, Hasher};
@@ -27,12 +28,12 @@ const MOST_THREADS: usize = 4;
 const WORTH: usize = 16;
 
 /// How files arrive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placed {
     /// Owner and group inside the id mapping; `None`: those that the files have, as for another stage's.
     pub owner: Option<(u32, u32)>,
-    /// Permission bits, `07777`, of all but links; `None`: those that the files have.
-    pub mode: Option<u32>,
+    /// What becomes of the permission bits of all but links; `None`: they stay.
+    pub mode: Option<Chmod>,
     /// Modification time; `None`: that of the files. The digest leaves it out.
     pub mtime: Option<Time>,
 }
@@ -43,7 +44,10 @@ impl Placed {
         let (uid, gid) = self.owner.unwrap_or((entry.seen.uid, entry.seen.gid));
         let mode = match entry.kind {
             Kind::Symlink(_) => 0o777,
-            _ => self.mode.unwrap_or(entry.seen.mode) & 0o7777,
+            _ => {
+                let mode = entry.seen.mode & 0o7777;
+                self.mode.as_ref().map_or(mode, |change| change.apply(mode, entry.kind == Kind::Directory))
+            }
         };
         (uid, gid, mode)
     }

@@ -11,6 +11,7 @@
 //! ```
 
 mod archive;
+mod chmod;
 mod digest;
 mod glob;
 mod hashes;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+pub use chmod::Chmod;
 pub use digest::Placed;
 pub use hashes::Hashes;
 pub(super) use ignore::clean;

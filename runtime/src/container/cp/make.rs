@@ -10,9 +10,10 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Seen;
 use super::path::{There, Typed};
 use super::place::Place;
-use super::{Access, Engine, Inside, Record, is_broken_pipe, pipe, received_warnings};
+use super::{Access, Engine, Extraction, Inside, Record, is_broken_pipe, pipe, received_warnings};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::helper::{self, Helper, Work};
@@ -34,7 +35,8 @@ pub struct Owner {
 pub struct Question<'a> {
     /// Whether this is a directory, links followed.
     pub directory: Option<&'a Typed>,
-    /// Who `user[:group]` is, by names or numbers; a group that is not given has the user's number.
+    /// Who `user[:group]` is, by names or numbers. A group that is not given is a named user's own, and has the number of
+    /// one that is a number.
     pub owner: Option<&'a str>,
 }
 
@@ -50,7 +52,7 @@ pub struct Answer {
 /// Asks a container that does not run, or runs.
 pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<Answer> {
     let access = Access::open(engine, record)?;
-    let helper = access.start(engine, false, &[], |_| {
+    let helper = access.start(engine, Seen::Reading, &[], |_| {
         let owner = question.owner.map(owner_of).transpose()?.unwrap_or_default();
         let directory = match question.directory.map(|path| Place::inside()?.destination(path)) {
             None => false,
@@ -68,29 +70,34 @@ pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<A
 
 fn owner_of(text: &str) -> Result<Owner> {
     let (name, group) = text.split_once(':').unwrap_or((text, ""));
-    let uid = user::resolve(name, &[])?.uid;
-    let gid = if group.is_empty() { uid } else { user::resolve(&format!("0:{group}"), &[])?.gid };
-    Ok(Owner { uid, gid })
+    let found = user::resolve(name, &[])?;
+    let number = name.bytes().all(|b| b.is_ascii_digit());
+    let gid = match group {
+        "" if number => found.uid,
+        "" => found.gid,
+        group => user::resolve(&format!("0:{group}"), &[])?.gid,
+    };
+    Ok(Owner { uid: found.uid, gid })
 }
 
 /// Makes a directory and those above it where they are missing, of mode 0755 and for this owner. Whether any was.
 pub fn make_directory(engine: &Engine, record: &Record, path: &Typed, owner: Owner) -> Result<()> {
     let access = Access::open(engine, record)?;
-    let helper = access.start(engine, true, &[], |_| Place::inside()?.make_directories(path, owner))?;
+    let helper = access.start(engine, Seen::Writing, &[], |_| Place::inside()?.make_directories(path, owner))?;
     let made = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
     made.context(|| format!("make directory {}", path.shown()))?;
     ended
 }
 
-/// Looks at the files of a container: `work` runs in a helper whose `/` they are, and has nothing else open.
+/// Looks at the files of a container's image: `work` runs in a helper whose `/` they are, and has nothing else open.
 pub fn look<T: Serialize + DeserializeOwned>(
     engine: &Engine,
     record: &Record,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let access = Access::open(engine, record)?;
-    let helper = access.start(engine, false, &[], |_| work())?;
+    let helper = access.start(engine, Seen::Image, &[], |_| work())?;
     let found = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
     let found = found?;
@@ -123,7 +130,7 @@ pub fn put_from(
     let (read, write) = pipe()?;
     let source = Access::open(engine, from)?;
     let work = |_: &Work| produce(&mut File::from(write.try_clone()?));
-    let sender = source.start(engine, false, &[write.as_fd()], work)?;
+    let sender = source.start(engine, Seen::Image, &[write.as_fd()], work)?;
     drop(write);
     let receiving = Receiving::start(engine, to, read)?;
     let sent = sender.finish(&mut |_| {}).map_err(|error| source.explain(error));
@@ -144,7 +151,7 @@ pub fn take_from(
     let (read, write) = pipe()?;
     let source = Access::open(engine, from)?;
     let work = |_: &Work| produce(&mut File::from(write.try_clone()?));
-    let sender = source.start(engine, false, &[write.as_fd()], work)?;
+    let sender = source.start(engine, Seen::Image, &[write.as_fd()], work)?;
     drop(write);
     let directory = file::open_dir(into)?;
     let receiver = helper::start_in(&engine.map, directory.as_fd(), &[read.as_fd()], |at| {
@@ -175,7 +182,8 @@ struct Receiving {
 impl Receiving {
     fn start(engine: &Engine, (record, path, owner): Destination<'_>, archive: OwnedFd) -> Result<Self> {
         let access = Access::open(engine, record)?;
-        let helper = access.extract(engine, &archive, (Inside { name: "image", path }, Some(owner)))?;
+        let how = Extraction { make: Some(owner), owner: None };
+        let helper = access.extract(engine, &archive, (Inside { name: "image", path }, how))?;
         Ok(Self { access, helper })
     }
 

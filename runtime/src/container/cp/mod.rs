@@ -23,7 +23,7 @@ pub use path::Typed;
 
 use super::engine::Engine;
 use super::exec::monitor_of;
-use super::launch;
+use super::launch::{self, Seen};
 use super::lifecycle::{self, containers, init_of, is_running};
 use super::owners::Recorded;
 use super::record::{Container, Record};
@@ -68,6 +68,15 @@ pub struct Copied {
     pub warnings: Vec<String>,
 }
 
+/// How an archive is extracted into a container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extraction {
+    /// For whom the directory and those above it are made where they are missing; `None`: it must be there.
+    pub make: Option<Owner>,
+    /// Whose all of it becomes; `None`: as the archive says.
+    pub owner: Option<Owner>,
+}
+
 /// How a container's files are reached.
 enum Access {
     Running {
@@ -100,7 +109,7 @@ impl Access {
     fn start<T: Serialize + DeserializeOwned>(
         &self,
         engine: &Engine,
-        writable: bool,
+        seen: Seen,
         kept: &[BorrowedFd<'_>],
         work: impl FnOnce(&Work) -> Result<T>,
     ) -> Result<Helper<T>> {
@@ -113,7 +122,7 @@ impl Access {
                 helper::start(view::fork_joining, || view::join(monitor.as_fd(), init.as_fd()), work)
             }
             Self::Ended(container, record, mounted) => {
-                let seen = launch::view(engine, container.paths.path(), record, writable)?;
+                let seen = launch::view(engine, container.paths.path(), record, seen)?;
                 mounted.set(matches!(seen.layers, Layers::Writable(_)));
                 let store = engine.directory()?;
                 // The lock stays open in it: as long as it lives, nobody else may use the layers.
@@ -133,11 +142,11 @@ impl Access {
         &self,
         engine: &Engine,
         archive: &OwnedFd,
-        (to, make): (Inside<'_>, Option<Owner>),
+        (to, how): (Inside<'_>, Extraction),
     ) -> Result<Helper<Received>> {
         let work = |at: &Work| {
             let place = Place::inside()?;
-            if let Some(owner) = make {
+            if let Some(owner) = how.make {
                 place.make_directories(to.path, owner)?;
             }
             let found = inside_destination(&place, to)?;
@@ -147,7 +156,10 @@ impl Access {
             }
             place.check_writable(&found)?;
             let (mut tar, _) = compress::decompress(Box::new(File::from(archive.try_clone()?)))?;
-            let ownership = Ownership::Keep(&engine.map);
+            let ownership = match how.owner {
+                None => Ownership::Keep(&engine.map),
+                Some(owner) => Ownership::Given(owner.uid, owner.gid, &engine.map),
+            };
             let target =
                 Target { directory: found.directory, name: None, shown: to.path.path(), ownership, follow: true };
             let mut told = 0;
@@ -159,7 +171,7 @@ impl Access {
             };
             Receiver::new(&mut tar, &mut tell).run(target)
         };
-        self.start(engine, true, &[archive.as_fd()], work)
+        self.start(engine, Seen::Writing, &[archive.as_fd()], work)
     }
 
     /// Ends the use. Something may have been written to the read-write layer.
@@ -234,7 +246,7 @@ pub fn copy_out(
     let found = host_destination(to)?;
     let access = Access::open(engine, record)?;
     let (read, write) = pipe()?;
-    let helper = access.start(engine, false, &[write.as_fd()], |_| {
+    let helper = access.start(engine, Seen::Reading, &[write.as_fd()], |_| {
         let root = inside_source(from, options)?;
         let none = |_: &[u8]| None;
         send(&root, &SendRules { base: b"", sparse: true, recorded: &none }, &mut File::from(write.try_clone()?))
@@ -318,7 +330,7 @@ pub fn stream_out(
     let access = Access::open(engine, record)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     let kept: Vec<BorrowedFd<'_>> = recorded.descriptors().chain([out.as_fd()]).collect();
-    let helper = access.start(engine, false, &kept, |_| {
+    let helper = access.start(engine, Seen::Reading, &kept, |_| {
         let root = inside_source(from, options)?;
         // Where it is, links followed: so the layers' records name it.
         let whole = match &root {
@@ -354,7 +366,7 @@ pub fn copy_in(
     let directory = matches!(root, Root::Directory(_));
     let access = Access::open(engine, record)?;
     let (read, write) = pipe()?;
-    let helper = access.start(engine, true, &[read.as_fd()], |_| {
+    let helper = access.start(engine, Seen::Writing, &[read.as_fd()], |_| {
         let place = Place::inside()?;
         let found = inside_destination(&place, to)?;
         let refused = |why| Error::new(ErrorKind::Conflict, why);
@@ -400,17 +412,16 @@ fn inside_destination(place: &Place, to: Inside<'_>) -> Result<Found> {
     })
 }
 
-/// Extracts a tar, compressed or not, into a directory of a container. The owners that it says are kept. `make`: for whom
-/// the directory and those above it are made where they are missing.
+/// Extracts a tar, compressed or not, into a directory of a container.
 pub fn stream_in(
     engine: &Engine,
     record: &Record,
     archive: OwnedFd,
-    (to, make): (Inside<'_>, Option<Owner>),
+    (to, how): (Inside<'_>, Extraction),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let access = Access::open(engine, record)?;
-    let helper = access.extract(engine, &archive, (to, make))?;
+    let helper = access.extract(engine, &archive, (to, how))?;
     drop(archive);
     let received = helper.finish(progress).map_err(|error| access.explain(error));
     let ended = access.finish(engine);

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{Extent, IdMap};
 
 pub use config::{ContainerConfig, container_config};
-pub use process::{exec_process, rlimits};
+pub use process::{DEFAULT_PATH, exec_process, rlimits};
 
 /// What a container takes from its image's config (OCI image specification, "config").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::{IdMap, Mode};
 use crate::sandbox::caps;
 
-/// What docker sets where the image does not.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// `PATH` where the image has none; docker's.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// podman's default for open files and processes.
 const DEFAULT_LIMIT: u64 = 1_048_576;

@@ -40,6 +40,8 @@ pub enum Ownership<'a> {
     Root,
     /// As the tar says, as far as the mapping has the ids; in a container.
     Keep(&'a IdMap),
+    /// This user's and group's, as far as the mapping has the ids; in a container.
+    Given(u32, u32, &'a IdMap),
 }
 
 /// Where they go.
@@ -180,7 +182,8 @@ impl<'a> Receiver<'a> {
 
     /// Makes everything.
     pub fn run(mut self, into: Target<'_>) -> Result<Received> {
-        let owner = matches!(into.ownership, Ownership::Root | Ownership::Keep(_)).then_some((0, 0));
+        let owner =
+            matches!(into.ownership, Ownership::Root | Ownership::Keep(_) | Ownership::Given(..)).then_some((0, 0));
         let levels = Levels::new(into.directory, into.follow, owner);
         let mut writer = Writer { levels, name: into.name, shown: into.shown, ownership: into.ownership, entries: 0 };
         let made = self.entries(&mut writer);
@@ -294,6 +297,15 @@ impl<'a> Receiver<'a> {
     }
 }
 
+/// An owner as far as the mapping has it, root where not, and the mode, without what only the true owner may have.
+fn known((uid, gid): (u32, u32), mode: u32, ids: &IdMap, found: &mut Received) -> (Option<(u32, u32)>, u32) {
+    let (has_uid, has_gid) = (ids.has_uid(uid), ids.has_gid(gid));
+    let owner = (if has_uid { uid } else { 0 }, if has_gid { gid } else { 0 });
+    let kept = has_uid && has_gid;
+    found.squashed += u64::from(!kept);
+    (Some(owner), if kept { mode } else { mode & !SET_ID })
+}
+
 /// What is being written to.
 struct Writer<'a> {
     levels: Levels,
@@ -324,13 +336,8 @@ impl Writer<'_> {
                 if may { (Some((head.uid, head.gid)), head.mode) } else { (None, head.mode & !SET_ID) }
             }
             Ownership::Root => (Some((0, 0)), head.mode),
-            Ownership::Keep(ids) => {
-                let (has_uid, has_gid) = (ids.has_uid(head.uid), ids.has_gid(head.gid));
-                let owner = (if has_uid { head.uid } else { 0 }, if has_gid { head.gid } else { 0 });
-                let kept = has_uid && has_gid;
-                found.squashed += u64::from(!kept);
-                (Some(owner), if kept { head.mode } else { head.mode & !SET_ID })
-            }
+            Ownership::Keep(ids) => known((head.uid, head.gid), head.mode, ids, found),
+            Ownership::Given(uid, gid, ids) => known((uid, gid), head.mode, ids, found),
         }
     }
 

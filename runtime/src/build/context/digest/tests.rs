@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::build::context::{Patterns, Request};
+use crate::build::context::{Chmod, Patterns, Request};
 
 const ROOTS: Placed = Placed { owner: Some((0, 0)), mode: None, mtime: None };
 
@@ -98,11 +98,11 @@ fn xattr(path: &Path, value: &str) {
 fn owners_and_modes_count_as_they_will_be() {
     let root = tree();
     let as_placed = |placed: Placed| digest_of(root.path(), &placed, &mut Hashes::default()).expect("it is hashed");
-    let given = Placed { mode: Some(0o640), ..ROOTS };
-    let first = as_placed(given);
+    let given = Placed { mode: Some(Chmod::Octal(0o640)), ..ROOTS };
+    let first = as_placed(given.clone());
     assert_ne!(first, as_placed(ROOTS));
-    assert_ne!(first, as_placed(Placed { owner: Some((1, 0)), ..given }));
-    assert_eq!(first, as_placed(Placed { mtime: Some(Time { secs: 1, nanos: 0 }), ..given }));
+    assert_ne!(first, as_placed(Placed { owner: Some((1, 0)), ..given.clone() }));
+    assert_eq!(first, as_placed(Placed { mtime: Some(Time { secs: 1, nanos: 0 }), ..given.clone() }));
     fs::set_permissions(root.path().join("d/f1"), Permissions::from_mode(0o777)).expect("a mode");
     assert_eq!(first, as_placed(given));
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());

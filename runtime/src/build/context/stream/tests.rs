@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
-use crate::build::context::{Hashes, Patterns, Request};
+use crate::build::context::{Chmod, Hashes, Patterns, Request};
 use crate::error::ErrorKind;
 use crate::image::files::{Ownership, Received, Receiver, Target};
 use crate::image::tar::archive::own_ids;
@@ -99,7 +99,7 @@ fn a_selection_arrives_as_it_was() {
 fn owners_modes_and_times_are_those_that_are_given() {
     let root = tree();
     let time = Time { secs: 7, nanos: 0 };
-    let placed = Placed { owner: Some((5, 6)), mode: Some(0o604), mtime: Some(time) };
+    let placed = Placed { owner: Some((5, 6)), mode: Some(Chmod::Octal(0o604)), mtime: Some(time) };
     let found = heads(&sent(root.path(), &["d", "script"], &placed).expect("it is sent"));
     let names: Vec<&[u8]> = found.iter().map(|head| head.path.as_slice()).collect();
     assert_eq!(names, [&b"e"[..], b"file", b"link", b"second", b"script"]);

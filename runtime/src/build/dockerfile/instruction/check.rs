@@ -82,7 +82,7 @@ pub(in crate::build::dockerfile) fn check(node: &Node, escape: char) -> Parsed<C
         name,
         at: node.name.at,
         last_line: node.last_line,
-        original: node.original.clone(),
+        original: capitals(name, &node.original),
         command: checker.command()?,
     }))
 }
@@ -175,7 +175,7 @@ impl Checker<'_> {
             base: base.clone(),
             platform: flags.value("platform"),
             at: self.node.name.at,
-            original: self.node.original.clone(),
+            original: capitals("FROM", &self.node.original),
             instructions: Vec::new(),
         })
     }
@@ -370,5 +370,13 @@ fn stage_name(word: &Word) -> Parsed<String> {
             let rule = "a letter, then letters, digits, '-', '_' and '.'";
             Err(Fault::new(word.at, format!("invalid name for build stage: {:?}: {rule}", word.text)))
         }
+    }
+}
+
+/// The text of an instruction with its name in capitals, as documented.
+fn capitals(name: &str, original: &str) -> String {
+    match original.split_at_checked(name.len()) {
+        Some((typed, rest)) if typed.eq_ignore_ascii_case(name) => format!("{name}{rest}"),
+        _ => original.to_owned(),
     }
 }

@@ -53,7 +53,7 @@ fn comments_before_instructions() {
 fn the_text_and_place_of_an_instruction() {
     let (_, run) = instruction("\n  run a \\\n # c\n\tb <<E\nc\nE\n");
     assert_eq!((run.name, run.at.line(), run.last_line), ("RUN", 3, 7));
-    assert_eq!(run.original, "run a \tb <<E");
+    assert_eq!(run.original, "RUN a \tb <<E");
 }
 
 #[test]
