@@ -46,15 +46,15 @@ fn cuts(file_system: &str, sample: usize) {
 
 #[test]
 fn of_ext4() {
-    cuts("ext4", 22);
+    cuts("ext4", 24);
 }
 
 #[test]
 fn of_xfs() {
-    cuts("xfs", 11);
+    cuts("xfs", 12);
 }
 
 #[test]
 fn of_btrfs() {
-    cuts("btrfs", 11);
+    cuts("btrfs", 12);
 }

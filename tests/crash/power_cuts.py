@@ -139,6 +139,12 @@ def prepare():
         os.makedirs(HOME)
         for path in (PLACE, HOME):
             os.chown(path, account.pw_uid, account.pw_gid)
+        os.makedirs(f"{HOME}/context/d")
+        for number in range(100):
+            with open(f"{HOME}/context/d/{number}", "w") as file:
+                file.write(f"{number}{number}{number}\n")
+        with open(f"{HOME}/context/Dockerfile", "w") as file:
+            file.write("FROM busybox\nCOPY d /opt/\nENV A=1\nRUN " + FILES.format(2) + "\nWORKDIR /w\n")
         lrun("import", f"{IMAGES}/busybox.tar", "busybox")
         lrun("run", "--name", "box", "--network", "none", "busybox", "sh", "-c", "echo old >/opt/old")
         lrun("tag", "busybox", "second")
@@ -211,6 +217,12 @@ def ended():
     container_has(200)
 
 
+def built():
+    files_are("built", 200)()
+    expect(lrun("inspect", "-f", "{{.Config.WorkingDir}}", "built"), "/w")
+    expect("A=1" in lrun("inspect", "-f", "{{.Config.Env}}", "built"), True)
+
+
 def committed():
     expect(content("committed").split("\n")[1], "1")
 
@@ -230,6 +242,9 @@ CASES = [
     Case("commit of many files", ["run", "--name", "new", "--network", "none", "busybox", "sh", "-c", FILES.format(10)],
          ["commit", "new", "many"], takes=0.25, done=files_are("many", 1000),
          whole=lambda: either("many", "images", files_are("many", 1000))),
+    Case("build", ["build", "-q", "--network", "none", "-t", "built", f"{HOME}/context"], takes=0.6, done=built,
+         whole=lambda: (either("built", "images", built), lrun("build", "-q", "--network", "none", "-t", "built", f"{HOME}/context"),
+                        built())),
     Case("load", ["load", "-q", "-i", f"{HOME}/saved.tar"], takes=0.15, done=files_are("loaded", 200),
          whole=lambda: either("loaded", "images", files_are("loaded", 200))),
     Case("pull", ["pull", "-q", PULLED], takes=0.15, done=lambda: lrun("run", "--rm", "--network", "none", PULLED, "true"),
