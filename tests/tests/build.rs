@@ -411,6 +411,16 @@ fn a_failed_steps_container_is_one_like_any_other() {
 }
 
 #[test]
+fn the_steps_of_a_build_share_a_user_namespace() {
+    let lrun = Lrun::with_busybox();
+    let step = "readlink /proc/self/ns/user; cat /proc/self/uid_map";
+    let dockerfile = format!("FROM busybox\nRUN ({step}) > /one\nCOPY a /\nRUN ({step}) > /two\nRUN cmp /one /two\n");
+    let folder = context(&lrun, "shared", &dockerfile, &[("a", "a")]);
+    let output = build(&lrun, &folder, &[]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+}
+
+#[test]
 fn a_prune_beside_a_build_takes_nothing_from_it() {
     let lrun = Lrun::with_busybox();
     let steps: String = (0..12).map(|n| format!("RUN echo {n} > /{n}\nENV N={n}\n")).collect();

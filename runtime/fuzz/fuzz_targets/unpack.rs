@@ -14,7 +14,7 @@ use lrun_runtime::image::unpack::{Limits, unpack};
 fn own_ids() -> IdMap {
     let extent = |id: u32| vec![Extent { inside: id, outside: id, count: 1 }];
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    IdMap { mode: Mode::Single, uids: extent(uid), gids: extent(gid) }
+    IdMap::new(Mode::Single, extent(uid), extent(gid))
 }
 
 fuzz_target!(|data: &[u8]| {

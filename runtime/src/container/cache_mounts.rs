@@ -194,7 +194,7 @@ mod tests {
 
     fn engine(dir: &tempfile::TempDir) -> Engine {
         let extent = vec![Extent { inside: 0, outside: rustix::process::geteuid().as_raw(), count: 1 }];
-        Engine { store: open(dir), map: IdMap { mode: Mode::Single, uids: extent.clone(), gids: extent } }
+        Engine { store: open(dir), map: IdMap::new(Mode::Single, extent.clone(), extent) }
     }
 
     fn held(engine: &Engine, id: &str, sharing: Sharing) -> Held {

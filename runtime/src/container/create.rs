@@ -146,7 +146,7 @@ mod tests {
     fn an_image_of_too_many_layers_is_refused_with_the_way_out() {
         let dir = scratch();
         let extent = vec![Extent { inside: 0, outside: rustix::process::geteuid().as_raw(), count: 1 }];
-        let map = IdMap { mode: Mode::Single, uids: extent.clone(), gids: extent };
+        let map = IdMap::new(Mode::Single, extent.clone(), extent);
         let engine = Engine { store: open(&dir), map };
         let layer = add_layer(&engine.store, "one for all");
         for (count, name) in [(MOST_LAYERS, "deep"), (MOST_LAYERS + 1, "deeper")] {

@@ -56,7 +56,7 @@ impl Engine {
 
     /// The same store and mapping as the build with this directory in `staging/` sees them.
     pub fn of_build(&self, name: &str) -> Self {
-        Self { store: self.store.of_build(name), map: self.map.clone() }
+        Self { store: self.store.of_build(name), map: self.map.shared() }
     }
 
     /// Removes what interrupted commands left behind. Best effort: the next command tries again.

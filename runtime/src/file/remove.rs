@@ -2,11 +2,11 @@
 //! nothing. Beside another process that deletes the same tree, too.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, openat, seek, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, chmod, openat, seek, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::{Context as _, Error, ErrorKind, Result};
@@ -55,6 +55,15 @@ pub fn remove_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<()> {
     }
 }
 
+/// Opens a directory whose mode does not allow it, if it is the caller's own.
+fn open_denied(parent: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = openat(parent, name, path, Mode::empty())?;
+    // By descriptor: whatever has its name now keeps its mode.
+    chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU).map_err(|_| Errno::ACCESS)?;
+    openat(&found, c".", flags, Mode::empty())
+}
+
 /// How an attempt ended.
 enum Outcome {
     /// Nothing is left.
@@ -78,7 +87,11 @@ struct Level {
 impl Level {
     fn open(parent: BorrowedFd<'_>, name: CString) -> rustix::io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(parent, &*name, flags, Mode::empty())?;
+        let fd = match openat(parent, &*name, flags, Mode::empty()) {
+            // Its owner may let himself in: overlayfs's own work directories have no mode at all.
+            Err(Errno::ACCESS) => open_denied(parent, &name, flags)?,
+            opened => opened?,
+        };
         Ok(Self { name, fd: Some(fd), inner: Vec::new() })
     }
 
@@ -217,6 +230,7 @@ mod tests {
             symlink("../../../canary", tree.join(path).join("link")).unwrap();
         }
         fs::set_permissions(tree.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o0)).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, tree.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

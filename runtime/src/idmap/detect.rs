@@ -241,12 +241,12 @@ fn known(host: &HostIds) -> Result<&HostIds> {
 }
 
 fn root(host: &HostIds) -> IdMap {
-    IdMap { mode: Mode::Root, uids: ranges::identity(&host.uid_map), gids: ranges::identity(&host.gid_map) }
+    IdMap::new(Mode::Root, ranges::identity(&host.uid_map), ranges::identity(&host.gid_map))
 }
 
 fn single(host: &HostIds) -> IdMap {
     let only = |outside| vec![Extent { inside: 0, outside, count: 1 }];
-    IdMap { mode: Mode::Single, uids: only(host.uid), gids: only(host.gid) }
+    IdMap::new(Mode::Single, only(host.uid), only(host.gid))
 }
 
 fn subids(host: &HostIds) -> (IdMap, Vec<Note>) {
@@ -262,7 +262,7 @@ fn subids(host: &HostIds) -> (IdMap, Vec<Note>) {
             "owners beyond are stored as 0; ask an administrator for larger ranges in /etc/subuid and /etc/subgid",
         ));
     }
-    (IdMap { mode: Mode::Subids, uids, gids }, notes)
+    (IdMap::new(Mode::Subids, uids, gids), notes)
 }
 
 /// What stands in the way of the user's subordinate ids, if anything is known to.

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use rustix::thread::{
@@ -14,11 +15,11 @@ use rustix::thread::{
     set_capabilities,
 };
 
-use super::IdMap;
 use super::newidmap::{Writing, write_maps};
 use super::userns::{UsernsSettings, explain_userns_failure};
+use super::{IdMap, Kept};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::sys::process::{Fork, exit_now, fork_into, namespace};
+use crate::sys::process::{Fork, SIBLING, exit_now, fork_into, join_namespaces, namespace, unshare};
 
 /// What [`fork_mapped`] returns on either side.
 #[derive(Debug)]
@@ -99,6 +100,7 @@ pub struct Mapped {
     pid: Pid,
     pidfd: OwnedFd,
     writing: Writing,
+    kept: Kept,
 }
 
 impl Mapped {
@@ -115,6 +117,13 @@ impl Mapped {
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
             let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
             return Err(error);
+        }
+        if let Some(kept) = self.kept.0.filter(|kept| kept.get().is_none()) {
+            let path = format!("/proc/{}/ns/user", self.pid.as_raw_nonzero());
+            // Without it the next process gets a namespace of its own.
+            if let Ok(namespace) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+                let _ = kept.set(namespace);
+            }
         }
         Ok((self.pid, self.pidfd))
     }
@@ -134,8 +143,46 @@ pub fn fork_mapped(map: &IdMap, namespaces: u64) -> Result<Forked> {
     }
 }
 
+/// Forks a child into a user namespace that is mapped already, and new ones of the other kinds.
+///
+/// Only a process that is in the namespace for users can make the others in it, and what makes a PID namespace is not in
+/// it: so a process between makes the child, as a child of the caller, and tells its number.
+fn fork_into_kept(kept: BorrowedFd<'_>, namespaces: u64) -> rustix::io::Result<Mapping> {
+    let (waiting, written) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (number, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    match fork_into(0)? {
+        Fork::Child => {
+            drop((number, written));
+            let joined = join_namespaces(kept, namespace::USER).and_then(|()| unshare(namespaces));
+            match joined.and_then(|()| fork_into(SIBLING)) {
+                Ok(Fork::Child) => {
+                    drop(tell);
+                    Ok(Mapping::Child(Unmapped { waiting }))
+                }
+                Ok(Fork::Parent { pid, .. }) => {
+                    let told = rustix::io::write(&tell, &pid.as_raw_nonzero().get().to_le_bytes());
+                    exit_now(i32::from(told.is_err()))
+                }
+                Err(_) => exit_now(1),
+            }
+        }
+        Fork::Parent { pid: between, .. } => {
+            drop((tell, waiting, written));
+            let mut bytes = [0; 4];
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(&number, &mut bytes));
+            rustix::process::waitpid(Some(between), rustix::process::WaitOptions::empty())?;
+            let pid = Pid::from_raw(i32::from_le_bytes(bytes)).filter(|_| read == Ok(4)).ok_or(Errno::AGAIN)?;
+            let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+            Ok(Mapping::Parent(Mapped { pid, pidfd, writing: Writing::default(), kept: Kept::default() }))
+        }
+    }
+}
+
 /// As [`fork_mapped`], and returns while the map is still being written, so that other work can be done.
 pub fn fork_mapping(map: &IdMap, namespaces: u64) -> Result<Mapping> {
+    if let Some(kept) = map.kept.0.as_ref().and_then(|kept| kept.get()) {
+        return fork_into_kept(kept.as_fd(), namespaces).context(|| "join the build's user namespace");
+    }
     let (waiting, written) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
     let fork = fork_into(namespace::USER | namespaces).map_err(|errno| {
         explain_userns_failure(errno.into(), &UsernsSettings::read(), rustix::process::geteuid().is_root())
@@ -148,7 +195,7 @@ pub fn fork_mapping(map: &IdMap, namespaces: u64) -> Result<Mapping> {
         Fork::Parent { pid, pidfd } => {
             drop(waiting);
             match write_maps(pid.as_raw_nonzero().get(), map, written) {
-                Ok(writing) => Ok(Mapping::Parent(Mapped { pid, pidfd, writing })),
+                Ok(writing) => Ok(Mapping::Parent(Mapped { pid, pidfd, writing, kept: map.kept.clone() })),
                 Err(error) => {
                     let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
                     Err(error)

@@ -7,6 +7,9 @@ pub mod newidmap;
 pub mod ranges;
 pub mod userns;
 
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 
 /// How ids are mapped; recorded in the store's `format`.
@@ -52,13 +55,40 @@ pub struct IdMap {
     pub uids: Vec<Extent>,
     /// Group ids, ascending by `inside`.
     pub gids: Vec<Extent>,
+    /// A namespace with this mapping, for whoever makes many processes in it.
+    #[serde(skip)]
+    kept: Kept,
 }
+
+/// A user namespace that is used again: writing the maps of a new one takes longer than all else. It is that of the first
+/// process that is made in the mapping.
+#[derive(Clone, Debug, Default)]
+struct Kept(Option<Arc<OnceLock<OwnedFd>>>);
+
+/// It does not change what the mapping is.
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Kept {}
 
 fn covers(extents: &[Extent], id: u32) -> bool {
     extents.iter().any(|e| id >= e.inside && u64::from(id) < u64::from(e.inside) + u64::from(e.count))
 }
 
 impl IdMap {
+    /// A mapping.
+    pub fn new(mode: Mode, uids: Vec<Extent>, gids: Vec<Extent>) -> Self {
+        Self { mode, uids, gids, kept: Kept::default() }
+    }
+
+    /// The same mapping, of which all processes get one user namespace: those that trust each other, as a build's steps do.
+    pub fn shared(&self) -> Self {
+        Self { kept: Kept(Some(Arc::default())), ..self.clone() }
+    }
+
     /// Whether the namespace has this user id.
     pub fn has_uid(&self, uid: u32) -> bool {
         covers(&self.uids, uid)

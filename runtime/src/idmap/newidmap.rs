@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// Maps that are being written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a map may fail to be written"]
 pub struct Writing(Vec<(&'static str, Child)>);
 

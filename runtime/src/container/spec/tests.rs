@@ -14,7 +14,7 @@ fn idmap(mode: Mode) -> IdMap {
     let (first, rest) =
         (Extent { inside: 0, outside: 1000, count: 1 }, Extent { inside: 1, outside: 100_000, count: 65_535 });
     let extents = if mode == Mode::Single { vec![first] } else { vec![first, rest] };
-    IdMap { mode, uids: extents.clone(), gids: extents }
+    IdMap::new(mode, extents.clone(), extents)
 }
 
 fn limits() -> Vec<Ulimit> {

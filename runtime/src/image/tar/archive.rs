@@ -8,7 +8,7 @@ use crate::idmap::{Extent, IdMap, Mode};
 pub(crate) fn own_ids() -> IdMap {
     let extent = |id: u32| vec![Extent { inside: id, outside: id, count: 1 }];
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    IdMap { mode: Mode::Single, uids: extent(uid), gids: extent(gid) }
+    IdMap::new(Mode::Single, extent(uid), extent(gid))
 }
 
 /// An entry that belongs to this process.

@@ -167,7 +167,7 @@ mod tests {
     use crate::sandbox::seccomp::Rules;
 
     fn lower_with_bundle(mount: &oci::Mount) -> Result<Mount> {
-        let map = IdMap { mode: Mode::Subids, uids: Vec::new(), gids: Vec::new() };
+        let map = IdMap::new(Mode::Subids, Vec::new(), Vec::new());
         let lowering = Lowering {
             map: &map,
             bundle: Path::new("/bundle"),
