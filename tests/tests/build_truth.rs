@@ -1,6 +1,8 @@
 //! `build`: what it says of the Dockerfile and of the cache.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use lrun_tests::Lrun;
 use lrun_tests::build::{build, built, context};
@@ -80,4 +82,68 @@ fn warnings_of_a_build_and_those_that_are_errors() {
     assert!(error.ends_with("lrun: lint violation found for rules: JSONArgsRecommended\n"), "{error}");
     assert!(error.contains("JSONArgsRecommended: JSON arguments"), "{error}");
     built(&lrun, &folder, &["--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all"]);
+}
+
+/// What `--explain` says of each step that was not in the cache.
+#[track_caller]
+fn explained(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Vec<String> {
+    let output = build(lrun, folder, &[&["--explain"], flags].concat());
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output.stderr.lines().filter(|line| line.contains(": not cached: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn why_a_step_is_not_in_the_cache() {
+    let lrun = Lrun::with_busybox();
+    let text = "FROM busybox\nARG WHAT=1\nCOPY app /app\nRUN echo $WHAT > /made\nENV DONE=1\n";
+    let folder = context(&lrun, "why", text, &[("app/hello.c", "int main;"), ("app/other.c", "")]);
+    let first = explained(&lrun, &folder, &[]);
+    assert_eq!(first.len(), 4);
+    assert_eq!(first[1], "Step 3/5 COPY app /app: not cached: it was never built");
+    assert_eq!(explained(&lrun, &folder, &[]), [""; 0]);
+    fs::write(folder.join("app/hello.c"), "int main = 1;").unwrap();
+    assert_eq!(
+        explained(&lrun, &folder, &[]),
+        [
+            "Step 3/5 COPY app /app: not cached: app/hello.c changed",
+            "Step 4/5 RUN echo $WHAT > /made: not cached: step 3 before it was made again",
+            "Step 5/5 ENV DONE=1: not cached: step 3 before it was made again",
+        ]
+    );
+    fs::remove_file(folder.join("app/other.c")).unwrap();
+    fs::write(folder.join("app/new.c"), "").unwrap();
+    fs::set_permissions(folder.join("app/hello.c"), fs::Permissions::from_mode(0o600)).unwrap();
+    let copy = &explained(&lrun, &folder, &[])[0];
+    let reasons = copy.strip_prefix("Step 3/5 COPY app /app: not cached: ").expect(copy);
+    assert_eq!(reasons, "the mode of app/hello.c changed from 644 to 600, app/new.c is new, app/other.c was removed");
+    // Values that are given may be secret.
+    let run = &explained(&lrun, &folder, &["--build-arg", "WHAT=hunter2"])[0];
+    assert_eq!(run, "Step 4/5 RUN echo $WHAT > /made: not cached: the argument WHAT changed");
+    explained(&lrun, &folder, &[]);
+    let text = text.replace("> /made", "> /maid");
+    fs::write(folder.join("Dockerfile"), &text).unwrap();
+    let run = &explained(&lrun, &folder, &[])[0];
+    let expected =
+        "Step 4/5 RUN echo $WHAT > /maid: not cached: the instruction changed, it was RUN echo $WHAT > /made";
+    assert_eq!(run, expected);
+    let no_cache = explained(&lrun, &folder, &["--no-cache"]);
+    assert!(no_cache.iter().all(|line| line.ends_with("the cache was not asked for it")) && no_cache.len() == 4);
+}
+
+#[test]
+fn why_a_step_is_not_in_the_cache_although_nothing_of_it_changed() {
+    let lrun = Lrun::with_busybox();
+    let text = "FROM base AS one\nRUN echo 1 > /made\nFROM one\nRUN echo 2 > /more\n";
+    let folder = context(&lrun, "below", text, &[]);
+    lrun.ok(&["tag", "busybox", "base"]);
+    let id = built(&lrun, &folder, &[]);
+    lrun.ok(&["rmi", &id]);
+    lrun.ok(&["image", "prune", "-f"]);
+    let gone = explained(&lrun, &folder, &[]);
+    assert_eq!(gone[0], "Step 2/4 RUN echo 1 > /made: not cached: its layer was removed");
+    lrun.ok(&["run", "--network", "none", "--name", "changed", "base", "touch", "/new"]);
+    lrun.ok(&["commit", "changed", "base"]);
+    let changed = explained(&lrun, &folder, &[]);
+    assert_eq!(changed[0], "Step 2/4 RUN echo 1 > /made: not cached: the base base changed");
+    assert_eq!(changed[1], "Step 4/4 RUN echo 2 > /more: not cached: the base one changed");
 }

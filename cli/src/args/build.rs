@@ -65,6 +65,9 @@ pub struct BuildArgs {
     /// Run the steps of these stages again
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Tell of each step that is not in the cache what changed
+    #[arg(long)]
+    pub explain: bool,
     /// Ask registries for newer images to build on
     #[arg(long)]
     pub pull: bool,
@@ -126,6 +129,7 @@ impl BuildArgs {
             target: self.target.clone().filter(|target| !target.is_empty()),
             arguments: self.arguments(lookup)?,
             no_cache: self.no_cache,
+            explain: self.explain,
             no_cache_stages: self.no_cache_filter.clone(),
             labels: flags("--label", &self.label, env::parse_label)?.into_iter().collect(),
             names: flags("-t, --tag", &self.tag, Reference::parse)?,

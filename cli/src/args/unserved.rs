@@ -94,7 +94,6 @@ const OF_BUILD: &[Unserved] = &[
     value("allow", &[], NOT_FOR_BUILDS),
     switch("compress", NOT_FOR_BUILDS),
     switch("verify", NOT_FOR_BUILDS),
-    switch("explain", NOT_FOR_BUILDS),
     switch("force-rm", KEPT),
 ];
 

@@ -15,6 +15,8 @@ use crate::paths::Root;
 const VERSION: u32 = 1;
 /// An entry is far smaller.
 const MOST: usize = 64 << 10;
+/// How the name of a file begins that tells what the step of an entry copied.
+pub(super) const FILES: &str = "files-";
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,12 +28,22 @@ pub struct Entry {
     pub created: String,
     /// The input in words, for people: the instruction, its arguments and what it copies.
     pub input: Vec<String>,
+    /// The instruction as it is written; nothing, if it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
 }
 
 impl Entry {
     /// A new one.
     pub fn new(layer: Option<Digest>, created: String, input: Vec<String>) -> Self {
-        Self { version: VERSION, layer, created, input }
+        Self { version: VERSION, layer, created, input, text: String::new() }
+    }
+
+    /// The same, of an instruction that is written like this.
+    #[must_use]
+    pub fn of(mut self, text: &str) -> Self {
+        self.text = text.to_owned();
+        self
     }
 }
 
@@ -65,10 +77,15 @@ impl Key {
 
 /// What the step with this key made, if the store still has it. A damaged entry counts as none.
 pub fn find(store: &Store, key: &Digest) -> Option<Entry> {
-    let entry: Entry = file::read_json(&store.root().cache_entry(key), MOST).ok()?;
-    let there = entry.version == VERSION
-        && entry.layer.as_ref().is_none_or(|layer| store.layer_exists(layer).is_ok_and(|there| there));
+    let entry = read(store.root(), key)?;
+    let there = entry.layer.as_ref().is_none_or(|layer| store.layer_exists(layer).is_ok_and(|there| there));
     there.then_some(entry)
+}
+
+/// What the step with this key made, whether the store still has it or not.
+pub(super) fn read(root: &Root, key: &Digest) -> Option<Entry> {
+    let entry: Entry = file::read_json(&root.cache_entry(key), MOST).ok()?;
+    (entry.version == VERSION).then_some(entry)
 }
 
 /// Records what the step with this key made.
@@ -84,8 +101,10 @@ pub fn prune(store: &Store, all: bool, takes: &dyn Fn(Option<Timestamp>) -> bool
     let (mut pruned, mut bytes) = (Vec::new(), 0);
     let root = store.root();
     for name in file::list_dir(&root.cache())? {
-        let key = name.strip_suffix(".json").and_then(|hex| Digest::from_hex(hex).ok());
-        if !all && key.as_ref().is_none_or(|key| find(store, key).is_some()) {
+        let digest = |name: &str| name.strip_suffix(".json").and_then(|hex| Digest::from_hex(hex).ok());
+        let key = digest(&name);
+        let of = key.clone().or_else(|| name.strip_prefix(FILES).and_then(digest));
+        if !all && of.is_none_or(|key| find(store, &key).is_some()) {
             continue;
         }
         let path = root.cache().join(&name);

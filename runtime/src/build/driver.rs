@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::arguments::{self, PROXIES, Values};
@@ -15,6 +16,7 @@ use super::context::{Context, Hashes};
 use super::dockerfile::instruction::{Invocation, Network, Run, Security};
 use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
 use super::elsewhere::Elsewhere;
+use super::explain::{Last, Place};
 use super::graph::Graph;
 use super::mounts::Sources;
 use super::options::{Built, Event, Options};
@@ -53,12 +55,14 @@ pub struct Build<'a> {
     /// Begun and finished stages.
     pub(super) stages: BTreeMap<usize, State>,
     pub(super) hashes: Hashes,
+    /// The last build of this Dockerfile.
+    pub(super) last: Option<Rc<Last>>,
     pub(super) published: Instant,
     /// What the mounts of steps show.
     pub(super) mounted: Sources,
     /// Of the step that was begun last, from 1.
     pub(super) number: usize,
-    total: usize,
+    pub(super) total: usize,
     /// Whether others are built at the same time.
     pub(super) worker: bool,
 }
@@ -99,6 +103,7 @@ pub(super) struct Stage<'s> {
     pub values: Values,
     pub source: &'s Source,
     pub cached: bool,
+    pub place: Place<'s>,
 }
 
 impl Stage<'_> {
@@ -119,6 +124,8 @@ impl<'a> Build<'a> {
         let hashes = Hashes::load(&hashes(&steps));
         let (elsewhere, stages, mounted) = (Elsewhere::default(), BTreeMap::new(), Sources::default());
         let published = Instant::now();
+        let identity = context.identity().ok();
+        let last = identity.map(|identity| Rc::new(Last::load(steps.engine.root(), file.source.name(), identity)));
         Self {
             steps,
             file,
@@ -131,6 +138,7 @@ impl<'a> Build<'a> {
             stages,
             hashes,
             mounted,
+            last,
             published,
             number: 0,
             total: 0,
@@ -158,6 +166,7 @@ impl<'a> Build<'a> {
             stages: std::mem::take(&mut self.stages),
             hashes: std::mem::take(&mut self.hashes),
             mounted: Sources::default(),
+            last: self.last.clone(),
             published: Instant::now(),
             number: 0,
             total: self.total,
@@ -241,9 +250,10 @@ impl<'a> Build<'a> {
         }
         let mut state = self.stages.remove(&target).ok_or_else(|| Error::new(ErrorKind::Io, "the target is lost"))?;
         if !self.options.labels.is_empty() {
-            self.labels(&mut state)?;
+            self.labels(&mut state, &stage_name(file, target))?;
         }
         self.image(&mut state)?;
+        self.remember(target, &state);
         Ok(state)
     }
 
@@ -281,18 +291,26 @@ impl<'a> Build<'a> {
             stop.context(&format!("{}:{}: {}", file.source.name(), from.base.at.line(), from.original))
         })?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
-        let name = from.name.clone().unwrap_or_else(|| index.to_string());
+        let name = stage_name(file, index);
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
         let known = arguments::platform(self.options);
-        let mut stage = Stage { state, values: Values::new(), source: &file.source, cached };
+        let place = Place { stage: name, base, ..Place::default() };
+        let mut stage = Stage { state, values: Values::new(), source: &file.source, cached, place };
         for text in triggers {
             let trigger = Trigger::parse(format!("ONBUILD of {base}"), &text)?;
             self.total += 1;
-            let mut other =
-                Stage { state: stage.state, values: stage.values, source: &trigger.source, cached: stage.cached };
+            let place = stage.place.clone();
+            let mut other = Stage {
+                state: stage.state,
+                values: stage.values,
+                source: &trigger.source,
+                cached: stage.cached,
+                place,
+            };
             self.instruction(&mut other, &trigger.instruction, (globals, &known))?;
             stage.state = other.state;
             stage.values = other.values;
+            stage.place.missed = other.place.missed;
         }
         for instruction in file.stages[index].instructions.iter().filter(|_| !replaced) {
             self.instruction(&mut stage, instruction, (globals, &known))?;
@@ -321,6 +339,7 @@ impl<'a> Build<'a> {
         (globals, known): (&Values, &Values),
     ) -> Progress<()> {
         let begun = self.begin(&instruction.original);
+        stage.place.text.clone_from(&instruction.original);
         let expanded = {
             let lookup = |name: &str| stage.lookup(name);
             let mut expander = Expander::new(self.file.directives.escape, &lookup);
@@ -355,7 +374,7 @@ impl<'a> Build<'a> {
     }
 
     /// Labels that the command line gives, as one more step.
-    fn labels(&mut self, state: &mut State) -> Progress<()> {
+    fn labels(&mut self, state: &mut State, name: &str) -> Progress<()> {
         let words: Vec<String> = self.options.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         let text = format!("LABEL {}", words.join(" "));
         let begun = self.begin(&text);
@@ -366,6 +385,7 @@ impl<'a> Build<'a> {
             values: Values::new(),
             source: &self.file.source,
             cached: !self.options.no_cache,
+            place: Place { stage: name.to_owned(), text: text.clone(), ..Place::default() },
         };
         self.metadata(&mut stage, run, &text)?;
         *state = stage.state;
@@ -446,6 +466,11 @@ impl<'a> Build<'a> {
         let all: Values = proxies.chain(declared).filter(|(name, _)| stage.state.env(name).is_none()).collect();
         all.into_iter().map(|(name, value)| EnvVar { name, value: Some(value) }).collect()
     }
+}
+
+/// What a stage is called where it may have no name.
+pub(super) fn stage_name(file: &Dockerfile, stage: usize) -> String {
+    file.stages[stage].name.clone().unwrap_or_else(|| stage.to_string())
 }
 
 /// Where the hashes of the context's files are.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::addresses::{Brought, Elsewhere};
@@ -10,6 +11,7 @@ use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selectio
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Word};
 use super::driver::{Build, Progress, Stage};
+use super::explain::Copied;
 use super::options::Event;
 use super::origin::Place;
 use super::remote::{Address, is_archive};
@@ -198,10 +200,13 @@ impl Build<'_> {
         let single = is_single(selection.as_ref().unwrap_or(&Selection::default()), wanted);
         let created_by = wanted.instruction.original.clone();
         let run = stage.state.run().clone();
+        let copied = Rc::new(Copied { selection: RefCell::new(selection), placed });
+        stage.place.files = image.is_none().then(|| copied.clone());
         self.layer(stage, key, (run, created_by), |build, options, _| {
             let exclude = wanted.exclude()?;
             let brought: Vec<Brought> =
                 wanted.elsewhere.iter().map(|what| build.take_in(what, &exclude)).collect::<Result<_>>()?;
+            let selection = copied.selection.take();
             let steps = &build.steps;
             let warnings = RefCell::new(Vec::new());
             let made = match image {

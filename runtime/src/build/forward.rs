@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::cache::{self, Entry, Key};
 use super::driver::{Build, Progress, Stage};
+use super::explain;
 use super::options::Event;
 use super::state::State;
 use super::step::Made;
@@ -35,7 +36,8 @@ impl Build<'_> {
             Some(entry) => entry.created,
             None => {
                 let created = self.now();
-                self.record(&key, &Entry::new(None, created.clone(), input));
+                self.missed(stage, &key, &input);
+                self.record(&key, &Entry::new(None, created.clone(), input).of(text));
                 created
             }
         };
@@ -139,9 +141,11 @@ impl Build<'_> {
         (run, created_by): (RunConfig, String),
         make: impl FnOnce(&mut Self, &RunOptions, &State) -> Progress<Made>,
     ) -> Progress<Option<u64>> {
+        let mut files = None;
         let (layer, created, made) = match found {
             Some(entry) => (entry.layer, entry.created, false),
             None => {
+                files = self.missed(stage, &key, &input);
                 let image = self.image(&mut stage.state)?;
                 let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
                 let created = self.now();
@@ -155,7 +159,10 @@ impl Build<'_> {
         };
         self.forward(stage, run, layer.clone(), (created.clone(), created_by))?;
         if made {
-            self.record(&key, &Entry::new(layer, created, input));
+            self.record(&key, &Entry::new(layer, created, input).of(&stage.place.text));
+            if let Some(files) = files {
+                explain::record(self.steps.engine.root(), &key, &files);
+            }
         }
         stage.state.trail.push(key);
         Ok(size)

@@ -8,6 +8,7 @@
 //! | [`checks`] | what is accepted in a Dockerfile and should not be written; pure |
 //! | [`cache`] | what a step with a certain input has made before |
 //! | [`elsewhere`] | caches of other machines |
+//! | `explain` | why a step is not in the cache |
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
 //! | [`remote`] | downloads and git repositories |
@@ -30,6 +31,7 @@ pub mod context;
 pub mod dockerfile;
 mod driver;
 pub mod elsewhere;
+mod explain;
 mod files;
 mod forward;
 pub mod given;

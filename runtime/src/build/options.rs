@@ -27,6 +27,8 @@ pub struct Options {
     pub no_cache: bool,
     /// The same for the steps of these stages.
     pub no_cache_stages: Vec<String>,
+    /// Tell of each step that is not in the cache why.
+    pub explain: bool,
     /// Labels that the image gets at last.
     pub labels: BTreeMap<String, String>,
     /// `--build-context`.
@@ -94,6 +96,17 @@ pub enum Event<'e> {
     },
     /// It was made before.
     Cached,
+    /// It is not in the cache, and `--explain` asks why.
+    Missed {
+        /// From 1.
+        number: usize,
+        /// How many there are.
+        total: usize,
+        /// The instruction.
+        text: &'e str,
+        /// What changed.
+        why: &'e str,
+    },
     /// It is done.
     Done {
         /// The image that the stage now is; `None`: nothing, as `FROM scratch` is.

@@ -150,7 +150,13 @@ impl Build<'_> {
     fn on_files(&mut self, context: Arc<Context>) -> Progress<State> {
         let copy = Trigger::parse("--build-context", "COPY . /")?;
         let state = State::scratch(&self.options.platform);
-        let mut stage = Stage { state, values: BTreeMap::new(), source: &copy.source, cached: !self.options.no_cache };
+        let mut stage = Stage {
+            state,
+            values: BTreeMap::new(),
+            source: &copy.source,
+            cached: !self.options.no_cache,
+            place: Default::default(),
+        };
         self.copy_all(&mut stage, &copy.instruction, context)?;
         Ok(stage.state)
     }

@@ -26,6 +26,8 @@ pub struct State {
     author: String,
     /// Keys of the steps that made it, in their order.
     pub trail: Vec<Digest>,
+    /// How many of them are of its base.
+    pub base_trail: usize,
     /// How many layers its base has.
     pub base_layers: usize,
     /// How many entries the base's history has.
@@ -51,6 +53,7 @@ impl State {
     pub fn anew(mut self) -> (Self, Vec<String>) {
         let triggers = std::mem::take(&mut self.config.config.on_build);
         self.has_command = false;
+        self.base_trail = self.trail.len();
         self.base_layers = self.config.rootfs.diff_ids.len();
         self.base_history = self.config.history.len();
         // So that `ENV PATH=/opt/bin:$PATH` adds to what a command would get.

@@ -48,6 +48,7 @@ enum Told {
     Step { number: usize, total: usize, text: String },
     Download { url: String, bytes: u64, total: Option<u64> },
     Cached,
+    Missed { number: usize, total: usize, text: String, why: String },
     Done { image: Option<Digest>, took: Duration, size: Option<u64> },
     Warning(String),
 }
@@ -59,6 +60,9 @@ impl Told {
             Event::Step { number, total, text } => Self::Step { number, total, text: text.to_owned() },
             Event::Download { url, bytes, total } => Self::Download { url: url.to_owned(), bytes, total },
             Event::Cached => Self::Cached,
+            Event::Missed { number, total, text, why } => {
+                Self::Missed { number, total, text: text.to_owned(), why: why.to_owned() }
+            }
             Event::Done { image, took, size } => Self::Done { image: image.cloned(), took, size },
             Event::Warning(text) => Self::Warning(text.to_owned()),
             Event::Stage(_) | Event::Output(_) | Event::Tick => return None,
@@ -70,6 +74,7 @@ impl Told {
             Self::Step { number, total, text } => Event::Step { number: *number, total: *total, text },
             Self::Download { url, bytes, total } => Event::Download { url, bytes: *bytes, total: *total },
             Self::Cached => Event::Cached,
+            Self::Missed { number, total, text, why } => Event::Missed { number: *number, total: *total, text, why },
             Self::Done { image, took, size } => Event::Done { image: image.as_ref(), took: *took, size: *size },
             Self::Warning(text) => Event::Warning(text),
         }

@@ -159,7 +159,7 @@ fn needs_hash(entry: &Entry) -> bool {
     matches!(entry.kind, Kind::File | Kind::Directory)
 }
 
-fn known(entry: &Entry, hashes: &mut Hashes) -> Option<Hash> {
+pub(super) fn known(entry: &Entry, hashes: &mut Hashes) -> Option<Hash> {
     if needs_hash(entry) { hashes.get(&entry.seen) } else { None }
 }
 

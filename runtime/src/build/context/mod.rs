@@ -16,6 +16,7 @@ mod digest;
 mod glob;
 mod hashes;
 mod ignore;
+mod manifest;
 mod resolve;
 mod select;
 mod stream;
@@ -32,6 +33,7 @@ pub use digest::Placed;
 pub use hashes::Hashes;
 pub(super) use ignore::clean;
 pub use ignore::{Matched, Patterns};
+pub use manifest::Manifest;
 pub use select::{Entry, Kind, Request, Seen, Selection, Source};
 pub use stream::Streamed;
 
@@ -64,6 +66,12 @@ impl Context {
     pub fn ignoring(mut self, patterns: Patterns) -> Self {
         self.ignore = patterns;
         self
+    }
+
+    /// Device and inode of its root: what it is, wherever it is called from.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let found = rustix::fs::fstat(&self.root).context(|| "look at the build context")?;
+        Ok((found.st_dev, found.st_ino))
     }
 
     /// What is ignored.

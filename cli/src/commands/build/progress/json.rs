@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `step` | a step begins: `number`, `total`, `instruction` |
 //! | `cached` | it was made before |
+//! | `missed` | it is not in the cache, and `--explain` asks `why` |
 //! | `output` | its command has written a line: `output` |
 //! | `done` | it is done: `image`, `seconds`, `size` in bytes |
 //! | `warning` | `message` |
@@ -59,6 +60,7 @@ impl Show for Json {
                 self.write("download", json!({"url": url, "bytes": bytes, "total": total}));
             }
             Event::Cached => self.write("cached", Value::Null),
+            Event::Missed { why, .. } => self.write("missed", json!({"why": why})),
             Event::Done { image, took, size } => {
                 self.output(|lines, line| lines.end(line));
                 let image = image.map(ToString::to_string);

@@ -76,6 +76,11 @@ fn facts(cached: bool, took: Duration, size: Option<u64>) -> String {
     }
 }
 
+/// What is told of a step that is not in the cache, with its number and that of all steps.
+fn missed((number, total): (usize, usize), text: &str, why: &str) -> String {
+    format!("Step {number}/{total} {}: not cached: {}", escape::line(text), escape::line(why))
+}
+
 fn seconds(time: Duration, digits: usize) -> String {
     format!("{:.digits$}s", time.as_secs_f64())
 }

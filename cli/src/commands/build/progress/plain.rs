@@ -6,7 +6,7 @@ use lrun_runtime::build::{Built, Event};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::Result;
 
-use super::{Lines, Show, download, facts};
+use super::{Lines, Show, download, facts, missed};
 use crate::ui::{escape, output};
 
 /// As docker's classic builder shows it.
@@ -41,6 +41,9 @@ impl Show for Plain {
                 output::complain(&format!("{prefix} ---> {}", download(url, bytes, total)));
             }
             Event::Cached => stage.cached = true,
+            Event::Missed { number, total, text, why } => {
+                output::complain(&format!("{prefix}{}", missed((number, total), text, why)));
+            }
             Event::Done { image, took, size } => {
                 stage.lines.end(&mut line);
                 let image = image.map_or("", Digest::short);
