@@ -441,12 +441,12 @@ fn flags_that_are_not_served_are_refused() {
     let folder = folder.to_str().expect("UTF-8");
     let own = lrun.inspect("busybox", "{{.Os}}/{{.Architecture}}");
     built(&lrun, Path::new(folder), &["--rm", "--load", "--platform", &own, "--progress=plain"]);
-    for flags in [&["--platform", "linux/mips64"][..], &["--rm=false"], &["--force-rm"], &["--compress"]] {
+    for flags in [&["--platform", "linux/mips64,linux/arm64"][..], &["--rm=false"]] {
         let output = lrun.run(&[&["build"], flags, &[folder]].concat());
         // As a flag that is unknown, or as a value that cannot be had.
         assert!(matches!(output.code, 1 | 125), "{flags:?}: {}", output.code);
         assert!(output.stderr.starts_with("lrun: -"), "{flags:?}: {}", output.stderr);
-        assert!(output.stderr.contains("\n  hint: ") || flags[0] == "--platform", "{flags:?}: {}", output.stderr);
+        assert!(output.stderr.contains("\n  hint: "), "{flags:?}: {}", output.stderr);
     }
 }
 
@@ -462,7 +462,7 @@ fn what_is_wrong_in_a_dockerfile_is_shown() {
         ("FROM busybox\nADD https://example.invalid/x /\n", "Dockerfile:2: ADD https://example.invalid/x"),
         ("FROM busybox\nRUN --mount=source=nothing,target=/x true\n", "Dockerfile:2:5: --mount: "),
         ("FROM busybox\nRUN --security=insecure true\n", "Dockerfile:2:1: RUN --security=insecure"),
-        ("FROM --platform=linux/nope busybox\n", "Dockerfile:1:6: --platform=linux/nope"),
+        ("FROM --platform=a/b/c/d busybox\n", "Dockerfile:1:6: \"a/b/c/d\" is an invalid OS/ARCH"),
         ("", "Dockerfile"),
     ] {
         let folder = context(&lrun, "wrong", dockerfile, &[]);

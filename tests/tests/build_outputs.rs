@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use lrun_tests::{Lrun, Output, Tar};
+use lrun_tests::{Lrun, Output, Tar, binary, mode};
 
 /// A context with this Dockerfile and these files.
 fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -324,4 +324,151 @@ fn the_layers_of_a_stage_become_one() {
         assert_eq!(history, lrun.ok(&["history", "-q", "plain"]).lines().count());
     }
     assert_eq!(lrun.ok(&["images", "-q", "--filter", "dangling=true"]), "");
+}
+
+#[test]
+fn steps_run_with_the_limits_that_are_given() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN ulimit -n; df -k /dev/shm | tail -n 1; cat /etc/resolv.conf; grep NoNewPrivs /proc/self/status\n";
+    let folder = context(&lrun, "limits", dockerfile, &[]);
+    let flags = ["--ulimit", "nofile=99:100", "--shm-size", "3m", "--dns", "10.0.0.9", "--dns-search", "example.com"];
+    let output = built(&lrun, &folder, &[&flags[..], &["--security-opt", "no-new-privileges", "--no-cache"]].concat());
+    for line in ["99", "nameserver 10.0.0.9", "search example.com", "NoNewPrivs:\t1"] {
+        assert!(output.stderr.lines().any(|told| told.trim_end() == line), "{line}: {}", output.stderr);
+    }
+    assert!(output.stderr.contains(" 3072 "), "{}", output.stderr);
+    // What asks for what happens anyway.
+    for flags in [
+        &["-m", "0"][..],
+        &["--cpu-shares", "0"],
+        &["--isolation", "default"],
+        &["--provenance=false", "--sbom=false", "--attest", "type=provenance,disabled=true"],
+        &["--builder", "default", "--compress", "--load"],
+        &["--allow", "network.host"],
+    ] {
+        built(&lrun, &folder, flags);
+    }
+    for (flags, said) in [
+        (&["-m", "64m"][..], "memory"),
+        (&["--cpu-quota", "1000"], "cgroups"),
+        (&["--cgroup-parent", "x"], "cgroups"),
+        (&["--provenance=max"], "states nothing"),
+        (&["--sbom", "true"], "states nothing"),
+        (&["--annotation", "a=b"], "annotations"),
+        (&["--builder", "other"], "one builder"),
+        (&["--allow", "security.insecure"], "privileges"),
+        (&["--ulimit", "nope=1"], "nope"),
+        (&["--shm-size", "x"], "--shm-size"),
+    ] {
+        let output = build(&lrun, &folder, flags);
+        assert!(matches!(output.code, 1 | 125) && output.stderr.contains(said), "{flags:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn the_container_of_a_failed_step_goes_where_that_is_asked() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "force-rm", "FROM busybox\nRUN exit 4\n", &[]);
+    let output = build(&lrun, &folder, &["--force-rm"]);
+    assert!(output.code == 4 && output.stderr.ends_with("returned a non-zero code: 4\n"), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn an_image_for_another_machine_is_built_where_nothing_runs() {
+    let lrun = Lrun::with_busybox();
+    let own = lrun.inspect("busybox", "{{.Os}}/{{.Architecture}}");
+    let dockerfile = "FROM --platform=$BUILDPLATFORM busybox AS work\nARG TARGETPLATFORM BUILDPLATFORM TARGETARCH\n\
+                      RUN echo $TARGETPLATFORM $BUILDPLATFORM $TARGETARCH > /for\nFROM scratch\nCOPY --from=work /for /\nWORKDIR /w\n";
+    let folder = context(&lrun, "platform", dockerfile, &[]);
+    let out = lrun.folder().join("out");
+    built(&lrun, &folder, &["--platform", "linux/s390x", "-t", "foreign", "--load", "-o", text(&out)]);
+    assert_eq!(lrun.inspect("foreign", "{{.Os}}/{{.Architecture}}"), "linux/s390x");
+    assert_eq!(fs::read_to_string(out.join("for")).expect("it is there"), format!("linux/s390x {own} s390x\n"));
+    // Its programs do not run here, unless somebody has registered an emulator.
+    let top = context(&lrun, "top", "FROM foreign\nENV A=1\nRUN [\"/program\"]\n", &[]);
+    let output = build(&lrun, &top, &["--platform=linux/s390x"]);
+    assert!(output.code != 0, "{}", output.stderr);
+    if !Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists() {
+        assert!(output.stderr.contains("Dockerfile:3:") && output.stderr.contains("linux/s390x"), "{}", output.stderr);
+        assert!(output.stderr.contains("  hint: install an emulator"), "{}", output.stderr);
+    }
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+    for (platform, said) in [("linux/amd64,linux/arm64", "one platform at a time"), ("a/b/c/d", "invalid OS/ARCH")] {
+        let output = build(&lrun, &folder, &["--platform", platform]);
+        assert!(output.code == 1 && output.stderr.contains(said), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn tools_that_ask_for_buildx_are_answered() {
+    let lrun = Lrun::with_busybox();
+    assert!(lrun.ok(&["buildx", "version"]).starts_with("github.com/docker/buildx v0."));
+    let listed = lrun.ok(&["buildx", "ls"]);
+    let mut lines = listed.lines();
+    assert_eq!(lines.next(), Some("NAME/NODE     DRIVER/ENDPOINT   STATUS    BUILDKIT      PLATFORMS"));
+    assert_eq!(lines.next(), Some("default*      docker"));
+    assert_eq!(lrun.ok(&["buildx", "ls", "--format", "{{.Name}} {{.Driver}}"]), "default docker");
+    for args in [&["buildx", "inspect"][..], &["buildx", "inspect", "--bootstrap", "default"], &["builder", "inspect"]]
+    {
+        let shown = lrun.ok(args);
+        assert!(shown.starts_with("Name:          default\nDriver:        docker\n"), "{shown}");
+    }
+    lrun.ok(&["buildx", "use", "default"]);
+    assert!(lrun.fails(1, &["buildx", "inspect", "other"]).contains("no builder \"other\" found"));
+    assert!(lrun.fails(1, &["buildx", "rm", "default"]).contains("cannot be removed"));
+    assert!(lrun.fails(1, &["buildx", "create", "--name", "b", "--use"]).contains("one builder"));
+    for (args, said) in [(["buildx", "bake"], "bake"), (["buildx", "imagetools"], "imagetools")] {
+        assert!(lrun.fails(1, &args).contains(said));
+    }
+    let folder = context(&lrun, "buildx", "FROM busybox\nCOPY --from=other f /\n", &[("f", "f")]);
+    let other = format!("other={}", folder.display());
+    for words in [&["buildx", "build"][..], &["builder", "build"], &["image", "build"], &["build"]] {
+        let flags = ["--load", "--build-context", &other, "--build-arg", "BUILDKIT_INLINE_CACHE=1", "-t", "buildx"];
+        let output = lrun.run(&[words, &flags[..], &[text(&folder)]].concat());
+        assert_eq!(output.code, 0, "{words:?}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn what_builds_left_is_counted() {
+    let lrun = Lrun::with_busybox();
+    let row = || lrun.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}}"]);
+    assert!(row().ends_with("Build Cache 0 0 0B"), "{}", row());
+    let folder =
+        context(&lrun, "df", "FROM busybox\nENV A=1\nRUN --mount=type=cache,id=kept,target=/c echo x > /c/x\n", &[]);
+    built(&lrun, &folder, &[]);
+    assert!(row().contains("\nBuild Cache 3 0 ") && !row().ends_with(" 0B"), "{}", row());
+    let shown = lrun.ok(&["system", "df", "-v"]);
+    let (_, cache) = shown.split_once("Build cache usage: ").expect("a table");
+    assert_eq!((cache.matches("regular").count(), cache.matches("exec.cachemount").count()), (2, 1), "{shown}");
+    assert_eq!(lrun.ok(&["system", "df", "-v", "--format", "{{len .BuildCache}}"]), "3");
+    let shown = lrun.ok(&["buildx", "du"]);
+    assert!(shown.starts_with("ID ") && shown.contains("\nReclaimable:\t") && shown.contains("\nTotal:\t"), "{shown}");
+    lrun.ok(&["buildx", "prune", "-af"]);
+    assert!(row().ends_with("Build Cache 0 0 0B"), "{}", row());
+    for flag in ["--keep-storage", "--reserved-space", "--max-used-space", "--min-free-space"] {
+        let said = lrun.fails(1, &["builder", "prune", "-f", flag, "1gb"]);
+        assert!(said.contains(flag) && said.contains("hint: "), "{said}");
+        lrun.ok(&["builder", "prune", "-f", flag, "0"]);
+    }
+}
+
+#[test]
+fn it_answers_to_the_names_of_others() {
+    let lrun = Lrun::with_busybox();
+    for (name, version) in [("docker", "Docker version "), ("podman", "podman version ")] {
+        let link = lrun.folder().join(name);
+        symlink(binary(), &link).expect("a link");
+        let run = |args: &[&str]| {
+            let mut command = std::process::Command::new(&link);
+            let output = command.args(args).env("LRUN_ROOT", lrun.store()).env("LRUN_IDMAP", mode().name()).output();
+            String::from_utf8_lossy(&output.expect("it starts").stdout).into_owned()
+        };
+        for flag in ["-v", "--version"] {
+            assert!(run(&[flag]).starts_with(version), "{}", run(&[flag]));
+        }
+        assert!(run(&["images", "--format", "{{.Repository}}"]).contains("busybox"), "{}", run(&["images"]));
+    }
+    assert!(lrun.ok(&["-v"]).starts_with("lrun version "));
 }

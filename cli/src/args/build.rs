@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use lrun_runtime::build::Options;
 use lrun_runtime::build::given::{Lookup, parse_agent, parse_secret};
-use lrun_runtime::container::options::{RunOptions, env, network};
+use lrun_runtime::container::options::{RunOptions, env, limits, network};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::reference::Reference;
+use lrun_runtime::registry::platform::Platform;
 
 use super::container::{flags, given};
 
 mod call;
 mod output;
+mod steps;
 
 pub use call::{Call, CallFlags};
 pub use output::{OutputFlags, Outputs};
@@ -95,7 +97,7 @@ pub struct BuildArgs {
     /// How to show what is done
     #[arg(long, value_enum, default_value_t)]
     pub progress: ProgressKind,
-    /// Only if this machine is of this platform, such as linux/arm64
+    /// What the image is for, such as linux/arm64 (default: this machine)
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
     /// Build this many stages at once (default: as many as there are processors, two at least)
@@ -104,10 +106,15 @@ pub struct BuildArgs {
     /// Remove the containers of the steps (default true)
     #[arg(long, hide = true, action = ArgAction::SetFalse)]
     pub rm: bool,
+    /// Remove the container of a step that failed, too
+    #[arg(long)]
+    pub force_rm: bool,
     #[command(flatten)]
     pub call: CallFlags,
     #[command(flatten)]
     pub output: OutputFlags,
+    #[command(flatten)]
+    steps: steps::StepFlags,
     /// Seconds since 1970: the time that the image carries, and no file is later than
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<i64>,
@@ -116,11 +123,12 @@ pub struct BuildArgs {
 impl BuildArgs {
     /// The flags, parsed; `lookup` is the caller's environment. An error here is wrong usage.
     pub fn options(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Options> {
-        let run = RunOptions {
+        let mut run = RunOptions {
             network: given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default(),
             add_hosts: flags("--add-host", &self.add_host, network::parse_add_host)?,
             ..RunOptions::default()
         };
+        self.steps.apply(&mut run)?;
         let clock = self.timestamp.map(|seconds| {
             let refused = |_| Error::new(ErrorKind::Invalid, format!("--timestamp {seconds}: out of range"));
             jiff::Timestamp::from_second(seconds).map_err(refused)
@@ -139,6 +147,21 @@ impl BuildArgs {
             jobs: self.jobs.map(|jobs| NonZeroUsize::new(jobs as usize).unwrap_or(NonZeroUsize::MAX)),
             ..Options::default()
         })
+    }
+
+    /// `--platform`: what the image is for; without it, what this machine is.
+    pub fn target_platform(&self, machine: &Platform) -> Result<Platform> {
+        let Some(wanted) = self.platform.as_deref().filter(|wanted| !wanted.is_empty()) else {
+            return Ok(machine.clone());
+        };
+        if wanted.contains(',') {
+            let text = format!("--platform {wanted}: this version of lrun builds for one platform at a time");
+            return Err(Error::new(ErrorKind::Unsupported, text).hint("build once for each"));
+        }
+        if wanted == "local" {
+            return Ok(machine.clone());
+        }
+        Platform::parse(wanted, machine).map_err(|error| error.context("--platform"))
     }
 
     /// `--build-context`: places by names; the last of a name counts.
@@ -192,4 +215,42 @@ pub struct BuilderPruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub force: bool,
+    #[command(flatten)]
+    keep: KeepFlags,
+}
+
+/// How much of the cache is to stay: all of it is small beside the images.
+#[derive(Clone, Debug, Args)]
+struct KeepFlags {
+    /// Bytes to keep; only 0 is served
+    #[arg(long, hide = true, value_name = "BYTES")]
+    keep_storage: Option<String>,
+    /// Bytes to keep; only 0 is served
+    #[arg(long, hide = true, value_name = "BYTES")]
+    reserved_space: Option<String>,
+    /// Bytes to keep at most; only 0 is served
+    #[arg(long, hide = true, value_name = "BYTES")]
+    max_used_space: Option<String>,
+    /// Bytes to free up to; only 0 is served
+    #[arg(long, hide = true, value_name = "BYTES")]
+    min_free_space: Option<String>,
+}
+
+impl BuilderPruneArgs {
+    /// Refuses limits on what is kept.
+    pub fn check(&self) -> Result<()> {
+        let keep = &self.keep;
+        for (name, value) in [
+            ("--keep-storage", &keep.keep_storage),
+            ("--reserved-space", &keep.reserved_space),
+            ("--max-used-space", &keep.max_used_space),
+            ("--min-free-space", &keep.min_free_space),
+        ] {
+            if given(name, value.as_ref(), limits::parse_size)?.is_some_and(|bytes| bytes > 0) {
+                let text = format!("{name}: this version of lrun does not choose by size what it forgets");
+                return Err(Error::new(ErrorKind::Unsupported, text).hint("--filter until=TIME chooses by age"));
+            }
+        }
+        Ok(())
+    }
 }

@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    AttachArgs, BuildArgs, BuilderPruneArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs,
-    DiffArgs, ExecArgs, ExistsArgs, ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs,
-    InspectType, KillArgs, LoadArgs, LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs,
-    PullArgs, PushArgs, ReferrersArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs,
-    SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
+    AttachArgs, BuildArgs, BuilderCreateArgs, BuilderDuArgs, BuilderLsArgs, BuilderNameArgs, BuilderPruneArgs,
+    BuildxVersionArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs,
+    ExistsArgs, ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs,
+    LoadArgs, LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs,
+    ReferrersArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs,
+    SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Builder`, `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -108,9 +109,30 @@ pub enum Command {
     Manifest(ManifestGroupArgs),
     /// Commands about the store: what it takes on disk, and its care
     System(SystemGroupArgs),
+    /// `builder create`
+    #[command(skip)]
+    BuilderCreate(BuilderCreateArgs),
+    /// `builder du`
+    #[command(skip)]
+    BuilderDu(BuilderDuArgs),
+    /// `builder inspect`
+    #[command(skip)]
+    BuilderInspect(BuilderNameArgs),
+    /// `builder ls`
+    #[command(skip)]
+    BuilderLs(BuilderLsArgs),
     /// `builder prune`
     #[command(skip)]
     BuilderPrune(BuilderPruneArgs),
+    /// `builder rm`
+    #[command(skip)]
+    BuilderRm(BuilderNameArgs),
+    /// `builder use`
+    #[command(skip)]
+    BuilderUse(BuilderNameArgs),
+    /// `builder version`
+    #[command(skip)]
+    BuildxVersion(BuildxVersionArgs),
     /// `container exists`
     #[command(skip)]
     ContainerExists(ExistsArgs),
@@ -189,8 +211,25 @@ pub struct BuilderArgs {
 enum BuilderCommand {
     /// Make an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Make a builder; lrun has the one it needs
+    #[command(hide = true)]
+    Create(BuilderCreateArgs),
+    /// Show what builds left
+    Du(BuilderDuArgs),
+    /// Show what builds
+    Inspect(BuilderNameArgs),
+    /// List the builders, of which there is one
+    Ls(BuilderLsArgs),
     /// Forget steps that were made before
     Prune(BuilderPruneArgs),
+    /// Remove a builder; the only one stays
+    #[command(hide = true)]
+    Rm(BuilderNameArgs),
+    /// Choose the builder
+    #[command(hide = true)]
+    Use(BuilderNameArgs),
+    /// Show which buildx this is like
+    Version(BuildxVersionArgs),
 }
 
 /// `lrun system …`.
@@ -324,7 +363,14 @@ impl Command {
             Self::System(args) => args.command.short(),
             Self::Builder(args) => match args.command {
                 BuilderCommand::Build(args) => Self::Build(args),
+                BuilderCommand::Create(args) => Self::BuilderCreate(args),
+                BuilderCommand::Du(args) => Self::BuilderDu(args),
+                BuilderCommand::Inspect(args) => Self::BuilderInspect(args),
+                BuilderCommand::Ls(args) => Self::BuilderLs(args),
                 BuilderCommand::Prune(args) => Self::BuilderPrune(args),
+                BuilderCommand::Rm(args) => Self::BuilderRm(args),
+                BuilderCommand::Use(args) => Self::BuilderUse(args),
+                BuilderCommand::Version(args) => Self::BuildxVersion(args),
             },
             Self::Manifest(args) => match args.command {
                 ManifestCommand::Inspect(args) => Self::ManifestInspect(args),

@@ -378,19 +378,24 @@ impl SecurityFlags {
             add: flags("--cap-add", &self.cap_add, security::parse_capability)?,
             drop: flags("--cap-drop", &self.cap_drop, security::parse_capability)?,
         };
-        let read_profile = |path: &str| {
-            let text = content(&cwd.join(path))
-                .and_then(|bytes| String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8")));
-            text.context(|| format!("open seccomp profile ({path})"))
-        };
-        let mut security = Security::default();
-        for option in &self.security_opt {
-            flag("--security-opt", option, |option| security.set(option, &read_profile))?;
-        }
-        options.security = security;
+        options.security = security_options(&self.security_opt, cwd)?;
         options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
         Ok(())
     }
+}
+
+/// The values of `--security-opt`; profiles are read.
+pub(super) fn security_options(values: &[String], cwd: &Path) -> Result<Security> {
+    let read_profile = |path: &str| {
+        let text = content(&cwd.join(path))
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::Invalid, "not UTF-8")));
+        text.context(|| format!("open seccomp profile ({path})"))
+    };
+    let mut security = Security::default();
+    for option in values {
+        flag("--security-opt", option, |option| security.set(option, &read_profile))?;
+    }
+    Ok(security)
 }
 
 /// The program of `--entrypoint` and, as podman has it, its arguments.

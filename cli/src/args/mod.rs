@@ -5,6 +5,7 @@
 
 mod archive;
 mod build;
+mod builder;
 mod commands;
 mod container;
 mod cp;
@@ -22,13 +23,14 @@ mod unserved;
 mod usage;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use archive::{LoadArgs, SaveArgs, SaveFormat};
 pub use build::{BuildArgs, BuilderPruneArgs, Call, Outputs, ProgressKind};
+pub use builder::{BuilderCreateArgs, BuilderDuArgs, BuilderLsArgs, BuilderNameArgs, BuildxVersionArgs};
 pub use commands::Command;
 pub use container::ContainerFlags;
 pub use cp::{CpArgs, End};
@@ -53,6 +55,10 @@ pub use usage::Usage;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that this binary was built from.
 pub const BUILD: &str = env!("LRUN_BUILD");
+/// The docker whose command line this is.
+const DOCKER: &str = "29.8.0";
+/// The podman whose words are understood, too.
+const PODMAN: &str = "6.0.0";
 /// As docker words it: `lrun version 0.1.0, build 068a01ea94`.
 const LONG_VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build ", env!("LRUN_BUILD"));
 
@@ -136,6 +142,9 @@ pub fn parse(argv: Vec<OsString>) -> Result<Cli, Usage> {
 
 /// The answer to what clap did not take. Help is rendered without the optional values of boolean flags.
 fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
+    if error.kind() == ErrorKind::DisplayVersion {
+        return Usage { text: version_text(argv.first()), stdout: true, exit_code: 0 };
+    }
     if error.kind() == ErrorKind::DisplayHelp
         && let Err(plain) = plain_command().try_get_matches_from(argv)
         && plain.kind() == ErrorKind::DisplayHelp
@@ -143,6 +152,17 @@ fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
         return Usage::new(&plain_command(), argv, &plain);
     }
     Usage::new(&plain_command(), argv, &error)
+}
+
+/// The version that a program of this name shows. Tools that start `docker` or `podman` look for that word, and for a version
+/// whose commands they know.
+fn version_text(program: Option<&OsString>) -> String {
+    let name = program.and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
+    match name {
+        Some("docker") => format!("Docker version {DOCKER}, build {BUILD} (lrun {VERSION})"),
+        Some("podman") => format!("podman version {PODMAN} (lrun {VERSION})"),
+        _ => format!("lrun {LONG_VERSION}"),
+    }
 }
 
 fn plain_command() -> clap::Command {

@@ -79,22 +79,30 @@ const WINDOWS: Reason = ("that is for Windows containers", "leave it out");
 const API: Reason = ("lrun has no daemon and no socket of one", "leave it out");
 
 const NOT_FOR_BUILDS: Reason = ("this version of lrun does not have that for builds", "leave it out");
-const KEPT: Reason = ("the container of a step that fails is kept, for a look at it", "`lrun rm` removes it");
+const ATTESTATIONS: Reason =
+    ("this version of lrun states nothing about images", "leave it out, or give --provenance=false --sbom=false");
+const ANNOTATIONS: Reason =
+    ("this version of lrun writes no annotations", "--label NAME=VALUE adds a label to the image");
+const ENTITLEMENTS: Reason = ("a step never has the privileges of the host's root", "leave it out");
+const BUILDERS: Reason = ("there is one builder, default", "leave it out");
 
 /// Those of `build`.
 const OF_BUILD: &[Unserved] = &[
-    value("memory", &["0"], NOT_FOR_BUILDS).short('m'),
-    value("shm-size", &[], NOT_FOR_BUILDS),
-    value("ulimit", &[], NOT_FOR_BUILDS),
-    value("security-opt", &[], NOT_FOR_BUILDS),
-    value("isolation", &["default"], NOT_FOR_BUILDS),
-    value("attest", &[], NOT_FOR_BUILDS),
-    value("provenance", &["false"], NOT_FOR_BUILDS),
-    value("sbom", &["false"], NOT_FOR_BUILDS),
-    value("allow", &[], NOT_FOR_BUILDS),
-    switch("compress", NOT_FOR_BUILDS),
+    value("memory-swap", &["0", "-1"], CGROUP),
+    value("cgroup-parent", &[], CGROUP),
+    value("cpu-shares", &["0"], CGROUP).short('c'),
+    value("cpu-period", &["0"], CGROUP),
+    value("cpu-quota", &["0", "-1"], CGROUP),
+    value("cpuset-cpus", &[], CGROUP),
+    value("cpuset-mems", &[], CGROUP),
+    value("isolation", &["default", "oci", "rootless"], RUNTIME),
+    value("attest", &["type=provenance,disabled=true", "type=sbom,disabled=true"], ATTESTATIONS),
+    value("provenance", &["false", "disabled=true"], ATTESTATIONS),
+    value("sbom", &["false", "disabled=true"], ATTESTATIONS),
+    value("annotation", &[], ANNOTATIONS),
+    value("allow", &["network.host"], ENTITLEMENTS),
+    value("builder", &["default"], BUILDERS),
     switch("verify", NOT_FOR_BUILDS),
-    switch("force-rm", KEPT),
 ];
 
 const UNSERVED: &[Unserved] = &[
@@ -161,6 +169,7 @@ const CLIENT: Reason = ("lrun has no daemon that it would have to find", "--root
 /// docker's commands that are not served, by their last word: `build` and `image build` are the same.
 const COMMANDS: &[(&str, Reason)] = &[
     ("bake", BUILD),
+    ("imagetools", ("this version of lrun has no lists of images", "`lrun manifest inspect` shows one")),
     ("compose", ("lrun has no compose files", "start each container with `lrun run`")),
     ("network", NETWORK),
     ("volume", VOLUMES),
@@ -220,8 +229,8 @@ fn flags_of(command: &str) -> Vec<&'static Unserved> {
 
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
-/// The same of a build: its containers are removed, and its image is in the store.
-const HARMLESS_IN_BUILDS: [(&str, Option<char>); 1] = [("disable-content-trust", None)];
+/// The same of a build: its context is not sent anywhere.
+const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), ("disable-content-trust", None)];
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {

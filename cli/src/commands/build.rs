@@ -10,24 +10,27 @@ use std::path::{Path, PathBuf};
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
 use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
+use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
 use lrun_runtime::image::store::Image;
 use lrun_runtime::reference::Reference;
+use lrun_runtime::registry::platform::Platform;
 
+mod bases;
 mod caches;
 mod check;
 mod contexts;
 mod outputs;
 mod progress;
 
+use bases::Bases;
 use caches::Caches;
 use contexts::Way;
 use outputs::Outgoing;
 
 use super::access::{Registries, own_platform};
-use super::pull;
 use crate::args::{BuildArgs, Global, Outputs, ProgressKind, Pulling, When};
 use crate::context;
 use crate::ui::{escape, output};
@@ -45,8 +48,9 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
         options.clock = context::source_date_epoch()?;
     }
     args.add_given(&mut options, &|name| context::env_os(name).map(OsStringExt::into_vec))?;
-    options.platform = own_platform()?;
     options.relayed = progress::is_relayed(progress::kind(args));
+    options.machine = own_platform()?;
+    options.platform = args.target_platform(&options.machine)?;
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;
     options.squash = args.output.squash || !args.output.layers;
@@ -56,9 +60,6 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     options.inline_cache = inline || outputs.inline_cache();
     options.names = if outputs.stores() { outputs.names.clone() } else { Vec::new() };
     options.contexts = contexts::named(&args.contexts()?)?;
-    if let Some(wanted) = args.platform.as_deref().filter(|wanted| !wanted.is_empty()) {
-        options.serves(wanted)?;
-    }
     if !args.rm {
         let text = "--rm=false: this version of lrun removes the containers of the steps that end well";
         return Err(Error::new(ErrorKind::Unsupported, text).hint("each step is an image: lrun images -a"));
@@ -92,16 +93,15 @@ fn build(
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
+    let bases = Bases { global, engine, machine: &options.machine, pulling: &pulling };
     let mut known = BTreeMap::new();
-    let mut resolve = |name: &str| {
-        if let Some(image) = known.get(name) {
+    let mut resolve = |name: &str, platform: &Platform| {
+        let word = (name.to_owned(), platform.to_string());
+        if let Some(image) = known.get(&word) {
             return Ok(Image::clone(image));
         }
-        let image = match contexts::of_layout(engine, name) {
-            Some(image) => image?,
-            None => engine.store.resolve(&pull::ensure(global, engine, name.to_owned(), &pulling)?)?,
-        };
-        known.insert(name.to_owned(), image.clone());
+        let image = bases.find(name, platform)?;
+        known.insert(word, image.clone());
         Ok(image)
     };
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
@@ -135,6 +135,11 @@ fn build(
         Built::Failed { text, code, container, image } => {
             let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
             output::complain(&format!("lrun: {message}"));
+            if args.force_rm {
+                let record = lifecycle::find(engine, container.as_str())?;
+                let removal = Removal { force: true, trash: false, relaxed: false };
+                return lifecycle::remove(engine, &record, removal).map(|()| code);
+            }
             output::complain(&format!(
                 "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
                 container.short(),

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use lrun_runtime::build::usage;
+use lrun_runtime::container::cache_mounts;
 use lrun_runtime::container::disk_usage::{ContainerUsage, DiskUsage, ImageUsage, disk_usage};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
@@ -13,8 +15,8 @@ use crate::args::{DfArgs, Global};
 use crate::context;
 use crate::ui::inspect::{self, Object};
 use crate::ui::output;
-use crate::ui::rows::df::{CONTAINERS, Entry, IMAGES, MODEL, format, nothing_else};
-use crate::ui::rows::{self, images, ps};
+use crate::ui::rows::df::{CONTAINERS, Entry, IMAGES, MODEL, format, rest};
+use crate::ui::rows::{self, build_cache, images, ps};
 
 /// Runs the command.
 pub fn run(global: &Global, args: &DfArgs) -> Result<u8> {
@@ -23,12 +25,35 @@ pub fn run(global: &Global, args: &DfArgs) -> Result<u8> {
         return verbose(&engine, args.format.as_deref());
     }
     let format = format(args.format.as_deref())?;
-    output::text(&MODEL.render(&format, &summary(&disk_usage(&engine)?), &view(true))?);
+    let rows = summary(&disk_usage(&engine)?, &left(&engine)?);
+    output::text(&MODEL.render(&format, &rows, &view(true))?);
     Ok(0)
 }
 
+/// What builds left. None of it is in use: a build that needs it takes it again.
+pub fn left(engine: &Engine) -> Result<Vec<build_cache::Entry>> {
+    let entry = |listed: usage::Listed| build_cache::Entry {
+        id: listed.key.hex().to_owned(),
+        kind: "regular",
+        bytes: listed.bytes,
+        created: listed.created,
+        used: listed.created,
+        description: listed.description,
+    };
+    let mount = |listed: cache_mounts::Listed| build_cache::Entry {
+        id: listed.name,
+        kind: "exec.cachemount",
+        bytes: listed.bytes,
+        created: listed.about.as_ref().and_then(|about| about.created.parse().ok()),
+        used: listed.used,
+        description: listed.about.map(|about| about.id).unwrap_or_default(),
+    };
+    let steps = usage::list(&engine.store)?.into_iter().map(entry);
+    Ok(steps.chain(cache_mounts::list(engine)?.into_iter().map(mount)).collect())
+}
+
 /// What is in the trash counts as containers' bytes: that is what a prune gives back.
-fn summary(usage: &DiskUsage) -> [Entry; 4] {
+fn summary(usage: &DiskUsage, left: &[build_cache::Entry]) -> [Entry; 4] {
     let active = |container: &&ContainerUsage| container.summary.state.status.is_active();
     let bytes = |containers: &mut dyn Iterator<Item = &ContainerUsage>| containers.map(|c| c.bytes).sum::<u64>();
     let none = |kind| Entry { kind, total: 0, active: 0, size: 0, reclaimable: 0 };
@@ -48,8 +73,12 @@ fn summary(usage: &DiskUsage) -> [Entry; 4] {
             reclaimable: usage.trash + bytes(&mut usage.containers.iter().filter(|container| !active(container))),
         },
         none("Local Volumes"),
-        none("Build Cache"),
+        Entry { kind: "Build Cache", total: left.len(), active: 0, size: sum(left), reclaimable: sum(left) },
     ]
+}
+
+fn sum(left: &[build_cache::Entry]) -> u64 {
+    left.iter().map(|entry| entry.bytes).sum()
 }
 
 /// With `-v` a template is run once, on an object with all rows.
@@ -67,10 +96,12 @@ fn verbose(engine: &Engine, source: Option<&str>) -> Result<u8> {
     };
     let container_rows: Vec<ps::Entry> = usage.containers.into_iter().map(container).collect();
     let view = view(true);
+    let left = left(engine)?;
     let Some(format) = whole else {
         let images = images::MODEL.render(&rows::Format::parse(IMAGES, "")?, &image_rows, &view)?;
         let containers = ps::MODEL.render(&rows::Format::parse(CONTAINERS, "")?, &container_rows, &view)?;
-        let rest = nothing_else();
+        let cache = build_cache::MODEL.render(&rows::Format::parse(build_cache::TABLE, "")?, &left, &view)?;
+        let rest = rest(&cache, sum(&left));
         output::text(&format!("Images space usage:\n\n{images}\nContainers space usage:\n\n{containers}{rest}"));
         return Ok(0);
     };
@@ -79,7 +110,7 @@ fn verbose(engine: &Engine, source: Option<&str>) -> Result<u8> {
         "Images": objects(&images::MODEL.render(&json_format, &image_rows, &view)?)?,
         "Containers": objects(&ps::MODEL.render(&json_format, &container_rows, &view)?)?,
         "Volumes": [],
-        "BuildCache": [],
+        "BuildCache": objects(&build_cache::MODEL.render(&json_format, &left, &view)?)?,
     });
     output::text(&format.render_one(&Object::whole(object), std::io::stdout().is_terminal())?);
     Ok(0)

@@ -3,6 +3,7 @@
 mod access;
 mod attach;
 mod build;
+mod builder;
 mod check;
 mod commit;
 mod cp;
@@ -122,7 +123,14 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Version(args) => version::run(global, &args),
         Command::Check(args) => check::run(global, &args),
         Command::Df(args) => df::run(global, &args),
+        Command::BuilderCreate(args) => builder::create(&args),
+        Command::BuilderDu(_) => builder::du(global),
+        Command::BuilderInspect(args) => builder::inspect(&args),
+        Command::BuilderLs(args) => builder::ls(&args),
         Command::BuilderPrune(args) => prune::builder(global, &args),
+        Command::BuilderRm(args) => builder::rm(&args),
+        Command::BuilderUse(args) => builder::choose(&args),
+        Command::BuildxVersion(_) => Ok(builder::version()),
         Command::ContainerExists(args) => exists::container(global, &args),
         Command::ImageExists(args) => exists::image(global, &args),
         Command::ContainerPrune(args) => prune::containers(global, &args),

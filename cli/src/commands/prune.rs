@@ -52,6 +52,7 @@ pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
 /// `builder prune`. What the steps made are images: those are removed as images are. What stays from build to build goes
 /// with or without `--all`: no image has it.
 pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
+    args.check()?;
     let query = query(&args.filter, &BUILDER_NAMES)?;
     let kinds = query.kinds()?;
     let what = if args.all { "all build cache" } else { "all dangling build cache" };

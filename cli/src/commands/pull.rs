@@ -3,10 +3,11 @@
 use lrun_runtime::container::check::Source;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
+use lrun_runtime::image::store::Image;
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
 use lrun_runtime::registry::client::Purpose;
 use lrun_runtime::registry::platform::Platform;
-use lrun_runtime::transfer::{PullOptions, Pulled, pull};
+use lrun_runtime::transfer::{Parts, PullOptions, Pulled, pull};
 
 use super::access::{Registries, own_platform, transfers};
 use crate::args::{Global, PullArgs, Pulling, When};
@@ -86,6 +87,19 @@ pub fn again(global: &Global, engine: &Engine, source: &Source) -> Result<()> {
     let platform = source.platform.as_ref().map(|(os, machine, variant)| Platform::new(os, machine, variant));
     let options = PullOptions { platform: platform.unwrap_or(own), explicit: false };
     one(engine, &registries, reference, &options, true).map(drop)
+}
+
+/// Pulls the image of this name for a platform. The name stays with the image that it stands for here.
+pub fn exact(global: &Global, engine: &Engine, name: &str, platform: &Platform, quiet: bool) -> Result<Image> {
+    let registries = Registries::open(global)?;
+    let reference = registries.settings.registries.qualify(name)?;
+    let options = PullOptions { platform: platform.clone(), explicit: true };
+    let shown = transfers(quiet);
+    let events = |event: lrun_runtime::transfer::Event<'_>| shown.tell(event);
+    let found = Parts::find(registries.sources(&reference)?, &reference, &options, &events)?;
+    let named = format!("{}/{}@{}", reference.registry(), reference.repository(), found.manifest());
+    let pulled = one(engine, &registries, &Reference::parse(&named)?, &options, quiet)?;
+    engine.store.image(&pulled.id)
 }
 
 /// Pulls what `run` or `create` needs. Gives the word by which the image is found in the store.

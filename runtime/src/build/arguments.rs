@@ -26,9 +26,8 @@ pub type Values = BTreeMap<String, String>;
 
 /// What is known of the machine and the target, before any declaration.
 pub fn platform(options: &Options) -> Values {
-    let platform = &options.platform;
     let mut values = Values::new();
-    for prefix in ["TARGET", "BUILD"] {
+    for (prefix, platform) in [("TARGET", &options.platform), ("BUILD", &options.machine)] {
         for (name, value) in [
             ("PLATFORM", &platform.to_string()),
             ("OS", &platform.os),

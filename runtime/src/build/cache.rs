@@ -14,7 +14,7 @@ use crate::paths::Root;
 
 const VERSION: u32 = 1;
 /// An entry is far smaller.
-const MOST: usize = 64 << 10;
+pub(super) const MOST: usize = 64 << 10;
 /// How the name of a file begins that tells what the step of an entry copied.
 pub(super) const FILES: &str = "files-";
 

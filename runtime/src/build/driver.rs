@@ -17,6 +17,7 @@ use super::dockerfile::instruction::{Invocation, Network, Run, Security};
 use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin, Source, Trigger};
 use super::elsewhere::Elsewhere;
 use super::explain::{Last, Place};
+use super::foreign;
 use super::graph::Graph;
 use super::mounts::Sources;
 use super::options::{Built, Event, Options};
@@ -30,9 +31,10 @@ use crate::container::options::{self, EnvVar, RunOptions, Streams};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::image::store::Image;
+use crate::registry::platform::Platform;
 
-/// Finds the image of this name, wherever it is, for a stage or for `--from`.
-pub type Resolve<'a> = dyn FnMut(&str) -> Result<Image> + 'a;
+/// Finds the image of this name for this platform, wherever it is, for a stage or for `--from`.
+pub type Resolve<'a> = dyn FnMut(&str, &Platform) -> Result<Image> + 'a;
 
 /// A build.
 pub struct Build<'a> {
@@ -243,7 +245,7 @@ impl<'a> Build<'a> {
                 self.stages.insert(stage, state);
             }
         } else {
-            self.bring(&graph, &bases)?;
+            self.bring(&graph, &bases, &globals)?;
             let build = |build: &mut Build<'_>, stage: usize| build.stage(stage, &bases[stage], &globals);
             self.side_by_side(&Work { graph: &graph, build: &build, before: &before, name: &name })?;
             self.number = instructions;
@@ -283,11 +285,11 @@ impl<'a> Build<'a> {
         let file = self.file;
         let from = &file.stages[index];
         let begun = self.begin(&from.original);
-        self.check_platform(from, globals)?;
+        let platform = self.platform(from, globals)?;
         // A context of the stage's own name takes its place.
         let replaced = self.named(Origin::Stage(index)).is_some();
         let origin = if replaced { Origin::Stage(index) } else { file.base(index, base) };
-        let (state, triggers) = self.base(origin).map_err(|stop| {
+        let (state, triggers) = self.base(origin, &platform).map_err(|stop| {
             stop.context(&format!("{}:{}: {}", file.source.name(), from.base.at.line(), from.original))
         })?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
@@ -318,12 +320,16 @@ impl<'a> Build<'a> {
         Ok(stage.state)
     }
 
-    fn check_platform(&self, from: &dockerfile::Stage, globals: &Values) -> Result<()> {
+    /// What a stage is for.
+    pub(super) fn platform(&self, from: &dockerfile::Stage, globals: &Values) -> Result<Platform> {
         let known = arguments::platform(self.options);
         let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
         let mut expander = Expander::new(self.file.directives.escape, &lookup);
-        let Some(platform) = from.platform(&self.file.source, &mut expander)? else { return Ok(()) };
-        self.options.serves(&platform.text).map_err(|error| self.file.source.error(platform.at, error))
+        match from.platform(&self.file.source, &mut expander)? {
+            None => Ok(self.options.platform.clone()),
+            Some(given) => Platform::parse(&given.text, &self.options.machine)
+                .map_err(|error| self.file.source.error(given.at, error)),
+        }
     }
 
     fn begin(&mut self, text: &str) -> Instant {
@@ -432,7 +438,11 @@ impl<'a> Build<'a> {
         let created_by = format!("RUN {count}{}", words.join(" "));
         let config = config.clone();
         let text = instruction.original.clone();
+        let (source, at) = (stage.source, instruction.at);
         self.layer(stage, key, (config, created_by), |build, options, state| {
+            if let Some(why) = foreign::refusal(&build.options.machine, &state.config) {
+                return Err(source.error(at, why).hint(foreign::HINT).into());
+            }
             let options = RunOptions {
                 entrypoint: Some(Vec::new()),
                 command: words,

@@ -12,10 +12,12 @@
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
 //! | [`remote`] | downloads and git repositories |
+//! | `foreign` | whether this machine runs programs of another |
 //! | `files` | COPY and ADD |
 //! | `addresses` | ADD of them |
 //! | `mounts`, [`given`] | RUN --mount; secrets and agents |
 //! | [`output`] | what becomes of the image |
+//! | [`usage`] | what the cache has, for people |
 //! | `unpublished` | what a build has made that the store does not have yet |
 //! | `complete` | the last touch on the target |
 //! | `graph`, `workers` | which stages need which; stages side by side |
@@ -33,6 +35,7 @@ mod driver;
 pub mod elsewhere;
 mod explain;
 mod files;
+mod foreign;
 mod forward;
 pub mod given;
 mod graph;
@@ -44,6 +47,7 @@ pub mod remote;
 mod state;
 mod step;
 mod unpublished;
+pub mod usage;
 mod workers;
 
 pub use addresses::Telling;

@@ -12,7 +12,6 @@ use super::origin::Contexts;
 use crate::container::names::ContainerId;
 use crate::container::options::RunOptions;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
 use crate::registry::platform::Platform;
 
@@ -41,6 +40,8 @@ pub struct Options {
     pub clock: Option<Timestamp>,
     /// What the image is for.
     pub platform: Platform,
+    /// What this machine is.
+    pub machine: Platform,
     /// Make one layer of those of the target's own steps.
     pub squash: bool,
     /// Have the image carry the cache of its steps.
@@ -60,16 +61,6 @@ impl Options {
     pub fn jobs(&self) -> usize {
         let all = || std::thread::available_parallelism().map_or(2, |number| usize::from(number).max(2));
         self.jobs.map_or_else(all, usize::from)
-    }
-
-    /// Refuses a platform that is not the build's own.
-    pub fn serves(&self, wanted: &str) -> Result<()> {
-        let own = &self.platform;
-        if Platform::parse(wanted, own)? == *own {
-            return Ok(());
-        }
-        let text = format!("--platform={wanted}: this version of lrun builds for {own} only");
-        Err(Error::new(ErrorKind::Unsupported, text))
     }
 }
 

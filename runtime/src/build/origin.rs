@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::addresses::Telling;
+use super::arguments::Values;
 use super::context::Context;
 use super::dockerfile::{Dockerfile, Origin, SCRATCH, Trigger};
 use super::driver::{Build, Progress, Stage};
@@ -18,6 +19,7 @@ use super::state::State;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;
+use crate::registry::platform::Platform;
 
 /// What a named context is.
 #[derive(Clone, Debug)]
@@ -78,23 +80,25 @@ impl Build<'_> {
             (None, Origin::Other(image)) => (image.to_owned(), None),
             (None, Origin::Stage(stage)) => (String::new(), Some(stage)),
         };
-        let Some(stage) = stage else { return Ok(Place::Image((self.resolve)(&image)?.id)) };
+        let Some(stage) = stage else { return Ok(Place::Image((self.resolve)(&image, &self.options.platform)?.id)) };
         let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
         let mut state = self.stages.get(&stage).cloned().ok_or_else(unbuilt)?;
         Ok(Place::Image(self.image(&mut state)?))
     }
 
     /// Brings the images and contexts that these stages need from elsewhere. `bases`: what each stage is on.
-    pub(super) fn bring(&mut self, graph: &Graph, bases: &[String]) -> Progress<()> {
+    pub(super) fn bring(&mut self, graph: &Graph, bases: &[String], globals: &Values) -> Progress<()> {
         let file = self.file;
         for stage in graph.stages() {
             let from = &file.stages[stage];
-            let mut needed = vec![(file.base(stage, &bases[stage]), from.original.as_str())];
+            let own = self.platform(from, globals)?;
+            let target = self.options.platform.clone();
+            let mut needed = vec![(file.base(stage, &bases[stage]), &own, from.original.as_str())];
             for instruction in &from.instructions {
                 let origins = origins(file, instruction)?.into_iter();
-                needed.extend(origins.map(|(origin, _)| (origin, instruction.original.as_str())));
+                needed.extend(origins.map(|(origin, _)| (origin, &target, instruction.original.as_str())));
             }
-            for (origin, text) in needed {
+            for (origin, platform, text) in needed {
                 let image = match (self.named(origin).cloned(), origin) {
                     (Some(Named::Later(later)), _) => {
                         self.brought(&later).map_err(|error| error.context(text))?;
@@ -104,14 +108,14 @@ impl Build<'_> {
                     (None, Origin::Other(image)) if image != SCRATCH => image.to_owned(),
                     _ => continue,
                 };
-                (self.resolve)(&image).map_err(|error| error.context(text))?;
+                (self.resolve)(&image, platform).map_err(|error| error.context(text))?;
             }
         }
         Ok(())
     }
 
-    /// What a stage is on that is `FROM` this, and the instructions that it wants to be run there.
-    pub(super) fn base(&mut self, origin: Origin<'_>) -> Progress<(State, Vec<String>)> {
+    /// What a stage for this platform is on that is `FROM` this, and the instructions that it wants to be run there.
+    pub(super) fn base(&mut self, origin: Origin<'_>, platform: &Platform) -> Progress<(State, Vec<String>)> {
         let image = match (self.named(origin).cloned(), origin) {
             (Some(Named::Files(context)), _) => return Ok((self.on_files(context)?, Vec::new())),
             (Some(Named::Later(later)), _) => {
@@ -119,14 +123,14 @@ impl Build<'_> {
                 return Ok((self.on_files(files)?, Vec::new()));
             }
             (Some(Named::Image(image)), _) => image,
-            (None, Origin::Other(SCRATCH)) => return Ok(State::scratch(&self.options.platform).anew()),
+            (None, Origin::Other(SCRATCH)) => return Ok(State::scratch(platform).anew()),
             (None, Origin::Other(image)) => image.to_owned(),
             (None, Origin::Stage(stage)) => {
                 let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
                 return Ok(self.stages.get(&stage).cloned().ok_or_else(unbuilt)?.anew());
             }
         };
-        let image = (self.resolve)(&image)?;
+        let image = (self.resolve)(&image, platform)?;
         Ok(State::on(image.config, image.id).anew())
     }
 

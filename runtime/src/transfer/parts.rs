@@ -18,6 +18,7 @@ use crate::registry::manifest::Descriptor;
 /// Such an image.
 pub struct Parts<'a> {
     clients: Vec<Client<'a>>,
+    manifest: Digest,
     config: Vec<u8>,
     layers: Vec<(Descriptor, Digest)>,
 }
@@ -39,14 +40,21 @@ impl<'a> Parts<'a> {
                 break;
             }
         }
-        let manifest = found?.manifest;
+        let found = found?;
+        let digest = found.documents.last().map_or(found.top, |document| document.digest.clone());
+        let manifest = found.manifest;
         let config = any(&clients, events, |client| client.small_blob(&manifest.config))?;
         let diff_ids = ImageConfig::from_bytes(&config)?.rootfs.diff_ids;
         if diff_ids.len() != manifest.layers.len() {
             return Err(Error::new(ErrorKind::Corrupt, "the manifest has not as many layers as the config"));
         }
         let layers = manifest.layers.into_iter().zip(diff_ids).collect();
-        Ok(Self { clients, config, layers })
+        Ok(Self { clients, manifest: digest, config, layers })
+    }
+
+    /// Its manifest's digest.
+    pub fn manifest(&self) -> &Digest {
+        &self.manifest
     }
 
     /// Its config.

@@ -101,9 +101,9 @@ enum Found {
 /// An image as its registry describes it.
 pub(super) struct Image {
     /// Digest of what the name points to.
-    top: Digest,
+    pub(super) top: Digest,
     /// Indexes, outermost first, and last the manifest.
-    documents: Vec<Fetched>,
+    pub(super) documents: Vec<Fetched>,
     pub(super) manifest: Manifest,
 }
 

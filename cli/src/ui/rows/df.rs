@@ -1,5 +1,5 @@
-//! Rows of `system df`: one for each kind of thing that takes space. lrun has no volumes and no build cache; their rows
-//! are there because scripts expect them.
+//! Rows of `system df`: one for each kind of thing that takes space. lrun has no volumes; their row is there because
+//! scripts expect it.
 
 use lrun_runtime::error::Result;
 
@@ -58,14 +58,11 @@ fn reclaimable(row: &Entry, _: &View) -> String {
     }
 }
 
-/// What follows the tables of images and containers.
-pub fn nothing_else() -> String {
-    let table = |headers: &str| super::table::layout(&format!("{headers}\n"), super::table::MIN_WIDTH);
-    format!(
-        "\nLocal Volumes space usage:\n\n{}\nBuild cache usage: 0B\n\n{}",
-        table("VOLUME NAME\tLINKS\tSIZE"),
-        table("CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED"),
-    )
+/// What follows the tables of images and containers: `cache` is the table of what builds left, which takes so many bytes.
+pub fn rest(cache: &str, bytes: u64) -> String {
+    let volumes = super::table::layout("VOLUME NAME\tLINKS\tSIZE\n", super::table::MIN_WIDTH);
+    let bytes = units::human_sum(bytes);
+    format!("\nLocal Volumes space usage:\n\n{volumes}\nBuild cache usage: {bytes}\n\n{cache}")
 }
 
 #[cfg(test)]
@@ -89,15 +86,15 @@ mod tests {
         {"Active":"2","Reclaimable":"11.63MB (70%)","Size":"16.43MB","TotalCount":"5","Type":"Images"}
         {"Active":"0","Reclaimable":"0B","Size":"0B","TotalCount":"0","Type":"Build Cache"}
         "#);
-        insta::assert_snapshot!(nothing_else(), @r"
+        insta::assert_snapshot!(rest("CACHE ID\n", 2_000), @r"
 
         Local Volumes space usage:
 
         VOLUME NAME   LINKS     SIZE
 
-        Build cache usage: 0B
+        Build cache usage: 2kB
 
-        CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
+        CACHE ID
         ");
     }
 }

@@ -3,6 +3,7 @@
 //! A cell's value is text, as docker's rows have it, so that `--format json` gives one object a line with string values.
 //! Cells of a table are made harmless always, those of a template when the output is a terminal; JSON escapes by itself.
 
+pub mod build_cache;
 pub mod df;
 pub mod diff;
 pub mod history;
