@@ -278,6 +278,11 @@ impl Root {
         format!("mounts/{name}/data")
     }
 
+    /// What a request with this digest finds in an image.
+    pub fn cache_found(&self, request: &Digest) -> PathBuf {
+        self.cache().join(format!("found-{}.json", request.hex()))
+    }
+
     /// What is known of the URL with this digest.
     pub fn cache_url(&self, url: &Digest) -> PathBuf {
         self.cache().join(format!("url-{}.json", url.hex()))

@@ -86,7 +86,23 @@ fn what_they_make_comes_together() {
     // One after the other it is the same.
     let alone = build(&lrun, &folder, &["--jobs", "1"]);
     assert_eq!(alone.stderr.matches("(Using cache)").count(), 6, "{}", alone.stderr);
+    // What is copied out of an image is known by its layers; another file of the same is not.
+    let other = context(&lrun, &dockerfile.replace("COPY --from=two /two /", "COPY --from=two /base /two"));
+    let other = build(&lrun, &other, &["-t", "other"]);
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "other", "cat", "/two"]), "base");
     assert_eq!(unpublished(&lrun), 0);
+}
+
+#[test]
+fn a_stage_has_the_arguments_of_the_stage_that_it_is_on() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS base\nARG KIND=small\nARG OTHER=1\n\
+        FROM base AS child\nARG OTHER=2\nRUN echo $KIND $OTHER > /kind\nFROM busybox\nCOPY --from=child /kind /\nRUN echo \"[$KIND]\" >> /kind\n";
+    let folder = context(&lrun, dockerfile);
+    let output = build(&lrun, &folder, &["-t", "inherited", "--build-arg", "KIND=large"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "inherited", "cat", "/kind"]), "large 2\n[]");
 }
 
 #[test]

@@ -88,6 +88,26 @@ pub(super) fn read(root: &Root, key: &Digest) -> Option<Entry> {
     (entry.version == VERSION).then_some(entry)
 }
 
+/// What a request for files finds in an image. Layers never change, so that it finds the same each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The digest of what it finds.
+    pub digest: Digest,
+    /// Whether that is one file.
+    pub single: bool,
+}
+
+/// What the request with this key finds, if it was made before.
+pub fn remembered(root: &Root, request: &Digest) -> Option<Found> {
+    file::read_json(&root.cache_found(request), MOST).ok()
+}
+
+/// Remembers what a request finds. Where that cannot be written, the image is looked at again.
+pub fn remember(root: &Root, request: &Digest, found: &Found) {
+    let bytes = file::ensure_dir(&root.cache()).and_then(|()| file::to_json(found));
+    let _ = bytes.and_then(|bytes| file::write_atomic(&root.cache_found(request), &bytes, Durability::Relaxed));
+}
+
 /// Records what the step with this key made.
 pub fn record(root: &Root, key: &Digest, entry: &Entry) -> Result<()> {
     file::ensure_dir(&root.cache())?;

@@ -297,7 +297,8 @@ impl<'a> Build<'a> {
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
         let known = arguments::platform(self.options);
         let place = Place { stage: name, base, ..Place::default() };
-        let mut stage = Stage { state, values: Values::new(), source: &file.source, cached, place };
+        let values = state.arguments.clone();
+        let mut stage = Stage { state, values, source: &file.source, cached, place };
         for text in triggers {
             let trigger = Trigger::parse(format!("ONBUILD of {base}"), &text)?;
             self.total += 1;
@@ -317,6 +318,7 @@ impl<'a> Build<'a> {
         for instruction in file.stages[index].instructions.iter().filter(|_| !replaced) {
             self.instruction(&mut stage, instruction, (globals, &known))?;
         }
+        stage.state.arguments = stage.values;
         Ok(stage.state)
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::addresses::{Brought, Elsewhere};
+use super::cache::{self, Found, Key};
 use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Word};
@@ -276,19 +277,42 @@ impl Build<'_> {
     fn of_image(&mut self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
         let options = self.options.run.clone();
         let engine = self.steps.engine;
-        let (digest, single) = self.steps.look(&options, image, |record| {
-            look(engine, record, || {
-                let context = root()?;
-                let mut selection = wanted.select(&context)?;
-                let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
-                Ok((digest, is_single(&selection, wanted)))
-            })
-        })?;
+        let request = self.request(image, wanted, placed)?;
+        let found = match cache::remembered(engine.root(), &request) {
+            Some(found) => found,
+            None => {
+                let found = self.steps.look(&options, image, |record| {
+                    look(engine, record, || {
+                        let context = root()?;
+                        let mut selection = wanted.select(&context)?;
+                        let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
+                        Ok(Found { digest, single: is_single(&selection, wanted) })
+                    })
+                })?;
+                cache::remember(engine.root(), &request, &found);
+                found
+            }
+        };
         let mut selection = Selection::default();
-        if single {
+        if found.single {
             selection.sources.push(super::context::Source { directory: false, entries: 0..0 });
         }
-        Ok((digest, selection))
+        Ok((found.digest, selection))
+    }
+
+    /// All that decides what is found in an image.
+    fn request(&self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<Digest> {
+        let mut key = Key::default();
+        for layer in self.steps.engine.store.image_record(image)?.layers {
+            key.add("layer", layer.as_str().as_bytes());
+        }
+        wanted.sources.iter().for_each(|source| key.add("source", source));
+        wanted.files.exclude.iter().for_each(|word| key.add("exclude", word.text.as_bytes()));
+        key.add("parents", &[u8::from(wanted.parents)]);
+        key.add("placed", format!("{placed:?}").as_bytes());
+        // What decides whether it is one file.
+        key.add("inline", &[u8::from(wanted.files.inline.is_empty())]);
+        Ok(key.finish().0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a stage has come to: the config of the image so far. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -24,6 +26,8 @@ pub struct State {
     /// Whether this stage has set a command: an entrypoint then leaves it.
     has_command: bool,
     author: String,
+    /// The values of the arguments that it has declared: a stage on it has them, too.
+    pub arguments: BTreeMap<String, String>,
     /// Keys of the steps that made it, in their order.
     pub trail: Vec<Digest>,
     /// How many of them are of its base.
