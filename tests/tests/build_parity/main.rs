@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use case::{Case, parse};
-use lrun_tests::{Lrun, Mode, mode, record_skip};
+use lrun_tests::{Lrun, Mode, long, mode, record_skip};
 use podman::Podman;
 
 const FLATTEN: &str = include_str!("flatten.py");
@@ -169,11 +169,17 @@ fn compare_all(text: &str) {
     if podman.is_none() {
         record_skip("podman without subordinate ids runs no commands; lrun built the cases, nothing is compared");
     }
+    // What podman makes does not depend on who it runs as: with subordinate ids each case is compared.
+    let sample = mode() == Mode::Root && !long();
+    if sample {
+        record_skip("as root, podman builds each fourth case; lrun built them all (--long compares all)");
+    }
     let only = std::env::var("LRUN_TEST_CASE").ok();
     let cases = parse(text);
     let chosen = cases.iter().filter(|case| only.as_ref().is_none_or(|name| case.name.contains(name.as_str())));
+    let compare = |(at, case): (usize, &Case)| compare(case, &lrun, podman.as_ref().filter(|_| !sample || at % 4 == 0));
     let failed: BTreeMap<&str, String> =
-        chosen.filter_map(|case| Some((case.name.as_str(), compare(case, &lrun, podman.as_ref()).err()?))).collect();
+        chosen.enumerate().filter_map(|(at, case)| Some((case.name.as_str(), compare((at, case)).err()?))).collect();
     let shown: Vec<String> = failed.iter().map(|(name, text)| format!("=== {name}\n{text}")).collect();
     assert!(failed.is_empty(), "{} of {} cases:\n{}", failed.len(), cases.len(), shown.join("\n"));
 }
