@@ -66,7 +66,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     }
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
-    let unpublished = Unpublished::new(&engine, &staging)?;
+    let unpublished = Unpublished::new(&engine, &staging);
     let code = build(global, (&unpublished, &staging), (args, &outputs), &options);
     let _ = unpublished.remove();
     // What cannot be deleted now is swept later; it must not hide the outcome.

@@ -30,7 +30,14 @@ pub(super) fn finish<'s>(
         }
     }
     complete(engine, &mut state, &own, options)?;
-    let id = engine.store.publish_image(&state.config.to_bytes()?, state.image.as_ref(), &options.names)?;
+    let bytes = state.config.to_bytes()?;
+    let id = Digest::of(&bytes);
+    let store = &engine.store;
+    let has_name = |name| store.ref_target(name).is_ok_and(|target| target.is_some_and(|target| target.image == id));
+    // What is there, and is called so, is on disk.
+    if store.image_record(&id).is_err() || !options.names.iter().all(has_name) {
+        store.publish_image(&bytes, state.image.as_ref(), &options.names)?;
+    }
     Ok(Finished { id, own, all })
 }
 

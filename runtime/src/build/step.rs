@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use jiff::Timestamp;
 
 use super::remote::Remote;
+use super::unpublished::prepare;
 use crate::container::commit::take_layer;
 use crate::container::create::{Created, draft};
 use crate::container::engine::Engine;
@@ -59,6 +60,7 @@ impl Steps<'_> {
     /// Runs a command in a container with these options, of which the image is the one so far; `passing`: what no layer and
     /// no record has.
     pub fn run(&self, options: &RunOptions, passing: &Passing) -> Result<Ran> {
+        prepare(self.engine.root())?;
         let monitor = launch::prepare_monitor(self.engine, options)?;
         let draft = draft(self.engine, options, self.host, true)?;
         let monitor = monitor.mapped()?;
@@ -100,6 +102,7 @@ impl Steps<'_> {
 
     /// A container of the image so far that does not run: `work` changes its files.
     pub fn change(&self, options: &RunOptions, work: impl FnOnce(&Record) -> Result<()>) -> Result<Made> {
+        prepare(self.engine.root())?;
         // It is never started, but a container has a command.
         let options = RunOptions { command: vec!["true".to_owned()], ..options.clone() };
         let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write_relaxed()?;
@@ -116,6 +119,7 @@ impl Steps<'_> {
 
     /// A container of another image, for `work` to look at; it goes.
     pub fn look<T>(&self, options: &RunOptions, image: &Digest, work: impl FnOnce(&Record) -> Result<T>) -> Result<T> {
+        prepare(self.engine.root())?;
         let command = vec!["true".to_owned()];
         let options = RunOptions { image: image.to_string(), command, rm: true, ..options.clone() };
         let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write_relaxed()?;
@@ -145,6 +149,7 @@ impl Steps<'_> {
         if self.engine.store.image_record(&id).is_ok() {
             return Ok(id);
         }
+        prepare(self.engine.root())?;
         self.engine.store.publish_image(&bytes, parent, &[]).context(|| "publish the image")
     }
 }

@@ -8,6 +8,20 @@ use crate::container::lifecycle::containers;
 use crate::container::names::ContainerId;
 use crate::error::{Context, Result};
 use crate::file::{self, Staging};
+use crate::paths::Root;
+
+/// Makes the place of the build with this view of the store, before something is first made in it.
+pub(super) fn prepare(root: &Root) -> Result<()> {
+    let (Some(blobs), Some(images), Some(layers)) = (root.build_blobs(), root.build_images(), root.build_layers())
+    else {
+        return Ok(());
+    };
+    if file::exists(&images)? {
+        return Ok(());
+    }
+    let layers = root.layers().join(layers);
+    [root.containers(), root.names(), blobs, layers, images].iter().try_for_each(|path| file::ensure_dir(path))
+}
 
 /// The place of a build.
 #[derive(Debug)]
@@ -17,16 +31,10 @@ pub struct Unpublished<'a> {
 }
 
 impl<'a> Unpublished<'a> {
-    /// Makes the place of a build with this directory in `staging/`.
-    pub fn new(store: &'a Engine, staging: &Staging) -> Result<Self> {
+    /// The place of a build with this directory in `staging/`.
+    pub fn new(store: &'a Engine, staging: &Staging) -> Self {
         let name = staging.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let engine = store.of_build(&name);
-        let root = engine.root();
-        for path in [Some(root.containers()), Some(root.names()), root.build_blobs(), root.build_images()] {
-            path.iter().try_for_each(|path| file::make_dir(path))?;
-        }
-        root.build_layers().iter().try_for_each(|folder| file::make_dir(&root.layers().join(folder)))?;
-        Ok(Self { store, engine })
+        Self { store, engine: store.of_build(&name) }
     }
 
     /// The store as the build sees it.

@@ -154,7 +154,7 @@ impl<'a> Build<'a> {
     fn start(&mut self, stage: usize, work: &Work<'_>, signals: &Ending) -> Result<Worker<'a>> {
         let store = self.unpublished.store();
         let staging = Staging::new(store.root())?;
-        let unpublished = Unpublished::new(store, &staging)?;
+        let unpublished = Unpublished::new(store, &staging);
         let (events, ours) = UnixStream::pair().context(|| "make a socket pair")?;
         let (output, written) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         match fork_into(0).context(|| "start a worker for a stage")? {

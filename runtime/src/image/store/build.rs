@@ -36,6 +36,9 @@ impl Made {
         else {
             return Ok(None);
         };
+        if !file::exists(&images)? {
+            return Ok(None);
+        }
         let folder = build.layers().join(folder);
         let layers = file::list_dir(&folder)?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();
         let ids = file::list_dir(&images)?;
