@@ -147,3 +147,40 @@ fn why_a_step_is_not_in_the_cache_although_nothing_of_it_changed() {
     assert_eq!(changed[0], "Step 2/4 RUN echo 1 > /made: not cached: the base base changed");
     assert_eq!(changed[1], "Step 4/4 RUN echo 2 > /more: not cached: the base one changed");
 }
+
+#[test]
+fn commands_that_do_not_make_the_same_again_are_named() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN mkdir /app; echo same > /app/same\n\
+        RUN cat /proc/sys/kernel/random/uuid > /app/id; touch /app/same\n\
+        RUN u=$(cat /proc/sys/kernel/random/uuid); touch /app/$u\nCOPY a /app/\nRUN cat /app/a > /app/b\n";
+    let folder = context(&lrun, "verify", dockerfile, &[("a", "a")]);
+    let first = build(&lrun, &folder, &["-t", "verified", "--verify"]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert!(!first.stderr.contains("idempotent"), "nothing was cached: {}", first.stderr);
+    let before = (lrun.ok(&["images", "-aq"]), lrun.inspect("verified", "{{.Id}}"));
+    let output = build(&lrun, &folder, &["-t", "verified", "--verify"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    let told: Vec<&str> = output.stderr.lines().filter(|line| line.contains("idempotent")).collect();
+    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told[0], "Step 2/6 RUN mkdir /app; echo same > /app/same: idempotent");
+    assert_eq!(
+        told[1],
+        "Step 3/6 RUN cat /proc/sys/kernel/random/uuid > /app/id; touch /app/same: not idempotent: /app/id differs"
+    );
+    assert!(told[2].contains(": not idempotent: /app/") && told[2].contains(" is new, /app/"), "{}", told[2]);
+    assert!(told[2].ends_with(" is missing"), "{}", told[2]);
+    assert_eq!(told[3], "Step 6/6 RUN cat /app/a > /app/b: idempotent");
+    // Nothing of it stays.
+    assert_eq!((lrun.ok(&["images", "-aq"]), lrun.inspect("verified", "{{.Id}}")), before);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+    lrun.ok(&["system", "check"]);
+    // A command that fails the second time does not make the same either, and is no failed build.
+    let counted =
+        context(&lrun, "counted", "FROM busybox\nRUN --mount=type=cache,target=/c [ ! -e /c/x ] && touch /c/x\n", &[]);
+    assert_eq!(build(&lrun, &counted, &[]).code, 0);
+    let output = build(&lrun, &counted, &["--verify"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(output.stderr.contains(": not idempotent: it ended with code 1\n"), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}

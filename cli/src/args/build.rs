@@ -70,6 +70,9 @@ pub struct BuildArgs {
     /// Tell of each step that is not in the cache what changed
     #[arg(long)]
     pub explain: bool,
+    /// Run the commands again that are in the cache, and tell whether they make the same; 1 if one does not
+    #[arg(long)]
+    pub verify: bool,
     /// Ask registries for newer images to build on
     #[arg(long)]
     pub pull: bool,
@@ -138,6 +141,7 @@ impl BuildArgs {
             arguments: self.arguments(lookup)?,
             no_cache: self.no_cache,
             explain: self.explain,
+            verify: self.verify,
             no_cache_stages: self.no_cache_filter.clone(),
             labels: flags("--label", &self.label, env::parse_label)?.into_iter().collect(),
             names: flags("-t, --tag", &self.tag, Reference::parse)?,

@@ -78,7 +78,6 @@ const RUNTIME: Reason = ("lrun runs containers itself", "leave it out");
 const WINDOWS: Reason = ("that is for Windows containers", "leave it out");
 const API: Reason = ("lrun has no daemon and no socket of one", "leave it out");
 
-const NOT_FOR_BUILDS: Reason = ("this version of lrun does not have that for builds", "leave it out");
 const ATTESTATIONS: Reason =
     ("this version of lrun states nothing about images", "leave it out, or give --provenance=false --sbom=false");
 const ANNOTATIONS: Reason =
@@ -102,7 +101,6 @@ const OF_BUILD: &[Unserved] = &[
     value("annotation", &[], ANNOTATIONS),
     value("allow", &["network.host"], ENTITLEMENTS),
     value("builder", &["default"], BUILDERS),
-    switch("verify", NOT_FOR_BUILDS),
 ];
 
 const UNSERVED: &[Unserved] = &[

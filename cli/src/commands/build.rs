@@ -85,7 +85,11 @@ fn build(
     let quiet = kind == ProgressKind::Quiet;
     let remote = contexts::elsewhere(staging)?;
     let mut shown = progress::of(kind)?;
-    let mut tell = |event: Event<'_>| shown.tell(event);
+    let mut differs = false;
+    let mut tell = |event: Event<'_>| {
+        differs |= matches!(event, Event::Verified { same: false, .. });
+        shown.tell(event);
+    };
     let (source, files) = open(args, staging, &mut Way { engine, remote: &remote, tell: &mut tell })?;
     if let Some(call) = args.call.parse()? {
         return check::run(engine, (&source, &files), options, &call);
@@ -130,7 +134,7 @@ fn build(
                 caches.send(&finished, &outputs.cache_to)?;
             }
             report(&id, options, args.iidfile.as_deref(), (kind, outputs.use_stdout()))?;
-            Ok(code)
+            Ok(if differs { code.max(1) } else { code })
         }
         Built::Failed { text, code, container, image } => {
             let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));

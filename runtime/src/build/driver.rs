@@ -65,6 +65,8 @@ pub struct Build<'a> {
     /// Of the step that was begun last, from 1.
     pub(super) number: usize,
     pub(super) total: usize,
+    /// Whether the command of this step is to run again, if it is in the cache.
+    pub(super) again: bool,
     /// Whether others are built at the same time.
     pub(super) worker: bool,
 }
@@ -144,6 +146,7 @@ impl<'a> Build<'a> {
             published,
             number: 0,
             total: 0,
+            again: false,
             worker: false,
         }
     }
@@ -172,6 +175,7 @@ impl<'a> Build<'a> {
             published: Instant::now(),
             number: 0,
             total: self.total,
+            again: false,
             worker: true,
         }
     }
@@ -334,6 +338,10 @@ impl<'a> Build<'a> {
         }
     }
 
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
     fn begin(&mut self, text: &str) -> Instant {
         self.number += 1;
         (self.tell)(Event::Step { number: self.number, total: self.total, text });
@@ -368,7 +376,12 @@ impl<'a> Build<'a> {
                 self.metadata(stage, run, &expanded.original)?;
                 None
             }
-            Command::Run(run) => self.command(stage, run, &expanded)?,
+            Command::Run(run) => {
+                self.again = self.options.verify;
+                let size = self.command(stage, run, &expanded);
+                self.again = false;
+                size?
+            }
             Command::Copy(_) | Command::Add(_) => self.files(stage, &expanded)?,
             Command::Workdir(word) => self.workdir(stage, &word.text, &expanded)?,
             _ => {

@@ -143,7 +143,15 @@ impl Build<'_> {
     ) -> Progress<Option<u64>> {
         let mut files = None;
         let (layer, created, made) = match found {
-            Some(entry) => (entry.layer, entry.created, false),
+            Some(entry) => {
+                if self.again {
+                    let image = self.image(&mut stage.state)?;
+                    let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
+                    let again = make(self, &options, &stage.state);
+                    self.verify(stage, entry.layer.as_ref(), again)?;
+                }
+                (entry.layer, entry.created, false)
+            }
             None => {
                 files = self.missed(stage, &key, &input);
                 let image = self.image(&mut stage.state)?;

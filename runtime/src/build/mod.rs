@@ -22,6 +22,7 @@
 //! | `complete` | the last touch on the target |
 //! | `graph`, `workers` | which stages need which; stages side by side |
 //! | `forward` | a step, from the cache or made |
+//! | `verify` | whether a cached RUN would make the same again |
 //! | `driver` | the stages that the target needs, step by step |
 
 mod addresses;
@@ -48,6 +49,7 @@ mod state;
 mod step;
 mod unpublished;
 pub mod usage;
+mod verify;
 mod workers;
 
 pub use addresses::Telling;

@@ -28,6 +28,8 @@ pub struct Options {
     pub no_cache_stages: Vec<String>,
     /// Tell of each step that is not in the cache why.
     pub explain: bool,
+    /// Run the commands again that are in the cache, and tell whether they come to the same.
+    pub verify: bool,
     /// Labels that the image gets at last.
     pub labels: BTreeMap<String, String>,
     /// `--build-context`.
@@ -97,6 +99,19 @@ pub enum Event<'e> {
         text: &'e str,
         /// What changed.
         why: &'e str,
+    },
+    /// It was made before, and has been made again for `--verify`.
+    Verified {
+        /// From 1.
+        number: usize,
+        /// How many there are.
+        total: usize,
+        /// The instruction.
+        text: &'e str,
+        /// Whether it came to the same.
+        same: bool,
+        /// In words.
+        verdict: &'e str,
     },
     /// It is done.
     Done {

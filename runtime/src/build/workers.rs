@@ -49,6 +49,7 @@ enum Told {
     Download { url: String, bytes: u64, total: Option<u64> },
     Cached,
     Missed { number: usize, total: usize, text: String, why: String },
+    Verified { number: usize, total: usize, text: String, same: bool, verdict: String },
     Done { image: Option<Digest>, took: Duration, size: Option<u64> },
     Warning(String),
 }
@@ -60,6 +61,10 @@ impl Told {
             Event::Step { number, total, text } => Self::Step { number, total, text: text.to_owned() },
             Event::Download { url, bytes, total } => Self::Download { url: url.to_owned(), bytes, total },
             Event::Cached => Self::Cached,
+            Event::Verified { number, total, text, same, verdict } => {
+                let (text, verdict) = (text.to_owned(), verdict.to_owned());
+                Self::Verified { number, total, text, same, verdict }
+            }
             Event::Missed { number, total, text, why } => {
                 Self::Missed { number, total, text: text.to_owned(), why: why.to_owned() }
             }
@@ -74,6 +79,9 @@ impl Told {
             Self::Step { number, total, text } => Event::Step { number: *number, total: *total, text },
             Self::Download { url, bytes, total } => Event::Download { url, bytes: *bytes, total: *total },
             Self::Cached => Event::Cached,
+            Self::Verified { number, total, text, same, verdict } => {
+                Event::Verified { number: *number, total: *total, text, same: *same, verdict }
+            }
             Self::Missed { number, total, text, why } => Event::Missed { number: *number, total: *total, text, why },
             Self::Done { image, took, size } => Event::Done { image: image.as_ref(), took: *took, size: *size },
             Self::Warning(text) => Event::Warning(text),

@@ -5,6 +5,7 @@
 //! | `step` | a step begins: `number`, `total`, `instruction` |
 //! | `cached` | it was made before |
 //! | `missed` | it is not in the cache, and `--explain` asks `why` |
+//! | `verified` | with `--verify`, it was made again: `same`, `verdict` |
 //! | `output` | its command has written a line: `output` |
 //! | `done` | it is done: `image`, `seconds`, `size` in bytes |
 //! | `warning` | `message` |
@@ -60,6 +61,9 @@ impl Show for Json {
                 self.write("download", json!({"url": url, "bytes": bytes, "total": total}));
             }
             Event::Cached => self.write("cached", Value::Null),
+            Event::Verified { same, verdict, .. } => {
+                self.write("verified", json!({"same": same, "verdict": verdict}));
+            }
             Event::Missed { why, .. } => self.write("missed", json!({"why": why})),
             Event::Done { image, took, size } => {
                 self.output(|lines, line| lines.end(line));

@@ -81,6 +81,11 @@ fn missed((number, total): (usize, usize), text: &str, why: &str) -> String {
     format!("Step {number}/{total} {}: not cached: {}", escape::line(text), escape::line(why))
 }
 
+/// What is told of a step that was made again.
+fn verified((number, total): (usize, usize), text: &str, verdict: &str) -> String {
+    format!("Step {number}/{total} {}: {}", escape::line(text), escape::line(verdict))
+}
+
 fn seconds(time: Duration, digits: usize) -> String {
     format!("{:.digits$}s", time.as_secs_f64())
 }
