@@ -18,7 +18,8 @@ fn small_store() -> Lrun {
     lrun
 }
 
-/// Adds a build cache to it: what a step made, and hashes of files, which are kept of those that have not just changed.
+/// Adds a build cache to it: what a step made and copied, the steps of the Dockerfile, and hashes of files, which are kept of
+/// those that have not just changed.
 fn with_a_build(lrun: &Lrun) {
     let context = lrun.folder().join("context");
     fs::create_dir(&context).expect("a folder");
@@ -26,7 +27,7 @@ fn with_a_build(lrun: &Lrun) {
     std::thread::sleep(std::time::Duration::from_secs(4));
     lrun.ok(&["build", "-q", "-t", "built", context.to_str().expect("UTF-8")]);
     let kept: Vec<_> = fs::read_dir(lrun.store().join("cache")).expect("it is there").collect();
-    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert_eq!(kept.len(), 4, "{kept:?}");
 }
 
 /// The parts of a line of `system df`.
