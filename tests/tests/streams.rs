@@ -28,6 +28,12 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
+/// Tells the container to go on. It may end as soon as the file is there, and takes the command along.
+fn go(lrun: &Lrun) {
+    let touch = lrun.run(&["exec", "box", "touch", "/opt/go"]);
+    assert!(matches!(touch.code, 0 | 137), "{}: {}", touch.code, touch.stderr);
+}
+
 #[test]
 fn standard_input_ends_where_the_users_ends() {
     let lrun = Lrun::with_busybox();
@@ -102,7 +108,7 @@ fn the_log_is_shown_by_lines_by_time_and_as_it_grows() {
     let followers = [lrun.spawn(&["logs", "-f", "-n", "1", "box"]), lrun.spawn(&["logs", "--follow", "box"])];
     // One that comes late begins with what was last by then.
     eventually("both read the log", || followers.iter().all(|follower| reads_a_log(follower.child.id())));
-    lrun.ok(&["exec", "box", "touch", "/opt/go"]);
+    go(&lrun);
     let [tail, all] = followers.map(|follower| follower.wait());
     assert_eq!((tail.code, tail.stdout.as_str()), (0, "5\nlate\n"), "{}", tail.stderr);
     assert_eq!((all.code, all.stdout.as_str()), (0, "1\n2\n3\n4\n5\nlate\n"), "the container's exit code is its own");
@@ -127,7 +133,7 @@ fn every_attached_client_gets_the_output_and_the_exit_code() {
     lrun.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
     let clients: Vec<_> = (0..4).map(|_| lrun.spawn(&["attach", "box"])).collect();
     eventually("all are connected", || clients.iter().all(|client| client.catches(Signal::USR1)));
-    lrun.ok(&["exec", "box", "touch", "/opt/go"]);
+    go(&lrun);
     for client in clients {
         let output = client.wait();
         assert_eq!((output.code, output.stderr.as_str()), (9, "err\n"));
