@@ -131,6 +131,8 @@ fn collection_takes_what_nothing_needs_and_nothing_else() {
     let blob = store.publish_blob(b"garbage").unwrap();
     let container_image = store.publish_blob(b"container's image").unwrap();
     std::fs::write(store.root().images().join(".tmp-1"), "").unwrap();
+    std::fs::create_dir(store.root().cache()).unwrap();
+    std::fs::write(store.root().cache().join(".tmp-2"), "").unwrap();
     std::fs::create_dir(store.root().layers().join("not-a-layer")).unwrap();
     let used = || Ok(vec![uses("1", false, &container_image, std::slice::from_ref(&kept))]);
 
@@ -140,6 +142,7 @@ fn collection_takes_what_nothing_needs_and_nothing_else() {
     drop(held);
     let collected = collect(&store, &used, &mut remove_tree).unwrap().unwrap();
     assert_eq!(collected, Collected { layers: vec![garbage], blobs: vec![blob] });
+    assert_eq!(file::list_dir(&store.root().cache()).unwrap(), [""; 0]);
     let layers: BTreeSet<String> = file::list_dir(&store.root().layers()).unwrap().into_iter().collect();
     let expected = [Digest::of(b"a").hex().to_owned(), kept.hex().to_owned(), "not-a-layer".to_owned()];
     assert_eq!(layers, expected.into());
