@@ -6,7 +6,7 @@ use lrun_runtime::container::export::export;
 use lrun_runtime::container::lifecycle;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
-use super::target::Target;
+use super::target::{READER_GONE, Target};
 use crate::args::{ExportArgs, Global};
 use crate::context;
 use crate::ui::output;
@@ -24,19 +24,8 @@ pub fn run(global: &Global, args: &ExportArgs) -> Result<u8> {
         Some(path) => Target::open(path)?,
         None => Target::stdout()?,
     };
-    let exported = match export(&engine, &record.id, target.descriptor()?) {
-        // A reader that has gone away ends the program quietly, as SIGPIPE would.
-        Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
-            target.discard();
-            return Ok(141);
-        }
-        Err(error) => {
-            target.discard();
-            return Err(error);
-        }
-        Ok(exported) => exported,
-    };
-    target.finish(false)?;
+    let exported = target.write(false, |out| export(&engine, &record.id, out))?;
+    let Some(exported) = exported else { return Ok(READER_GONE) };
     if exported.torn > 0 {
         output::complain(&format!(
             "WARNING: {} files became shorter while they were read; zeros stand for what was lost",

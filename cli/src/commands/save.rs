@@ -8,7 +8,7 @@ use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::image::archive::save::{platform, size};
 use lrun_runtime::image::archive::{Format, Platform, SaveOptions, Selected, save, select};
 
-use super::target::{Target, draft_of};
+use super::target::{READER_GONE, Target, draft_of};
 use crate::args::{Global, SaveArgs, SaveFormat};
 use crate::context;
 use crate::ui::progress::{Progress, Style};
@@ -64,18 +64,7 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// As an archive; the exit code.
     pub fn stream(&self, target: Target) -> Result<u8> {
-        match target.descriptor().and_then(|output| self.save(output)) {
-            // A reader that has gone away ends the program quietly, as SIGPIPE would.
-            Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
-                target.discard();
-                Ok(141)
-            }
-            Err(error) => {
-                target.discard();
-                Err(error)
-            }
-            Ok(()) => target.finish(true).map(|()| 0),
-        }
+        Ok(target.write(true, |out| self.save(out))?.map_or(READER_GONE, |()| 0))
     }
 
     /// As a directory, which is new or empty.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
+/// The exit code of a program that SIGPIPE ended.
+pub const READER_GONE: u8 = 141;
+
 /// Where an archive goes.
 pub enum Target {
     /// What is no regular file is written as it is.
@@ -41,16 +44,26 @@ impl Target {
         Ok(Self::File { draft: file, path: draft, name })
     }
 
-    /// For writing.
-    pub fn descriptor(&self) -> Result<OwnedFd> {
+    /// Has it written. With `durably` it is on disk when this returns. A failure leaves nothing of it; `None`: its reader has
+    /// gone away, at which a program ends quietly with [`READER_GONE`].
+    pub fn write<T>(self, durably: bool, write: impl FnOnce(OwnedFd) -> Result<T>) -> Result<Option<T>> {
+        match self.descriptor().and_then(write) {
+            Ok(written) => self.finish(durably).map(|()| Some(written)),
+            Err(error) => {
+                self.discard();
+                if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    fn descriptor(&self) -> Result<OwnedFd> {
         Ok(match self {
             Self::Direct(fd) => fd.try_clone()?,
             Self::File { draft, .. } => draft.try_clone()?.into(),
         })
     }
 
-    /// All is written. With `durably` it is on disk when this returns.
-    pub fn finish(self, durably: bool) -> Result<()> {
+    fn finish(self, durably: bool) -> Result<()> {
         let Self::File { draft, path, name } = self else { return Ok(()) };
         let attempt = || format!("write {}", name.display());
         if durably {
@@ -64,8 +77,7 @@ impl Target {
         Ok(())
     }
 
-    /// It failed: nothing of it stays.
-    pub fn discard(self) {
+    fn discard(self) {
         if let Self::File { path, .. } = self {
             // The failure is what matters.
             let _ = std::fs::remove_file(path);

@@ -42,6 +42,9 @@ const OUTCOME_MAX: usize = 64 << 20;
 /// Bytes of the longest message: an instruction, or a warning about one.
 const MESSAGE_MAX: usize = 64 << 20;
 
+/// Signals that ask a process to end.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// An event on its way.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told {
@@ -256,7 +259,12 @@ impl<'a> Build<'a> {
             (Ok(Outcome::Done(state)), _) => Ok((stage, *state)),
             (Ok(Outcome::Ended(built)), _) => Err(Stop::Ended(built)),
             (Ok(Outcome::Failed(parts)), _) => Err(Stop::Failed(Error::from_parts(parts))),
-            (Err(_), Some(signal)) => Err(Stop::Ended(Built::Interrupted(signal))),
+            // Those by which it is asked to end; by any other it was lost, to the lack of memory for one.
+            (Err(_), Some(signal)) if ENDING.contains(&signal) => Err(Stop::Ended(Built::Interrupted(signal))),
+            (Err(_), Some(signal)) => {
+                let text = format!("the process that builds stage {name} was killed by signal {signal}");
+                Err(Stop::Failed(Error::new(ErrorKind::Io, text)))
+            }
             (Err(error), None) => Err(Stop::Failed(error.context(format!("stage {name} is lost")))),
         }
     }

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::super::access::Registries;
 use super::super::push;
 use super::super::save::Job;
-use super::super::target::Target;
+use super::super::target::{READER_GONE, Target};
 use crate::args::{Global, Outputs};
 use crate::ui::{escape, output};
 
@@ -89,18 +89,8 @@ impl Outgoing<'_> {
     }
 
     fn tar(&self, image: &Image, target: Target) -> Result<u8> {
-        match target.descriptor().and_then(|out| export_image(self.engine, image, out)) {
-            // A reader that has gone away ends the program quietly, as SIGPIPE would.
-            Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {
-                target.discard();
-                Ok(141)
-            }
-            Err(error) => {
-                target.discard();
-                Err(error)
-            }
-            Ok(_) => target.finish(true).map(|()| 0),
-        }
+        let written = target.write(true, |out| export_image(self.engine, image, out))?;
+        Ok(written.map_or(READER_GONE, |_| 0))
     }
 
     fn archive(&self, image: &Image, format: Format, write: impl FnOnce(&Job<'_>) -> Result<u8>) -> Result<u8> {
