@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use lrun_runtime::build::Options;
 use lrun_runtime::build::given::{Lookup, parse_agent, parse_secret};
-use lrun_runtime::container::options::{RunOptions, env, limits, network};
+use lrun_runtime::container::options::{Network, RunOptions, env, limits, network};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::reference::Reference;
 use lrun_runtime::registry::platform::Platform;
@@ -32,7 +32,6 @@ pub enum ProgressKind {
     /// What is done now, with the last lines of each command
     Tty,
     /// Objects in JSON, one in a line
-    #[value(alias = "rawjson")]
     Json,
     /// Nothing, as with -q
     Quiet,
@@ -132,6 +131,10 @@ impl BuildArgs {
             ..RunOptions::default()
         };
         self.steps.apply(&mut run)?;
+        if let Network::Container(name) = &run.network {
+            let text = format!("--network container:{name}: a step does not join another container's network");
+            return Err(Error::new(ErrorKind::Unsupported, text).hint("--network is pasta, host or none"));
+        }
         let clock = self.timestamp.map(|seconds| {
             let refused = |_| Error::new(ErrorKind::Invalid, format!("--timestamp {seconds}: out of range"));
             jiff::Timestamp::from_second(seconds).map_err(refused)

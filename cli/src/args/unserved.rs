@@ -85,6 +85,9 @@ const ANNOTATIONS: Reason =
 const ENTITLEMENTS: Reason = ("a step never has the privileges of the host's root", "leave it out");
 const BUILDERS: Reason = ("there is one builder, default", "leave it out");
 
+/// Of `build`, and of all commands about builders.
+const BUILDER: Unserved = value("builder", &["default"], BUILDERS);
+
 /// Those of `build`.
 const OF_BUILD: &[Unserved] = &[
     value("memory-swap", &["0", "-1"], CGROUP),
@@ -100,7 +103,7 @@ const OF_BUILD: &[Unserved] = &[
     value("sbom", &["false", "disabled=true"], ATTESTATIONS),
     value("annotation", &[], ANNOTATIONS),
     value("allow", &["network.host"], ENTITLEMENTS),
-    value("builder", &["default"], BUILDERS),
+    BUILDER,
 ];
 
 const UNSERVED: &[Unserved] = &[
@@ -236,6 +239,7 @@ pub fn add_to(command: Command) -> Command {
     let command = command.args(flags_of(&name).into_iter().map(arg)).mut_subcommands(add_to);
     match name.as_str() {
         "run" | "create" => command.args(HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
+        "builder" => command.arg(arg(&BUILDER).global(true)),
         "build" => command.args(HARMLESS_IN_BUILDS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
         _ => command,
     }
@@ -257,7 +261,10 @@ fn hidden(name: &'static str, short: Option<char>, action: ArgAction) -> Arg {
 pub fn check(matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some((name, matches)) => {
-            flags_of(name).into_iter().try_for_each(|flag| check_flag(flag, matches)).and_then(|()| check(matches))
+            let about_builders = matches.try_contains_id(BUILDER.name).unwrap_or(false);
+            let everywhere = about_builders.then_some(&BUILDER);
+            flags_of(name).into_iter().chain(everywhere).try_for_each(|flag| check_flag(flag, matches))?;
+            check(matches)
         }
         None => Ok(()),
     }

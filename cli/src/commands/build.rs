@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
@@ -31,8 +31,9 @@ use contexts::Way;
 use outputs::Outgoing;
 
 use super::access::{Registries, own_platform};
-use crate::args::{BuildArgs, Global, Outputs, ProgressKind, Pulling, When};
+use crate::args::{BuildArgs, Call, Global, Outputs, ProgressKind, Pulling, When};
 use crate::context;
+use crate::ui::report::{Family, exit_code};
 use crate::ui::{escape, output};
 
 /// Names of the Dockerfile where none is given.
@@ -53,6 +54,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     options.platform = args.target_platform(&options.machine)?;
     let outputs = args.output.parse(&options.names)?;
     outputs::check(&outputs)?;
+    caches::check(&outputs.cache_to)?;
+    let call = args.call.parse()?;
     options.squash = args.output.squash || !args.output.layers;
     options.no_cache |= !args.output.layers;
     // docker's old word for it.
@@ -67,21 +70,34 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
     let unpublished = Unpublished::new(&engine, &staging);
-    let code = build(global, (&unpublished, &staging), (args, &outputs), &options);
+    let code = build(global, (&unpublished, &staging), (args, &outputs, call), &options);
     let _ = unpublished.remove();
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));
-    code
+    match code {
+        Err(error) if progress::kind(args) == ProgressKind::Json => {
+            progress::error(&error);
+            Ok(exit_code(Family::Other, error.kind()))
+        }
+        code => code,
+    }
 }
 
 fn build(
     global: &Global,
     (unpublished, staging): (&Unpublished<'_>, &Staging),
-    (args, outputs): (&BuildArgs, &Outputs),
+    (args, outputs, call): (&BuildArgs, &Outputs, Option<Call>),
     options: &Options,
 ) -> Result<u8> {
     let engine = unpublished.store();
     let kind = progress::kind(args);
+    // A build that fails leaves no id, and not that of the one before either.
+    if let Some(path) = &args.iidfile {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.context(|| format!("--iidfile: remove {}", path.display()))?,
+        }
+    }
     let quiet = kind == ProgressKind::Quiet;
     let remote = contexts::elsewhere(staging)?;
     let mut shown = progress::of(kind)?;
@@ -91,7 +107,7 @@ fn build(
         shown.tell(event);
     };
     let (source, files) = open(args, staging, &mut Way { engine, remote: &remote, tell: &mut tell })?;
-    if let Some(call) = args.call.parse()? {
+    if let Some(call) = call {
         return check::run(engine, (&source, &files), options, &call);
     }
     let tree = Tree::parse(&source)?;
@@ -137,12 +153,17 @@ fn build(
             Ok(if differs { code.max(1) } else { code })
         }
         Built::Failed { text, code, container, image } => {
-            let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
-            output::complain(&format!("lrun: {message}"));
+            if kind != ProgressKind::Json {
+                let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
+                output::complain(&format!("lrun: {message}"));
+            }
             if args.force_rm {
                 let record = lifecycle::find(engine, container.as_str())?;
                 let removal = Removal { force: true, trash: false, relaxed: false };
                 return lifecycle::remove(engine, &record, removal).map(|()| code);
+            }
+            if kind == ProgressKind::Json {
+                return Ok(code);
             }
             output::complain(&format!(
                 "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
@@ -195,12 +216,21 @@ fn open(args: &BuildArgs, staging: &Staging, way: &mut Way<'_>) -> Result<(Sourc
         None => found(&files, &args.context)?,
     };
     let source = Source::new(name.clone(), &bytes)?;
-    let beside = PathBuf::from(format!("{name}.dockerignore"));
-    let ignore = match std::fs::read(&beside) {
-        Ok(bytes) if name != "-" => Some(bytes),
-        _ => files.read(b".dockerignore", SIZE_MAX as u64)?,
+    let has_place = args.file.as_ref().is_none_or(|path| path != Path::new("-") && !contexts::is_url(path));
+    let ignore = match if has_place { beside(&name)? } else { None } {
+        None => files.read(b".dockerignore", SIZE_MAX as u64)?,
+        beside => beside,
     };
     Ok((source, files.ignoring(patterns(ignore)?)))
+}
+
+/// The patterns beside a Dockerfile of this name. Only where there are none, those of the context count.
+fn beside(dockerfile: &str) -> Result<Option<Vec<u8>>> {
+    let name = format!("{dockerfile}.dockerignore");
+    match File::open(&name) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map_err(Error::from).and_then(bounded).map(Some).context(|| format!("read {name}")),
+    }
 }
 
 /// Standard input is the Dockerfile, or the context as an archive.
@@ -212,8 +242,16 @@ fn piped(args: &BuildArgs, staging: &Staging) -> Result<(Source, Files)> {
     let mut begin = Vec::new();
     input.by_ref().take(PEEK).read_to_end(&mut begin).context(|| "read standard input")?;
     if !is_archive(&begin) {
+        if let Some(file) = args.file.as_ref().filter(|file| *file != Path::new("-")) {
+            let text = format!("-f {}: standard input is a Dockerfile itself, and no archive", file.display());
+            return Err(Error::new(ErrorKind::Invalid, text).hint("leave out -f, or give a directory or an archive"));
+        }
         let bytes = bounded(begin.chain(input)).context(|| "read the Dockerfile from standard input")?;
         return Ok((Source::new("-", &bytes)?, Files::at(directory)));
+    }
+    if args.file.as_deref() == Some(Path::new("-")) {
+        let text = "standard input is the context: it cannot be the Dockerfile, too";
+        return Err(Error::new(ErrorKind::Invalid, text).hint("-f NAME is a file in the archive"));
     }
     // Where it is read may be another thread.
     drop(input);

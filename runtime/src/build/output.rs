@@ -14,8 +14,10 @@ pub enum Output {
     Store {
         /// Its names.
         names: Vec<Reference>,
-        /// It is sent to the registries of all its names, with layers compressed so.
-        push: Option<Compression>,
+        /// It is sent to the registries of all its names.
+        push: bool,
+        /// How its layers are compressed on the way.
+        compression: Compression,
     },
     /// Its files go into this directory.
     Files(PathBuf),
@@ -165,8 +167,8 @@ impl Fields {
             ("oci", ..) | ("docker", _, Some(_)) => {
                 return Err(refused("name: the image has the names that -t gives".to_owned()).hint("give -t NAME"));
             }
-            ("docker" | "image", _, _) => Output::Store { names, push: push.then_some(compression) },
-            ("registry", _, _) => Output::Store { names, push: Some(compression) },
+            ("docker" | "image", _, _) => Output::Store { names, push, compression },
+            ("registry", _, _) => Output::Store { names, push: true, compression },
             ("cacheonly", _, _) => Output::Nothing,
             (other, ..) => {
                 return Err(invalid(format!("exporter {other:?} could not be found"))
@@ -201,14 +203,14 @@ mod tests {
             ("Type=tar,dest=x.tar", Output::Tar(file("x.tar"))),
             ("type=oci,dest=x", Output::Oci(file("x"))),
             ("type=oci,dest=x,tar=false", Output::OciDirectory(path("x"))),
-            ("type=docker", Output::Store { names: vec![], push: None }),
+            ("type=docker", Output::Store { names: vec![], push: false, compression: Compression::Gzip }),
             ("type=docker,dest=-", Output::Docker(Sink::Stdout)),
-            ("type=image,name=a", Output::Store { names: names(&["a"]), push: None }),
+            ("type=image,name=a", Output::Store { names: names(&["a"]), push: false, compression: Compression::Gzip }),
             (
                 "type=image,\"name=a,b\",push=true,compression=zstd",
-                Output::Store { names: names(&["a", "b"]), push: Some(Compression::Zstd) },
+                Output::Store { names: names(&["a", "b"]), push: true, compression: Compression::Zstd },
             ),
-            ("type=registry", Output::Store { names: vec![], push: Some(Compression::Gzip) }),
+            ("type=registry", Output::Store { names: vec![], push: true, compression: Compression::Gzip }),
             ("type=cacheonly", Output::Nothing),
         ] {
             let found = Output::parse(text).map_err(|error| format!("{text}: {error}"));

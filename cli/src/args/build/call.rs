@@ -30,7 +30,13 @@ impl CallFlags {
         let (mut call, mut method) = (Call::default(), None);
         for field in self.call.split(',') {
             match field.split_once('=') {
-                Some(("format", format)) => call.json = format == "json",
+                Some(("format", format)) => {
+                    call.json = match format {
+                        "json" => true,
+                        "text" | "default" => false,
+                        other => return Err(invalid(format!("format is text or json, not {other}"))),
+                    }
+                }
                 Some(("ignorestatus", value)) => {
                     let value = value.parse().map_err(|_| invalid(format!("ignorestatus is no boolean: {value}")))?;
                     call.ignore_status = value;

@@ -82,16 +82,14 @@ impl OutputFlags {
         let mut all = flags("-o, --output", &filled(&self.output), Output::parse)?;
         let stores = all.iter().any(|output| matches!(output, Output::Store { .. }));
         if all.is_empty() || !stores && (self.push || self.load) {
-            all.push(Output::Store { names: Vec::new(), push: None });
+            all.push(Output::Store { names: Vec::new(), push: false, compression: Default::default() });
         }
         let mut names = tags.to_vec();
         let mut pushes = false;
         for output in &mut all {
-            let Output::Store { names: own, push } = output else { continue };
-            if self.push && push.is_none() {
-                *push = Some(Default::default());
-            }
-            pushes |= push.is_some();
+            let Output::Store { names: own, push, .. } = output else { continue };
+            *push |= self.push;
+            pushes |= *push;
             for name in own.drain(..) {
                 if !names.contains(&name) {
                     names.push(name);
@@ -113,4 +111,19 @@ impl OutputFlags {
 /// docker takes an empty value as none.
 fn filled(values: &[String]) -> Vec<String> {
     values.iter().filter(|value| !value.is_empty()).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_is_asked_for_beside_an_output_keeps_its_compression() {
+        let output = vec!["type=image,name=a,compression=zstd".to_owned()];
+        let outputs = OutputFlags { output, push: true, ..OutputFlags::default() }.parse(&[]).unwrap();
+        assert!(matches!(
+            outputs.all.as_slice(),
+            [Output::Store { push: true, compression: lrun_runtime::transfer::Format::Zstd, .. }]
+        ));
+    }
 }

@@ -7,6 +7,7 @@ use lrun_runtime::build::elsewhere::place::{From, Place, To};
 use lrun_runtime::build::elsewhere::{Bring, Elsewhere, Source, format};
 use lrun_runtime::build::{Finished, entries};
 use lrun_runtime::container::engine::Engine;
+use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::image::archive::{self, Format, SaveOptions, Selected, save};
 use lrun_runtime::image::store::Image;
@@ -20,7 +21,7 @@ use super::super::target::draft_of;
 use crate::ui::{escape, output};
 
 /// What an OCI layout has at its top.
-const LAYOUT: [&str; 4] = ["oci-layout", "index.json", "blobs", "ingest"];
+const LAYOUT: [&str; 3] = ["oci-layout", "index.json", "blobs"];
 
 /// Caches elsewhere.
 #[derive(Clone, Copy)]
@@ -140,8 +141,7 @@ impl<'a> Caches<'a> {
 
     /// As an OCI layout that takes the place of what is there, if that is one.
     fn save(self, image: &Image, path: &Path) -> Result<()> {
-        let path: PathBuf = path.components().collect();
-        let there = replaceable(&path)?;
+        let (path, there) = replaceable(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).context(|| format!("make {}", parent.display()))?;
         }
@@ -176,18 +176,55 @@ fn none(what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("{what} has no cache of lrun's"))
 }
 
-/// Whether there is a layout that can be replaced; anything else there is refused.
-fn replaceable(path: &Path) -> Result<bool> {
-    let entries = match std::fs::read_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        entries => entries.context(|| format!("read {}", path.display()))?,
-    };
-    for entry in entries {
-        let name = entry?.file_name();
-        if !LAYOUT.iter().any(|known| name == **known) {
-            let text = format!("{} has {}, which is no part of a cache", path.display(), name.display());
-            return Err(Error::new(ErrorKind::Conflict, text).hint("name another directory"));
+/// Refuses directories that could not be written at the end, before anything is built.
+pub fn check(to: &[To]) -> Result<()> {
+    for to in to.iter().filter(|to| !to.optional) {
+        if let Place::Local(path) = &to.place {
+            replaceable(path).context(|| format!("--cache-to {}", path.display()))?;
         }
     }
-    Ok(true)
+    Ok(())
+}
+
+/// The path without links, and whether a cache is there, or an empty directory, that can be replaced. Anything else that is
+/// there is refused: it would be deleted.
+fn replaceable(path: &Path) -> Result<(PathBuf, bool)> {
+    let path = match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((path.components().collect(), false)),
+        found => found.context(|| format!("open {}", path.display()))?,
+    };
+    let refused = |what: &str| {
+        let text = format!("{} {what}: it is not replaced", path.display());
+        Error::new(ErrorKind::Conflict, text).hint("name another directory, or remove that one")
+    };
+    if names(&path)?.is_empty() {
+        return Ok((path, true));
+    }
+    let stranger = |inside: &str, known: &dyn Fn(&str) -> bool| {
+        let names = names(&path.join(inside))?;
+        let other = names.iter().find(|name| !known(name));
+        other.map_or(Ok(()), |name| {
+            Err(refused(&format!("has {}, which is no part of a cache", Path::new(inside).join(name).display())))
+        })
+    };
+    stranger("", &|name| LAYOUT.contains(&name))?;
+    stranger("blobs", &|name| name == "sha256")?;
+    stranger("blobs/sha256", &|name| Digest::from_hex(name).is_ok())?;
+    let directory: OwnedFd = std::fs::File::open(&path)?.into();
+    let is_cache = archive::Parts::open(directory).is_ok_and(|parts| {
+        !parts.configs().is_empty() && parts.configs().iter().all(|config| format::is_cache(config))
+    });
+    if is_cache { Ok((path, true)) } else { Err(refused("is no cache of lrun's")) }
+}
+
+/// The names in a directory; none where there is no such directory.
+fn names(path: &Path) -> Result<Vec<String>> {
+    let attempt = || format!("read {}", path.display());
+    match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .context(attempt)?
+            .map(|entry| Ok(entry.context(attempt)?.file_name().to_string_lossy().into_owned()))
+            .collect(),
+    }
 }

@@ -51,11 +51,11 @@ impl Outgoing<'_> {
         let mut pushed = None;
         for output in &self.outputs.all {
             let code = match output {
-                Output::Store { push, .. } => {
-                    if let Some(format) = push {
+                Output::Store { push, compression, .. } => {
+                    if *push {
                         let registries = Registries::open(self.global)?;
                         for name in &self.outputs.names {
-                            let sent = push::send(self.engine, &registries, name, *format, self.quiet)?;
+                            let sent = push::send(self.engine, &registries, name, *compression, self.quiet)?;
                             if !self.quiet {
                                 output::complain(&format!("Pushed {}", push::told(name, &sent)));
                             }

@@ -87,6 +87,12 @@ pub fn read(bytes: &[u8]) -> Result<Option<BTreeMap<Digest, Entry>>> {
     Ok(Some(entries.map(|step| (step.key, Entry::new(step.layer, step.created, Vec::new()))).collect()))
 }
 
+/// Whether this is the config of a cache alone, as [`image`] makes it; an image that carries one has a history.
+pub fn is_cache(bytes: &[u8]) -> bool {
+    read(bytes).is_ok_and(|entries| entries.is_some())
+        && ImageConfig::from_bytes(bytes).is_ok_and(|config| config.history.is_empty() && config.created.is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

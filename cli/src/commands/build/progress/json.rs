@@ -8,9 +8,12 @@
 //! | `verified` | with `--verify`, it was made again: `same`, `verdict` |
 //! | `output` | its command has written a line: `output` |
 //! | `done` | it is done: `image`, `seconds`, `size` in bytes |
+//! | `download` | an URL comes: `url`, `bytes`, `total` where it is known |
+//! | `missed` | with `--explain`, it is not in the cache: `why` |
 //! | `warning` | `message` |
 //! | `built` | the build has ended with this `image` |
 //! | `failed` | a command failed: `instruction`, `code`, `container` |
+//! | `error` | the build has ended for another reason: `message`, `hint` |
 //!
 //! All have `time` (RFC 3339), and the `stage` that they are about, if they are about one.
 
@@ -18,11 +21,16 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lrun_runtime::build::{Built, Event};
-use lrun_runtime::error::Result;
+use lrun_runtime::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::{Lines, Show};
 use crate::ui::output;
+
+/// Tells of the error that ended a build.
+pub(in crate::commands::build) fn error(error: &Error) {
+    Json::default().write("error", json!({"message": error.to_string(), "hint": error.hint_text()}));
+}
 
 /// See the file's page.
 #[derive(Default)]

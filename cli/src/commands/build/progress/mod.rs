@@ -11,8 +11,9 @@ use lrun_runtime::build::{Built, Event};
 use lrun_runtime::error::{Error, ErrorKind, Result};
 
 use crate::args::{BuildArgs, ProgressKind};
-use crate::ui::{escape, units};
+use crate::ui::{escape, output, units};
 use json::Json;
+pub(super) use json::error;
 use plain::Plain;
 use terminal::Terminal;
 
@@ -58,11 +59,20 @@ fn download(url: &str, bytes: u64, total: Option<u64>) -> String {
     format!("{}: {}{total}", escape::line(url), units::human_size(bytes))
 }
 
-/// `--quiet`.
+/// `--quiet`: nothing but what was asked for besides the id.
 struct Nothing;
 
 impl Show for Nothing {
-    fn tell(&mut self, _: Event<'_>) {}
+    fn tell(&mut self, event: Event<'_>) {
+        match event {
+            // What was asked for.
+            Event::Verified { number, total, text, same: false, verdict } => {
+                output::complain(&verified((number, total), text, verdict));
+            }
+            Event::Missed { number, total, text, why } => output::complain(&missed((number, total), text, why)),
+            _ => {}
+        }
+    }
 
     fn end(&mut self, _: &Result<Built>) {}
 }
