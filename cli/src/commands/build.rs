@@ -11,10 +11,10 @@ use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
 use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
 use lrun_runtime::container::lifecycle::{self, Removal};
+use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file::{self, Staging};
-use lrun_runtime::image::store::Image;
 use lrun_runtime::reference::Reference;
 use lrun_runtime::registry::platform::Platform;
 
@@ -91,13 +91,7 @@ fn build(
 ) -> Result<u8> {
     let engine = unpublished.store();
     let kind = progress::kind(args);
-    // A build that fails leaves no id, and not that of the one before either.
-    if let Some(path) = &args.iidfile {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => removed.context(|| format!("--iidfile: remove {}", path.display()))?,
-        }
-    }
+    args.iidfile.as_deref().map_or(Ok(()), forget)?;
     let quiet = kind == ProgressKind::Quiet;
     let remote = contexts::elsewhere(staging)?;
     let mut shown = progress::of(kind)?;
@@ -113,17 +107,8 @@ fn build(
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
-    let bases = Bases { global, engine, machine: &options.machine, pulling: &pulling };
-    let mut known = BTreeMap::new();
-    let mut resolve = |name: &str, platform: &Platform| {
-        let word = (name.to_owned(), platform.to_string());
-        if let Some(image) = known.get(&word) {
-            return Ok(Image::clone(image));
-        }
-        let image = bases.find(name, platform)?;
-        known.insert(word, image.clone());
-        Ok(image)
-    };
+    let mut bases = Bases { global, engine, machine: &options.machine, pulling: &pulling, known: BTreeMap::new() };
+    let mut resolve = |name: &str, platform: &Platform| bases.find_once(name, platform);
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
     let host = context::host();
     let steps =
@@ -154,26 +139,37 @@ fn build(
         }
         Built::Failed { text, code, container, image } => {
             if kind != ProgressKind::Json {
-                let message = format!("{}: the command returned a non-zero code: {code}", escape::line(&text));
-                output::complain(&format!("lrun: {message}"));
+                let text = escape::line(&text);
+                output::complain(&format!("lrun: {text}: the command returned a non-zero code: {code}"));
             }
             if args.force_rm {
                 let record = lifecycle::find(engine, container.as_str())?;
                 let removal = Removal { force: true, trash: false, relaxed: false };
-                return lifecycle::remove(engine, &record, removal).map(|()| code);
+                lifecycle::remove(engine, &record, removal)?;
+            } else if kind != ProgressKind::Json {
+                way_on(&container, &image);
             }
-            if kind == ProgressKind::Json {
-                return Ok(code);
-            }
-            output::complain(&format!(
-                "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
-                container.short(),
-                image.short(),
-            ));
             Ok(code)
         }
         Built::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
     }
+}
+
+/// A build that fails leaves no id, and not that of the one before either.
+fn forget(iidfile: &Path) -> Result<()> {
+    match std::fs::remove_file(iidfile) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.context(|| format!("--iidfile: remove {}", iidfile.display())),
+    }
+}
+
+/// What can be done about a command that failed.
+fn way_on(container: &ContainerId, image: &Digest) {
+    output::complain(&format!(
+        "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
+        container.short(),
+        image.short(),
+    ));
 }
 
 fn nothing() -> Result<OwnedFd> {

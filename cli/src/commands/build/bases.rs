@@ -1,5 +1,7 @@
 //! The images that stages are based on and copy from.
 
+use std::collections::BTreeMap;
+
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::store::Image;
@@ -19,12 +21,25 @@ pub struct Bases<'a> {
     pub machine: &'a Platform,
     /// When they are pulled.
     pub pulling: &'a Pulling,
+    /// Those that were found.
+    pub known: BTreeMap<(String, String), Image>,
 }
 
 impl Bases<'_> {
+    /// The same image each time that a build asks for it, whatever becomes of the name meanwhile.
+    pub fn find_once(&mut self, name: &str, platform: &Platform) -> Result<Image> {
+        let word = (name.to_owned(), platform.to_string());
+        if let Some(image) = self.known.get(&word) {
+            return Ok(image.clone());
+        }
+        let image = self.find(name, platform)?;
+        self.known.insert(word, image.clone());
+        Ok(image)
+    }
+
     /// The image of this name for this platform. One for another machine is taken from the store if it is what the name stands
     /// for there; else it is pulled, and the name stays with the image that it stands for.
-    pub fn find(&self, name: &str, platform: &Platform) -> Result<Image> {
+    fn find(&self, name: &str, platform: &Platform) -> Result<Image> {
         let store = &self.engine.store;
         if let Some(image) = contexts::of_layout(self.engine, name) {
             return image;
