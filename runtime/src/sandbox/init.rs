@@ -74,11 +74,12 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
     }
     name_host(&plan)?;
     rustix::process::umask(Mode::from_raw_mode(plan.process.umask));
-    let ids = process::identify(&plan.process, own)?;
+    let ids = process::identify(&plan.process)?;
     let prepared = process::prepare(&plan.process, &ids, terminal)?;
     if plan.readonly_root {
         rootfs::seal()?;
     }
+    process::take_only_id(&plan.process, &ids, own)?;
     process::start(prepared, plan.init, channel)
 }
 

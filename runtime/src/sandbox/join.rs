@@ -142,7 +142,8 @@ fn join_and_fork(
     let own = process::own_proc()?;
     enter(monitor.as_fd(), init.as_fd(), namespaces)?;
     drop(monitor);
-    let ids = process::identify(plan, own)?;
+    let ids = process::identify(plan)?;
+    process::take_only_id(plan, &ids, own)?;
     match fork_into(SIBLING) {
         Ok(Fork::Child) => {
             drop(init);

@@ -35,14 +35,18 @@ pub fn own_proc() -> Result<OwnedFd> {
     rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")
 }
 
-/// Looks the process's user up in the container's root. With one id to give, another user than 0 needs a user namespace,
-/// which is made now; `own` is from [`own_proc`], and closed before the process goes on.
-pub fn identify(process: &Process, own: OwnedFd) -> Result<Ids> {
-    let ids = user::resolve(&process.user, &process.groups)?;
-    if process.single && (ids.uid, ids.gid) != (0, 0) {
-        nest(&ids, own.as_fd())?;
+/// Looks the process's user up in the container's root.
+pub fn identify(process: &Process) -> Result<Ids> {
+    user::resolve(&process.user, &process.groups)
+}
+
+/// With one id to give, another user than 0 needs a user namespace inside, which is made now: the process may not change
+/// the container's mounts any more. `own` is from [`own_proc`] in this process, and closed before it goes on.
+pub fn take_only_id(process: &Process, ids: &Ids, own: OwnedFd) -> Result<()> {
+    match process.single && (ids.uid, ids.gid) != (0, 0) {
+        true => nest(ids, own.as_fd()),
+        false => Ok(()),
     }
-    Ok(ids)
 }
 
 /// A process with everything looked up and set that can be before it is confined.

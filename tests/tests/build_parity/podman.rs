@@ -9,15 +9,15 @@ use lrun_tests::images;
 /// It, with the image `busybox`.
 pub struct Podman {
     folder: PathBuf,
+    /// What it keeps while it runs, its `--runroot`: it takes no path of more than 50 bytes, and the tests' may be longer.
+    runtime: tempfile::TempDir,
 }
 
 impl Podman {
     pub fn new(folder: &Path) -> Self {
-        // A short path: podman takes no longer ones than 50 bytes.
-        let folder = folder.join("p");
+        let folder = folder.join("podman");
         fs::create_dir(&folder).expect("a folder");
-        let this = Self { folder };
-        fs::create_dir(this.folder.join("runtime")).expect("a folder");
+        let this = Self { folder, runtime: tempfile::tempdir_in("/tmp").expect("a folder") };
         this.have_base();
         this
     }
@@ -36,9 +36,9 @@ impl Podman {
     /// podman with these words, not started.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("podman");
-        command.arg("--root").arg(self.folder.join("root")).arg("--runroot").arg(self.folder.join("r"));
+        command.arg("--root").arg(self.folder.join("root")).arg("--runroot").arg(self.runtime.path().join("run"));
         command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
-        command.args(words).env("XDG_RUNTIME_DIR", self.folder.join("runtime"));
+        command.args(words).env("XDG_RUNTIME_DIR", self.runtime.path());
         // Those of the machine's outer network are no part of what is compared.
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
             command.env_remove(name);
@@ -58,6 +58,6 @@ impl Drop for Podman {
         let root = rustix::process::geteuid().is_root();
         let words: &[&str] = if root { &[] } else { &["unshare", "--map-auto", "--map-root-user"] };
         let words = [words, &["rm", "-rf"]].concat();
-        let _ = Command::new(words[0]).args(&words[1..]).arg(&self.folder).status();
+        let _ = Command::new(words[0]).args(&words[1..]).arg(&self.folder).arg(self.runtime.path()).status();
     }
 }
