@@ -10,7 +10,7 @@
 //! | `flags` | words of the command line, `podman-flags` and `lrun-flags` those of one |
 //! | `env` | `NAME=VALUE` of the environment |
 //! | `context` | the context's path, else `context` |
-//! | `fails` | both refuse to build; each line is in what lrun says |
+//! | `fails` | both refuse to build; each line is in what lrun says, and none in the Dockerfile |
 //! | `refused` | the same, but podman builds it; the first line is a row of docs/parity.md |
 //! | `alone` | podman cannot build it: a row, then the lines that lrun's image has more (`+`) or less (`-`) than `FROM busybox` |
 //! | `differs` | explained differences: `# ROW` of docs/parity.md, then lines that only podman (`-`) or only lrun (`+`) has |

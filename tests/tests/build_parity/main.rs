@@ -120,8 +120,17 @@ fn differences(podman: &[String], lrun: &[String]) -> Vec<String> {
     all
 }
 
+/// A line of what lrun is to say that the Dockerfile has, too: lrun repeats what it builds, whatever goes wrong.
+fn told_by_the_dockerfile(case: &Case) -> Option<&String> {
+    let mut wanted = case.fails.iter().flatten();
+    wanted.find(|wanted| case.dockerfile.iter().flat_map(|text| text.lines()).any(|line| line.contains(*wanted)))
+}
+
 /// What is wrong with one case.
 fn compare(case: &Case, lrun: &Lrun, podman: Option<&Podman>) -> Result<(), String> {
+    if let Some(line) = told_by_the_dockerfile(case) {
+        return Err(format!("{line:?} is in the Dockerfile: it tells nothing of the error"));
+    }
     let folder = lrun.folder().join(&case.name);
     lay_out(case, &folder);
     let ours = made(lrun, case, &folder);
