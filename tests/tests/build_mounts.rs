@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use lrun_tests::build::{build, built, cached, context, in_image};
-use lrun_tests::{Lrun, Mode, mode};
+use lrun_tests::{Lrun, Mode, eventually, mode};
 
 /// An owner as the containers of this mapping show it.
 fn owner(numbers: &str) -> &str {
@@ -151,6 +151,93 @@ fn a_cache_stays_from_build_to_build() {
     assert_eq!(mounts(), 0);
 }
 
+/// Mode and owner of a directory, as a container shows them, in a line of its own.
+const SHOWN: &str = "stat -c '%A %u:%g'";
+
+#[test]
+fn a_new_cache_is_as_it_was_asked_for_even_if_the_first_step_never_ran() {
+    let lrun = Lrun::with_busybox();
+    let ids = ["a", "b", "c", "d"];
+    let asked = |id: &str| format!("--mount=type=cache,id={id},target=/{id},uid=1000,gid=1001,mode=02700");
+    let mounts = ids.map(asked).join(" ");
+    let look = |name: &str| {
+        let dockerfile = format!("FROM busybox\nRUN {mounts} {SHOWN} /a /b /c /d\n");
+        written(&lrun, &context(&lrun, name, &dockerfile, &[]), &["--no-cache"])
+    };
+    let expected = format!("drwx--S--- {}", owner("1000:1001"));
+    let made = || fs::read_dir(lrun.store().join("mounts")).map_or(0, Iterator::count);
+    // It fails when all are there, before there is a container.
+    let dockerfile = format!(
+        "FROM busybox\nRUN --mount=type=cache,id=file,target=/c touch /c/f\n\
+        RUN --mount=type=cache,id=file,source=f/sub,target=/x {mounts} true\n"
+    );
+    let output = build(&lrun, &context(&lrun, "failed", &dockerfile, &[]), &[]);
+    assert!(output.code == 1 && output.stderr.contains("cache mount file"), "{}", output.stderr);
+    assert_eq!(made(), 5);
+    assert_eq!(look("look"), [expected.as_str(); 4]);
+    lrun.ok(&["builder", "prune", "-af"]);
+    assert_eq!(made(), 0);
+    // It is killed while it waits for what another build has alone; some of its own come before that, some do not.
+    let locked = "--mount=type=cache,id=locked,target=/locked,sharing=locked";
+    let folder = context(&lrun, "holds", &format!("FROM busybox\nRUN {locked} touch /locked/f; sleep 300\n"), &[]);
+    let mut holding = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
+    let has_file = |entry: fs::DirEntry| entry.path().join("data/f").exists();
+    let store = lrun.store().join("mounts");
+    eventually("the cache is held", || fs::read_dir(&store).is_ok_and(|all| all.flatten().any(has_file)));
+    let folder = context(&lrun, "waits", &format!("FROM busybox\nRUN {locked} {mounts} true\n"), &[]);
+    let mut waiting = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
+    eventually("some are made", || made() > 1);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    waiting.child.kill().expect("it is there");
+    waiting.wait();
+    assert_eq!(look("look"), [expected.as_str(); 4]);
+    holding.child.kill().expect("it is there");
+    holding.wait();
+    eventually("nothing is held", || {
+        lrun.ok(&["builder", "prune", "-af"]);
+        made() == 0
+    });
+}
+
+#[test]
+fn a_source_in_a_cache_belongs_to_who_made_it() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = format!(
+        "FROM busybox AS seed\nRUN mkdir -m 0711 /seed && chown 5:6 /seed && touch /seed/f\nFROM busybox\n\
+        RUN --mount=type=cache,id=c,target=/c mkdir -m 0705 /c/there; chown 3:4 /c/there; ln -s new/deep /c/link\n\
+        RUN --mount=type=cache,id=c,target=/s,source=there,uid=7,gid=8,mode=0750 {SHOWN} /s\n\
+        RUN --mount=type=cache,id=c,target=/s,source=own/x,uid=7,gid=8,mode=0750 {SHOWN} /s; touch /s/mine\n\
+        RUN --mount=type=cache,id=c,target=/s,source=own/x,uid=1,gid=1,mode=0700 {SHOWN} /s; ls /s\n\
+        RUN --mount=type=cache,id=c,target=/s,source=plain {SHOWN} /s\n\
+        RUN --mount=type=cache,id=c,target=/s,source=link,uid=9,gid=9,mode=01777 {SHOWN} /s\n\
+        RUN --mount=type=cache,id=c,target=/c {SHOWN} /c /c/own /c/new /c/new/deep; ls /c\n\
+        RUN --mount=type=cache,id=image,from=seed,source=seed,target=/s,uid=7,gid=8,mode=0700 {SHOWN} /s; ls /s\n\
+        RUN --mount=type=cache,id=image,from=seed,target=/s,uid=7,gid=8,mode=0700 {SHOWN} /s; ls /s/seed\n"
+    );
+    let folder = context(&lrun, "source", &dockerfile, &[]);
+    let shown = |mode: &str, numbers: &str| format!("{mode} {}", owner(numbers));
+    let (own, plain, deep) = (shown("drwxr-x---", "7:8"), shown("drwxr-xr-x", "0:0"), shown("drwxrwxrwt", "9:9"));
+    let expected: Vec<String> = [
+        &[&shown("drwx---r-x", "3:4"), &own, &own, "mine", &plain, &deep][..],
+        &[&plain, &plain, &plain, &deep, "link", "new", "own", "plain", "there"],
+        &[&shown("drwx--x--x", "5:6"), "f", &shown("drwx------", "7:8"), "f"],
+    ]
+    .concat()
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
+    assert_eq!(written(&lrun, &folder, &[]), expected);
+    // Nothing but what a cache has is in its folder.
+    for entry in fs::read_dir(lrun.store().join("mounts")).expect("it is there") {
+        let mut names: Vec<_> = fs::read_dir(entry.expect("it is there").path())
+            .expect("it is there")
+            .map(|e| e.expect("it").file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["about.json", "data", "lock"]);
+    }
+}
+
 #[test]
 fn steps_of_two_builds_share_a_cache_as_they_ask() {
     let lrun = Lrun::with_busybox();
@@ -176,6 +263,43 @@ fn steps_of_two_builds_share_a_cache_as_they_ask() {
     // One of each but for `private`, of which both may have run one after the other.
     let mounts = fs::read_dir(lrun.store().join("mounts")).expect("it is there").count();
     assert!((3..=4).contains(&mounts), "{mounts}");
+}
+
+#[test]
+fn builds_that_make_the_same_cache_at_once_have_one() {
+    let lrun = Lrun::with_busybox();
+    let mounts = "--mount=type=cache,id=new,target=/new,uid=1000,gid=1001,mode=01770 \
+        --mount=type=cache,id=filled,from=busybox,source=bin,target=/filled \
+        --mount=type=cache,id=part,source=a/b,target=/part,uid=7,gid=8,mode=0711";
+    let dockerfile =
+        format!("FROM busybox\nARG me\nRUN {mounts} for dir in /new /filled /part; do touch $dir/file$me; done\n");
+    let folder = context(&lrun, "at-once", &dockerfile, &[]);
+    let look = format!(
+        "FROM busybox\nRUN {mounts} {SHOWN} /new /part; \
+        for dir in /new /filled /part; do ls $dir | grep file. | tr '\\n' ' '; echo; done; [ -x /filled/busybox ]\n"
+    );
+    let look = context(&lrun, "look", &look, &[]);
+    let expected = [
+        format!("drwxrwx--T {}", owner("1000:1001")),
+        format!("drwx--x--x {}", owner("7:8")),
+        "file1 file2 file3 file4 ".to_owned(),
+        "file1 file2 file3 file4 ".to_owned(),
+        "file1 file2 file3 file4 ".to_owned(),
+    ];
+    for _ in 0..3 {
+        let start = |me: usize| {
+            let me = format!("me={me}");
+            lrun.spawn(&["build", "--network", "none", "--build-arg", &me, folder.to_str().expect("UTF-8")])
+        };
+        for running in [1, 2, 3, 4].map(start) {
+            let output = running.wait();
+            assert_eq!(output.code, 0, "{}", output.stderr);
+        }
+        assert_eq!(written(&lrun, &look, &["--no-cache"]), expected);
+        assert_eq!(fs::read_dir(lrun.store().join("staging")).expect("it is there").count(), 0);
+        lrun.ok(&["builder", "prune", "-af"]);
+        assert_eq!(fs::read_dir(lrun.store().join("mounts")).expect("it is there").count(), 0);
+    }
 }
 
 #[test]

@@ -7,19 +7,28 @@
 //! ```
 //!
 //! The key is a digest, so that no id of a mount is part of a path. Mounts of one key that must not share have several
-//! directories. Nothing is flushed: what is lost is made again. Runs in the CLI.
+//! directories. Whoever makes a directory gives it its mode and owner before others see it, and they stay. Nothing is
+//! flushed: what is lost is made again. Runs in the CLI; what may be another id's is made in the storage helper.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, mkdirat, openat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
-use crate::digest::Digest;
+use crate::digest::{Digest, random_hex};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock, Staging};
+use crate::idmap::helper;
 use crate::paths::Root;
+use crate::sandbox::open_or_make_by;
+use crate::sandbox::plan::Own;
 
 const VERSION: u32 = 1;
 /// A description is far smaller.
@@ -27,6 +36,9 @@ const MOST: usize = 64 << 10;
 /// File name of what a directory is, [`About`].
 pub const ABOUT: &str = "about.json";
 const LOCK: &str = "lock";
+const DATA: &str = "data";
+/// Permission bits of what is made without a word about it.
+const PLAIN: Mode = Mode::from_raw_mode(0o755);
 /// Directories with one key. So many steps that run at the same time, each with one of its own, nobody has.
 const MOST_PRIVATE: usize = 1024;
 /// How often a prune may take the directory just before it is locked.
@@ -58,19 +70,19 @@ pub struct About {
 pub struct Held {
     /// Its files, relative to the store.
     pub data: String,
-    /// It was made just now.
-    pub new: bool,
     _lock: Lock,
 }
 
-/// Takes the directory with this key, and makes it where there is none: `fill` is given the new, empty one. Waits for
-/// steps of other builds, as `sharing` says.
-pub fn hold(
-    engine: &Engine,
-    (key, id): (&Digest, &str),
-    sharing: Sharing,
-    fill: &mut dyn FnMut(&Path) -> Result<()>,
-) -> Result<Held> {
+/// What a directory is that is made.
+pub struct New<'a> {
+    /// Its mode and owner; else what `fill` returns; else 0755 and the user's, who is root in the containers.
+    pub own: Option<Own>,
+    /// Is given the empty directory.
+    pub fill: &'a mut dyn FnMut(&Path) -> Result<Option<Own>>,
+}
+
+/// Takes the directory with this key, and makes it where there is none. Waits for steps of other builds, as `sharing` says.
+pub fn hold(engine: &Engine, (key, id): (&Digest, &str), sharing: Sharing, mut new: New<'_>) -> Result<Held> {
     let root = engine.root();
     file::ensure_dir(&root.cache_mounts())?;
     for n in 0..MOST_PRIVATE {
@@ -78,10 +90,12 @@ pub fn hold(
         let Some(lock) = lock(root, &name, sharing)? else { continue };
         let directory = root.cache_mounts().join(&name);
         let data = Root::cache_mount_data(&name);
-        let new = !file::exists(&root.path().join(&data))? && make(engine, id, &directory, fill)?;
+        if !file::exists(&root.path().join(&data))? {
+            make(engine, id, &name, &mut new).context(|| format!("make the cache mount {id}"))?;
+        }
         // Best effort: it tells of the last use.
         let _ = std::fs::File::open(directory.join(LOCK)).and_then(|file| file.set_modified(SystemTime::now()));
-        return Ok(Held { data, new, _lock: lock });
+        return Ok(Held { data, _lock: lock });
     }
     Err(Error::new(ErrorKind::Conflict, format!("cache mount {id}: {MOST_PRIVATE} steps use one of their own")))
 }
@@ -107,26 +121,83 @@ fn lock(root: &Root, name: &str, sharing: Sharing) -> Result<Option<Lock>> {
     Err(Error::new(ErrorKind::Conflict, format!("{} is removed again and again", path.display())))
 }
 
-/// Whether it was made by this call, and not by another step that shares it.
-fn make(engine: &Engine, id: &str, directory: &Path, fill: &mut dyn FnMut(&Path) -> Result<()>) -> Result<bool> {
+fn make(engine: &Engine, id: &str, name: &str, new: &mut New<'_>) -> Result<()> {
     let staging = Staging::new(engine.root())?;
-    let data = staging.path().join("data");
-    let mut attempt = || -> Result<bool> {
-        file::make_dir_mode(&data, rustix::fs::Mode::from_raw_mode(0o755))?;
-        fill(&data)?;
+    let data = staging.path().join(DATA);
+    let mut attempt = || -> Result<()> {
+        file::make_dir_mode(&data, PLAIN)?;
+        let filled = (new.fill)(&data)?;
         let about = About { version: VERSION, id: id.to_owned(), created: Timestamp::now().to_string() };
-        file::write_atomic(&directory.join(ABOUT), &file::to_json(&about)?, Durability::Relaxed)?;
-        match std::fs::rename(&data, directory.join("data")) {
-            Ok(()) => Ok(true),
-            // Another was first.
-            Err(_) if file::exists(&directory.join("data"))? => Ok(false),
-            Err(error) => Err(error).context(|| format!("make the cache mount {id}")),
-        }
+        let path = engine.root().cache_mounts().join(name).join(ABOUT);
+        file::write_atomic(&path, &file::to_json(&about)?, Durability::Relaxed)?;
+        publish(engine, &data, &Root::cache_mount_data(name), new.own.or(filled))
     };
     let made = attempt();
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));
     made
+}
+
+/// Moves a finished directory to its place in the store, with this mode and owner, unless another was first: that one
+/// may be in use.
+fn publish(engine: &Engine, made: &Path, place: &str, own: Option<Own>) -> Result<()> {
+    let made = made.strip_prefix(engine.root().path());
+    let made = made.map_err(|_| Error::new(ErrorKind::Io, "the staging directory is not in the store"))?;
+    let work = |store: BorrowedFd<'_>| -> Result<()> {
+        own.map_or(Ok(()), |own| give(store, made, own))?;
+        match renameat_with(store, made, store, place, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno).context(|| "move it to its place"),
+        }
+    };
+    let store = engine.directory()?;
+    match own {
+        Some(_) => helper::run(&engine.map, store.as_fd(), &mut |_| {}, |at| work(at.root.as_fd())),
+        None => work(store.as_fd()),
+    }
+}
+
+/// In the helper: gives a directory that nobody else sees its owner and mode.
+fn give(at: BorrowedFd<'_>, path: &Path, own: Own) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(at, path, flags, Mode::empty())?;
+    if let Some((uid, gid)) = own.owner {
+        fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .context(|| format!("give it to {uid}:{gid}"))?;
+    }
+    fchmod(&directory, Mode::from_raw_mode(own.mode & 0o7777)).context(|| "set its mode")
+}
+
+impl Held {
+    /// Makes a directory in it where there is none, and those above it, plain ones. Links are followed inside it. One that
+    /// is there stays as it is.
+    pub fn ensure(&self, engine: &Engine, path: &str, own: Option<Own>) -> Result<()> {
+        let directory = engine.root().path().join(&self.data).with_file_name("");
+        let directory = file::open_dir(&directory)?;
+        helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |at| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let data = openat(&at.root, DATA, flags, Mode::empty())?;
+            let mut make = |parent: BorrowedFd<'_>, name: &str, last: bool| match own.filter(|_| last) {
+                Some(own) => make_owned(at.root.as_fd(), parent, name, own),
+                None => Ok(mkdirat(parent, name, PLAIN)?),
+            };
+            open_or_make_by(data.as_fd(), path, true, &mut make).map(drop)
+        })
+    }
+}
+
+/// In the helper: steps of other builds see what is in `parent`, so that the directory is made in `aside`, where they do not,
+/// and a helper that is killed leaves none that is not as it should be.
+fn make_owned(aside: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &str, own: Own) -> Result<()> {
+    let made = format!("new-{}", random_hex(8)?);
+    mkdirat(aside, &made, Mode::RWXU)?;
+    let placed = give(aside, Path::new(&made), own)
+        .and_then(|()| Ok(renameat_with(aside, &made, parent, name, RenameFlags::NOREPLACE)?));
+    if placed.is_err() {
+        // Best effort: it goes with the cache.
+        let _ = unlinkat(aside, &made, AtFlags::REMOVEDIR);
+    }
+    placed
 }
 
 /// A directory, looked at.
@@ -172,7 +243,7 @@ pub fn prune(engine: &Engine, takes: &dyn Fn(Option<Timestamp>) -> bool) -> Resu
     let mut pruned = Vec::new();
     for listed in list(engine)?.into_iter().filter(|listed| takes(listed.used)) {
         let path = engine.root().cache_mounts().join(&listed.name);
-        let Some(lock) = Lock::try_exclusive(&path.join(LOCK))? else { continue };
+        let Some(lock) = lock_unused(&path)? else { continue };
         // It may have been used meanwhile.
         if !takes(used(&path)) {
             continue;
@@ -186,56 +257,15 @@ pub fn prune(engine: &Engine, takes: &dyn Fn(Option<Timestamp>) -> bool) -> Resu
     Ok(pruned)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::idmap::{Extent, IdMap, Mode};
-    use crate::image::store::tests::{open, scratch};
-
-    fn engine(dir: &tempfile::TempDir) -> Engine {
-        let extent = vec![Extent { inside: 0, outside: rustix::process::geteuid().as_raw(), count: 1 }];
-        Engine { store: open(dir), map: IdMap::new(Mode::Single, extent.clone(), extent) }
-    }
-
-    fn held(engine: &Engine, id: &str, sharing: Sharing) -> Held {
-        hold(engine, (&Digest::of(id.as_bytes()), id), sharing, &mut |_| Ok(())).unwrap()
-    }
-
-    #[test]
-    fn who_shares_and_who_does_not() {
-        let dir = scratch();
-        let engine = engine(&dir);
-        let one = held(&engine, "../../etc", Sharing::Shared);
-        let two = held(&engine, "../../etc", Sharing::Shared);
-        assert!(one.new && !two.new && one.data == two.data);
-        let alone = held(&engine, "../../etc", Sharing::Private);
-        let other = held(&engine, "../../etc", Sharing::Private);
-        assert!(alone.new && other.new && alone.data != one.data && alone.data != other.data);
-        drop(alone);
-        assert!(!held(&engine, "../../etc", Sharing::Private).new);
-        assert_ne!(held(&engine, "x", Sharing::Locked).data, one.data);
-        for name in file::list_dir(&engine.root().cache_mounts()).unwrap() {
-            assert!(name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_prune_takes_what_nobody_has() {
-        let dir = scratch();
-        let engine = engine(&dir);
-        let used = held(&engine, "used", Sharing::Shared);
-        drop(held(&engine, "free", Sharing::Locked));
-        std::fs::write(engine.root().path().join(&used.data).join("f"), "f").unwrap();
-        let listed = list(&engine).unwrap();
-        let mut ids: Vec<&str> = listed.iter().filter_map(|one| one.about.as_ref()).map(|a| a.id.as_str()).collect();
-        ids.sort_unstable();
-        assert_eq!(ids, ["free", "used"]);
-        assert!(prune(&engine, &|_| false).unwrap().is_empty());
-        let pruned = prune(&engine, &|used| used.is_some()).unwrap();
-        assert_eq!(pruned.len(), 1);
-        assert_eq!(pruned[0].about.as_ref().unwrap().id, "free");
-        drop(used);
-        assert_eq!(prune(&engine, &|_| true).unwrap().len(), 1);
-        assert!(list(&engine).unwrap().is_empty());
+/// `None`: somebody uses it, or another prune has taken it away.
+fn lock_unused(directory: &Path) -> Result<Option<Lock>> {
+    let path = directory.join(LOCK);
+    match Lock::try_exclusive(&path) {
+        Ok(Some(lock)) => Ok(if lock.is_at(&path)? { Some(lock) } else { None }),
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
+        other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,3 +22,5 @@ mod source;
 mod terminal;
 pub mod user;
 pub mod view;
+
+pub use rootfs::open_or_make_by;

@@ -131,8 +131,6 @@ pub struct Tree {
     pub scratch: Option<(String, String)>,
     /// The path in them, links followed; empty for all.
     pub path: String,
-    /// Make missing directories of the path.
-    pub make: bool,
     /// Changed to this, if given.
     pub own: Option<Own>,
 }

@@ -189,6 +189,17 @@ pub fn is_directory(fd: BorrowedFd<'_>) -> Result<bool> {
 /// directory. Mode 0755 and 0644, owner 0. Links are followed as the container would, also to what is not there yet; the
 /// last component's only with `follow`.
 pub fn open_or_make(root: BorrowedFd<'_>, path: &str, directory: bool, follow: bool) -> Result<OwnedFd> {
+    open_or_make_by(root, path, follow, &mut |parent, name, last| Ok(make(parent, name, !last || directory)?))
+}
+
+/// The same, and what is missing is made by `make`: the directory that it is to be in, its name, and whether it is the last
+/// one. `EEXIST` from it is no error: another made the entry, and that one is opened.
+pub fn open_or_make_by(
+    root: BorrowedFd<'_>,
+    path: &str,
+    follow: bool,
+    make: &mut dyn FnMut(BorrowedFd<'_>, &str, bool) -> Result<()>,
+) -> Result<OwnedFd> {
     match open_in(root, path, follow) {
         Err(Errno::NOENT) => {}
         other => return other.context(|| format!("open {path} in the container")),
@@ -209,7 +220,7 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &str, directory: bool, follow: b
             _ => {}
         }
         let parent = above.last().ok_or_else(|| Error::from(Errno::NOENT))?;
-        let here = step(parent.as_fd(), &name, !last || directory).context(|| format!("make {name} of {path}"))?;
+        let here = step(parent.as_fd(), &name, last, make).context(|| format!("make {name} of {path}"))?;
         let link = if follow || !last { link_target(here.as_fd())? } else { None };
         let Some(target) = link else {
             above.push(here);
@@ -231,14 +242,22 @@ pub fn open_or_make(root: BorrowedFd<'_>, path: &str, directory: bool, follow: b
 const MOST_LINKS: usize = 40;
 
 /// The entry called `name`, made where it is missing.
-fn step(parent: BorrowedFd<'_>, name: &str, directory: bool) -> rustix::io::Result<OwnedFd> {
+fn step(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    last: bool,
+    make: &mut dyn FnMut(BorrowedFd<'_>, &str, bool) -> Result<()>,
+) -> Result<OwnedFd> {
     let open = || {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(parent, name, flags, Mode::empty())
     };
     match open() {
-        Err(Errno::NOENT) => make(parent, name, directory).and_then(|()| open()),
-        other => other,
+        Err(Errno::NOENT) => match make(parent, name, last) {
+            Err(error) if error.errno() != Some(libc::EEXIST) => Err(error),
+            _ => Ok(open()?),
+        },
+        other => Ok(other?),
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags};
 use super::hidden::{PLACE, memory};
 use super::mounts::clone_fd;
 use super::plan::{Content, Own, Rootfs, Tree};
-use super::rootfs::{make_readonly_root, make_root, open_in, open_or_make};
+use super::rootfs::{make_readonly_root, make_root, open_in};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// A file in memory as a detached mount.
@@ -37,10 +37,7 @@ pub fn tree(tree: &Tree) -> Result<OwnedFd> {
         rustix::fs::open(path, directory | OFlags::NOFOLLOW, Mode::empty()).context(|| format!("open {path}"))
     };
     let find = |root: BorrowedFd<'_>| {
-        let found = match tree.make {
-            true => open_or_make(root, &tree.path, true, true)?,
-            false => found(root, &tree.path)?,
-        };
+        let found = found(root, &tree.path)?;
         tree.own.map_or(Ok(()), |own| owned(found.as_fd(), own))?;
         Ok(clone_fd(found.as_fd(), false)?)
     };

@@ -74,6 +74,11 @@ impl Context {
         Ok((found.st_dev, found.st_ino))
     }
 
+    /// What its root is.
+    pub fn seen(&self) -> Result<Seen> {
+        rustix::fs::fstat(&self.root).map(|stat| Seen::from(&stat)).context(|| "look at the build context")
+    }
+
     /// What is ignored.
     pub fn ignored(&self) -> &Patterns {
         &self.ignore

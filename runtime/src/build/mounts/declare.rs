@@ -113,13 +113,14 @@ impl Build<'_> {
         let path = inside(mount)?;
         let id = mount.id.clone().unwrap_or_else(|| clean(mount.target.as_deref().unwrap_or_default()));
         let mut parts = vec![("id", id.clone())];
+        let (whole, bare) = (path == "/", matches!(from, Found::Scratch));
         let given = mount.mode.is_some() || mount.uid.is_some() || mount.gid.is_some();
-        // Those that are made otherwise are others, as in docker.
-        if given {
+        // Those that are made otherwise are others, as in docker. With a source they say nothing of the cache itself.
+        if given && whole {
             parts.push(("own", format!("{:?} {:?} {:?}", mount.mode, mount.uid, mount.gid)));
         }
         let (base, path) = match from {
-            Found::Scratch => (None, path),
+            Found::Scratch => (None, if whole { String::new() } else { path }),
             Found::Image(image, layers) => {
                 parts.extend(layers.iter().map(|layer| ("below", layer.to_string())));
                 parts.push(("source", path.clone()));
@@ -148,7 +149,11 @@ impl Build<'_> {
             },
             path,
             base,
-            own: if given { Some(own(mount, 0o755, &self.steps.engine.map)?) } else { None },
+            // A source of an image or context is there already.
+            own: match given && (whole || bare) {
+                true => Some(own(mount, 0o755, &self.steps.engine.map)?),
+                false => None,
+            },
         })
     }
 

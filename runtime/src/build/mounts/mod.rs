@@ -14,12 +14,12 @@ mod declare;
 mod sources;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::context::{Context, Selection};
 use super::driver::Build;
-use crate::container::cache_mounts::{self, Held, Sharing};
+use crate::container::cache_mounts::{self, Held, New, Sharing};
 use crate::container::engine::Engine;
 use crate::container::passing::{Passing, Variable};
 use crate::digest::Digest;
@@ -57,10 +57,11 @@ struct Cache {
     key: Digest,
     id: String,
     sharing: Sharing,
-    /// The path in it.
+    /// The path in it; empty for all.
     path: String,
     /// What a new one has.
     base: Option<Base>,
+    /// Mode and owner of what the path means, where that is made.
     own: Option<Own>,
 }
 
@@ -122,10 +123,16 @@ impl Declared {
         // In one order everywhere, so that no two builds wait for each other.
         let mut caches: Vec<&Cache> = self.mounts.iter().filter_map(Wanted::cache).collect();
         caches.sort_by(|one, other| one.key.cmp(&other.key));
-        for cache in caches {
+        for cache in &caches {
             if !given.caches.contains_key(&cache.key) {
                 let held = cache.hold(build).context(|| format!("cache mount {}", cache.id))?;
                 given.caches.insert(cache.key.clone(), held);
+            }
+        }
+        for cache in caches.iter().filter(|cache| !cache.path.is_empty()) {
+            if let Some(held) = given.caches.get(&cache.key) {
+                let made = held.ensure(build.steps.engine, &cache.path, cache.own);
+                made.context(|| format!("cache mount {}", cache.id))?;
             }
         }
         for wanted in self.mounts {
@@ -170,10 +177,8 @@ impl Wanted {
                 MountSource::Tree(tree)
             }
             Shows::Cache(cache) => {
-                let held = given.caches.get(&cache.key);
-                let data = held.map(|held| held.data.clone()).unwrap_or_default();
-                let own = cache.own.filter(|_| held.is_some_and(|held| held.new));
-                MountSource::Tree(Tree { lowers: vec![data], path: cache.path, make: true, own, scratch: None })
+                let data = given.caches.get(&cache.key).map(|held| held.data.clone()).unwrap_or_default();
+                MountSource::Tree(Tree { lowers: vec![data], path: cache.path, ..Tree::default() })
             }
             Shows::Memory(size) => {
                 let size = (size > 0).then(|| ("size".to_owned(), Some(size.to_string())));
@@ -209,13 +214,14 @@ impl Wanted {
 
 impl Cache {
     fn hold(&self, build: &Build<'_>) -> Result<Held> {
-        let engine = build.steps.engine;
-        cache_mounts::hold(engine, (&self.key, &self.id), self.sharing, &mut |data| match &self.base {
-            Some(Base::Image(image, path)) => sources::fill(build, (image, path), data),
+        let mut fill = |data: &Path| match &self.base {
+            Some(Base::Image(image, path)) => sources::fill(build, (image, path), data).map(Some),
             Some(Base::Files(named, selection)) => {
-                sources::unpack(named.as_deref().unwrap_or(build.context), selection, data)
+                sources::unpack(named.as_deref().unwrap_or(build.context), selection, data).map(|()| None)
             }
-            None => Ok(()),
-        })
+            None => Ok(None),
+        };
+        let new = New { own: self.own.filter(|_| self.path.is_empty()), fill: &mut fill };
+        cache_mounts::hold(build.steps.engine, (&self.key, &self.id), self.sharing, new)
     }
 }

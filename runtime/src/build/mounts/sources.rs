@@ -18,6 +18,8 @@ use crate::container::engine::Engine;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, Staging};
+use crate::idmap;
+use crate::sandbox::plan::Own;
 
 /// What a file is called in its copy.
 const FILE: &str = "file";
@@ -158,19 +160,24 @@ pub fn digest(build: &Build<'_>, image: &Digest, path: &str) -> Result<Digest> {
     })
 }
 
-/// Fills a new cache with a directory of an image.
-pub fn fill(build: &Build<'_>, (image, path): (&Digest, &str), into: &Path) -> Result<()> {
+/// Fills a new cache with a directory of an image; mode and owner of that directory.
+pub fn fill(build: &Build<'_>, (image, path): (&Digest, &str), into: &Path) -> Result<Own> {
     let engine = build.steps.engine;
-    build.steps.look(&build.options.run, image, |record| {
+    let (mode, uid, gid) = build.steps.look(&build.options.run, image, |record| {
         take_from(engine, into, record, |out| {
             let context = inside()?;
             let selection = select(&context, path)?;
             if !selection.sources.iter().all(|source| source.directory) {
                 return Err(Error::new(ErrorKind::Invalid, format!("{path} is no directory")));
             }
-            context.stream(&selection, &Placed::default(), out).map(drop)
+            context.stream(&selection, &Placed::default(), out)?;
+            let top = context.below(path.as_bytes())?.seen()?;
+            Ok((top.mode, top.uid, top.gid))
         })
-    })
+    })?;
+    let map = &engine.map;
+    let has_owner = map.mode != idmap::Mode::Single && map.has_uid(uid) && map.has_gid(gid);
+    Ok(Own { mode: mode & 0o7777, owner: has_owner.then_some((uid, gid)) })
 }
 
 #[cfg(test)]

@@ -141,13 +141,13 @@ pub fn put_from(
 }
 
 /// Fills a directory of the store with the tar that `produce` writes in a helper whose `/` are the files of the container
-/// `from`. Entries keep their owners, as far as the id mapping has them.
-pub fn take_from(
+/// `from`. Entries keep their owners, as far as the id mapping has them. What `produce` returned.
+pub fn take_from<T: Serialize + DeserializeOwned>(
     engine: &Engine,
     into: &Path,
     from: &Record,
-    produce: impl FnOnce(&mut dyn Write) -> Result<()>,
-) -> Result<()> {
+    produce: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
     let (read, write) = pipe()?;
     let source = Access::open(engine, from)?;
     let work = |_: &Work| produce(&mut File::from(write.try_clone()?));
@@ -167,9 +167,9 @@ pub fn take_from(
     match (sent, received) {
         // This side's failure is the consequence.
         (Err(consequence), Err(error)) if is_broken_pipe(&consequence) => Err(error),
-        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-        (Ok(()), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
-        (Ok(()), Ok(_)) => ended,
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(_), Ok(received)) if received.endless => Err(Error::new(ErrorKind::Io, "the copy was cut off")),
+        (Ok(produced), Ok(_)) => ended.map(|()| produced),
     }
 }
 
