@@ -7,6 +7,41 @@ use std::path::Path;
 use lrun_tests::Lrun;
 use lrun_tests::build::{build, built, context};
 
+/// What a command read is told with the verdict, also where it came to the same, and by `--explain`; of the rest nothing.
+#[test]
+fn what_a_command_read_that_changes_is_told() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN mkdir /app; cp /proc/uptime /app/build_uptime\n\
+        RUN read up < /proc/uptime; cat /etc/hosts /proc/filesystems /etc/passwd > /dev/null\n\
+        RUN ls /proc /proc/sys/kernel > /dev/null; cat /proc/self/status > /dev/null\n";
+    let folder = context(&lrun, "reads", dockerfile, &[]);
+    assert_eq!(build(&lrun, &folder, &["-t", "reads"]).code, 0);
+    // Who reads in the host's /proc is not the step.
+    std::fs::read("/proc/loadavg").expect("the host's");
+    let explained = build(&lrun, &folder, &["--explain"]);
+    let told: Vec<&str> = explained.stderr.lines().filter(|line| line.contains("it read")).collect();
+    assert_eq!(
+        told,
+        [
+            "Step 2/4 RUN mkdir /app; cp /proc/uptime /app/build_uptime: cached: when it ran it read /proc/uptime, which may have changed",
+            "Step 3/4 RUN read up < /proc/uptime; cat /etc/hosts /proc/filesystems /etc/passwd > /dev/null: cached: when it ran it read /etc/hosts, /proc/uptime, which may have changed",
+        ],
+        "{}",
+        explained.stderr
+    );
+    let verified = build(&lrun, &folder, &["--verify"]);
+    assert_eq!(verified.code, 1, "{}", verified.stderr);
+    let told: Vec<&str> = verified.stderr.lines().filter(|line| line.contains("idempotent")).collect();
+    assert_eq!(
+        told,
+        [
+            "Step 2/4 RUN mkdir /app; cp /proc/uptime /app/build_uptime: not idempotent: /app/build_uptime differs (read /proc/uptime)",
+            "Step 3/4 RUN read up < /proc/uptime; cat /etc/hosts /proc/filesystems /etc/passwd > /dev/null: idempotent (read /etc/hosts, /proc/uptime)",
+            "Step 4/4 RUN ls /proc /proc/sys/kernel > /dev/null; cat /proc/self/status > /dev/null: idempotent",
+        ]
+    );
+}
+
 #[test]
 fn a_check_says_how_a_dockerfile_should_be_written() {
     let lrun = Lrun::with_busybox();
@@ -166,10 +201,10 @@ fn commands_that_do_not_make_the_same_again_are_named() {
     assert_eq!(told[0], "Step 2/6 RUN mkdir /app; echo same > /app/same: idempotent");
     assert_eq!(
         told[1],
-        "Step 3/6 RUN cat /proc/sys/kernel/random/uuid > /app/id; touch /app/same: not idempotent: /app/id differs"
+        "Step 3/6 RUN cat /proc/sys/kernel/random/uuid > /app/id; touch /app/same: not idempotent: /app/id differs (read /proc/sys/kernel/random/uuid)"
     );
     assert!(told[2].contains(": not idempotent: /app/") && told[2].contains(" is new, /app/"), "{}", told[2]);
-    assert!(told[2].ends_with(" is missing"), "{}", told[2]);
+    assert!(told[2].ends_with(" is missing (read /proc/sys/kernel/random/uuid)"), "{}", told[2]);
     assert_eq!(told[3], "Step 6/6 RUN cat /app/a > /app/b: idempotent");
     // Nothing of it stays.
     assert_eq!((lrun.ok(&["images", "-aq"]), lrun.inspect("verified", "{{.Id}}")), before);

@@ -31,12 +31,21 @@ pub struct Entry {
     /// The instruction as it is written; nothing, if it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// What a command read that is not the same each time, paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
 }
 
 impl Entry {
     /// A new one.
     pub fn new(layer: Option<Digest>, created: String, input: Vec<String>) -> Self {
-        Self { version: VERSION, layer, created, input, text: String::new() }
+        Self { version: VERSION, layer, created, input, text: String::new(), reads: Vec::new() }
+    }
+
+    /// The same, of a command that read these paths.
+    #[must_use]
+    pub fn reading(self, reads: Vec<String>) -> Self {
+        Self { reads, ..self }
     }
 
     /// The same, of an instruction that is written like this.

@@ -107,10 +107,24 @@ impl Build<'_> {
                 true => last.why(self.steps.engine.root(), &missed),
                 false => "the cache was not asked for it".to_owned(),
             };
-            (self.tell)(Event::Missed { number, total: self.total, text: &place.text, why: &why });
+            (self.tell)(Event::Explained {
+                number,
+                total: self.total,
+                text: &place.text,
+                why: &format!("not cached: {why}"),
+            });
         }
         stage.place.missed.get_or_insert(number);
         files
+    }
+
+    /// A step is in the cache: tells what its command read that may be another by now, where `--explain` asks.
+    pub(super) fn told(&mut self, stage: &Stage<'_>, entry: &Entry) {
+        if self.options.explain && !entry.reads.is_empty() {
+            let (number, total, text) = (self.number, self.total, &stage.place.text);
+            let why = format!("cached: when it ran it read {}, which may have changed", entry.reads.join(", "));
+            (self.tell)(Event::Explained { number, total, text, why: &why });
+        }
     }
 
     /// Keeps the keys of all stages for the next build; this one is the target.

@@ -148,9 +148,10 @@ impl Build<'_> {
                     let image = self.image(&mut stage.state)?;
                     let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
                     let again = make(self, &options, &stage.state);
-                    self.verify(stage, entry.layer.as_ref(), again)?;
+                    self.verify(stage, &entry, again)?;
                 }
-                (entry.layer, entry.created, false)
+                self.told(stage, &entry);
+                (entry.layer, entry.created, None)
             }
             None => {
                 files = self.missed(stage, &key, &input);
@@ -158,7 +159,7 @@ impl Build<'_> {
                 let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
                 let created = self.now();
                 let made = make(self, &options, &stage.state)?;
-                (made.layer, created, true)
+                (made.layer, created, Some(made.reads))
             }
         };
         let size = match &layer {
@@ -166,8 +167,8 @@ impl Build<'_> {
             None => Some(0),
         };
         self.forward(stage, run, layer.clone(), (created.clone(), created_by))?;
-        if made {
-            self.record(&key, &Entry::new(layer, created, input).of(&stage.place.text));
+        if let Some(reads) = made {
+            self.record(&key, &Entry::new(layer, created, input).of(&stage.place.text).reading(reads));
             if let Some(files) = files {
                 explain::record(self.steps.engine.root(), &key, &files);
             }

@@ -89,15 +89,15 @@ pub enum Event<'e> {
     },
     /// It was made before.
     Cached,
-    /// It is not in the cache, and `--explain` asks why.
-    Missed {
+    /// It is not in the cache, or read something when it was made, and `--explain` asks.
+    Explained {
         /// From 1.
         number: usize,
         /// How many there are.
         total: usize,
         /// The instruction.
         text: &'e str,
-        /// What changed.
+        /// What changed, or what it read.
         why: &'e str,
     },
     /// It was made before, and has been made again for `--verify`.

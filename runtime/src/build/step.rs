@@ -43,6 +43,8 @@ pub struct Steps<'a> {
 pub struct Made {
     /// Its layer.
     pub layer: Option<Digest>,
+    /// What it read that is not the same each time, paths; see [`crate::sandbox::reads`].
+    pub reads: Vec<String>,
 }
 
 /// How a command ended.
@@ -73,7 +75,11 @@ impl Steps<'_> {
                 launch::start_with(self.engine, container, &record, &spec, (monitor, monitors), with)?;
                 client.run()
             });
-        self.ended(&record, outcome)
+        let mut ran = self.ended(&record, outcome)?;
+        if let (Ran::Well(made), Some(reads)) = (&mut ran, &passing.reads) {
+            made.reads = reads.take();
+        }
+        Ok(ran)
     }
 
     fn ended(&self, record: &Record, outcome: Result<Outcome>) -> Result<Ran> {
@@ -135,7 +141,7 @@ impl Steps<'_> {
         let layer = take_layer(self.engine, record, self.clock);
         let removed = self.remove(record);
         let layer = layer?;
-        removed.map(|()| Made { layer })
+        removed.map(|()| Made { layer, reads: Vec::new() })
     }
 
     fn remove(&self, record: &Record) -> Result<()> {

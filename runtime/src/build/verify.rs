@@ -3,11 +3,12 @@
 //! Compared are the paths, and of each its kind, mode, owner, size, content, target and extended attributes; not its
 //! times, which are other ones whenever a command writes. Nothing that is made for this is kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 
+use super::cache::Entry as Cached;
 use super::driver::{Build, Progress, Stage, Stop};
 use super::options::{Built, Event};
 use super::step::Made;
@@ -21,10 +22,13 @@ use crate::paths::Root;
 const NAMED: usize = 5;
 
 impl Build<'_> {
-    /// Tells whether a step that is in the cache with this layer came to the same when it was made again.
-    pub(super) fn verify(&mut self, stage: &Stage<'_>, cached: Option<&Digest>, again: Progress<Made>) -> Progress<()> {
+    /// Tells whether a step that is in the cache with this entry came to the same when it was made again.
+    pub(super) fn verify(&mut self, stage: &Stage<'_>, entry: &Cached, again: Progress<Made>) -> Progress<()> {
+        let cached = entry.layer.as_ref();
+        let mut reads: BTreeSet<String> = entry.reads.iter().cloned().collect();
         let (same, verdict) = match again {
             Ok(made) => {
+                reads.extend(made.reads);
                 let differences = differences(self.steps.engine.root(), cached, made.layer.as_ref());
                 self.discard(stage, cached, made.layer.as_ref())?;
                 let differences = differences.context(|| "compare what the step made")?;
@@ -33,7 +37,11 @@ impl Build<'_> {
             Err(Stop::Ended(Built::Failed { code, .. })) => (false, format!("it ended with code {code}")),
             Err(other) => return Err(other),
         };
-        let verdict = if same { "idempotent".to_owned() } else { format!("not idempotent: {verdict}") };
+        let mut verdict = if same { "idempotent".to_owned() } else { format!("not idempotent: {verdict}") };
+        if !reads.is_empty() {
+            let reads: Vec<String> = reads.into_iter().collect();
+            verdict.push_str(&format!(" (read {})", reads.join(", ")));
+        }
         let (number, total) = (self.number, self.total());
         (self.tell)(Event::Verified { number, total, text: &stage.place.text, same, verdict: &verdict });
         Ok(())

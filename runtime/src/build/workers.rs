@@ -51,7 +51,7 @@ enum Told {
     Step { number: usize, total: usize, text: String },
     Download { url: String, bytes: u64, total: Option<u64> },
     Cached,
-    Missed { number: usize, total: usize, text: String, why: String },
+    Explained { number: usize, total: usize, text: String, why: String },
     Verified { number: usize, total: usize, text: String, same: bool, verdict: String },
     Done { image: Option<Digest>, took: Duration, size: Option<u64> },
     Warning(String),
@@ -68,8 +68,8 @@ impl Told {
                 let (text, verdict) = (text.to_owned(), verdict.to_owned());
                 Self::Verified { number, total, text, same, verdict }
             }
-            Event::Missed { number, total, text, why } => {
-                Self::Missed { number, total, text: text.to_owned(), why: why.to_owned() }
+            Event::Explained { number, total, text, why } => {
+                Self::Explained { number, total, text: text.to_owned(), why: why.to_owned() }
             }
             Event::Done { image, took, size } => Self::Done { image: image.cloned(), took, size },
             Event::Warning(text) => Self::Warning(text.to_owned()),
@@ -85,7 +85,9 @@ impl Told {
             Self::Verified { number, total, text, same, verdict } => {
                 Event::Verified { number: *number, total: *total, text, same: *same, verdict }
             }
-            Self::Missed { number, total, text, why } => Event::Missed { number: *number, total: *total, text, why },
+            Self::Explained { number, total, text, why } => {
+                Event::Explained { number: *number, total: *total, text, why }
+            }
             Self::Done { image, took, size } => Event::Done { image: image.as_ref(), took: *took, size: *size },
             Self::Warning(text) => Event::Warning(text),
         }

@@ -288,6 +288,9 @@ pub fn start_with(
     let dns_forward = write_files(paths.path(), spec, options, &network)?;
     let mut plan = plan(engine, paths.path(), record, options, spec)?;
     passing.add_to(&mut plan);
+    if let Some(reads) = &passing.reads {
+        reads.watch_files(&files_dir(paths.path()));
+    }
     let pasta = match (&network, &host.pasta) {
         (Network::Pasta, Ok(path)) => Some(PastaProgram { path: path.clone(), dns_forward }),
         _ => None,
@@ -310,6 +313,7 @@ pub fn start_with(
         container: file::open_dir(paths.path())?,
         lock: lock.into_fd(),
         client,
+        reads: passing.reads.as_ref().map(|reads| reads.queue().try_clone_to_owned()).transpose()?,
     };
     orders.send(waiting.orders.as_fd())
 }

@@ -27,7 +27,8 @@ use crate::idmap::enter::Unmapped;
 use crate::network::pasta::{Pasta, PastaOptions};
 use crate::paths::ContainerPaths;
 use crate::sandbox::channel::{self, Heard, Supervisor};
-use crate::sandbox::{init, process};
+use crate::sandbox::init::{self, Instructions};
+use crate::sandbox::process;
 use crate::stdio::attach::{self, Hello, Report};
 use crate::stdio::log::LogWriter;
 use crate::stdio::pump::{ContainerIo, Event, Pump, PumpOptions};
@@ -63,7 +64,9 @@ pub fn main() -> ! {
     sys::signal::ignore(libc::SIGXFSZ);
     let received = receive();
     // Whoever made this process has no container for it.
-    let Ok(Some((init, Orders { config, plan, store, container, lock, client }))) = received else { exit_now(125) };
+    let Ok(Some((init, Orders { config, plan, store, container, lock, client, reads }))) = received else {
+        exit_now(125)
+    };
     let monitor = read_config(config).map(|config| Monitor {
         paths: config.store().container(&config.id),
         config,
@@ -71,7 +74,7 @@ pub fn main() -> ! {
         lock: Some(lock),
         before: None,
     });
-    let code = match monitor.and_then(|monitor| monitor.run(init, (&plan, &store), &client)) {
+    let code = match monitor.and_then(|monitor| monitor.run(init, Instructions { plan, store, reads }, &client)) {
         Ok(()) => 0,
         Err(error) => {
             let code = u8::try_from(process::exit_code(&error)).unwrap_or(125);
@@ -113,16 +116,17 @@ struct Streams {
 }
 
 impl Monitor {
-    fn run(mut self, init: Result<Init>, of_init: (&OwnedFd, &OwnedFd), client: &OwnedFd) -> Result<()> {
+    fn run(mut self, init: Result<Init>, of_init: Instructions, client: &OwnedFd) -> Result<()> {
         self.live(init, of_init, client).inspect_err(|error| self.record_failure(error))
     }
 
-    fn live(&mut self, init: Result<Init>, (plan, store): (&OwnedFd, &OwnedFd), client: &OwnedFd) -> Result<()> {
+    fn live(&mut self, init: Result<Init>, of_init: Instructions, client: &OwnedFd) -> Result<()> {
         let Some(hello) = attach::receive_hello(client)? else {
             return Err(Error::new(ErrorKind::Io, "the client is gone"));
         };
         let (mut init, streams) = (init?, self.streams()?);
-        let told = init::instruct(&init.channel, plan.as_fd(), store.as_fd(), &streams.container);
+        let told = init::instruct(&init.channel, &of_init, &streams.container);
+        drop(of_init);
         told.map_err(|error| hung_up(&init, error))?;
         self.supervise(&mut init, streams, client, hello).inspect_err(|_| {
             let _ = rustix::process::pidfd_send_signal(&init.pidfd, rustix::process::Signal::KILL);

@@ -64,6 +64,8 @@ pub struct Orders {
     pub lock: OwnedFd,
     /// The monitor's end of the first client's socket.
     pub client: OwnedFd,
+    /// The queue of what the container reads ([`crate::sandbox::reads`]), where somebody asks for that.
+    pub reads: Option<OwnedFd>,
 }
 
 /// The two ends of the socket for the orders: the CLI's, the monitor's.
@@ -98,19 +100,22 @@ impl Config {
 impl Orders {
     /// Sends them. The monitor has them all, or is gone.
     pub fn send(&self, socket: BorrowedFd<'_>) -> Result<()> {
-        let fds = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client].map(AsFd::as_fd);
+        let all = [&self.config, &self.plan, &self.store, &self.container, &self.lock, &self.client];
+        let fds: Vec<_> = all.into_iter().chain(&self.reads).map(AsFd::as_fd).collect();
         packet::send(socket, &[fds.len() as u8], &fds, SendFlags::empty()).context(|| "tell the monitor its container")
     }
 
     /// Waits for them; `None` when there will be none.
     pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>> {
-        let (length, fds) = packet::receive(socket, &mut [0u8; 1], RecvFlags::empty())?;
+        let (length, mut fds) = packet::receive(socket, &mut [0u8; 1], RecvFlags::empty())?;
         if length == 0 {
             return Ok(None);
         }
-        let [config, plan, store, container, lock, client] = <[OwnedFd; packet::MOST_DESCRIPTORS]>::try_from(fds)
-            .map_err(|_| Error::new(ErrorKind::Io, "the monitor was told an incomplete container"))?;
-        Ok(Some(Self { config, plan, store, container, lock, client }))
+        let reads = (fds.len() == packet::MOST_DESCRIPTORS).then(|| fds.pop()).flatten();
+        let [config, plan, store, container, lock, client] =
+            <[OwnedFd; packet::MOST_DESCRIPTORS - 1]>::try_from(fds)
+                .map_err(|_| Error::new(ErrorKind::Io, "the monitor was told an incomplete container"))?;
+        Ok(Some(Self { config, plan, store, container, lock, client, reads }))
     }
 }
 

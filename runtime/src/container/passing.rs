@@ -2,6 +2,7 @@
 //! it; it is in the plan, which only the monitor and init have, in memory. Pure.
 
 use crate::sandbox::plan::{Mount, Plan};
+use crate::sandbox::reads::Reads;
 
 /// What a container has for one start.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub struct Passing {
     pub mounts: Vec<Mount>,
     /// Variables that replace the container's of the same name. May be secrets.
     pub env: Vec<Variable>,
+    /// Where it is recorded what the container reads that is not the same each time.
+    pub reads: Option<Reads>,
 }
 
 /// A variable of the environment.

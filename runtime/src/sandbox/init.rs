@@ -13,36 +13,42 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::channel::{Supervised, Supervisor};
 use super::plan::Plan;
-use super::{device, hidden, mounts, process, rootfs, terminal};
+use super::{device, hidden, mounts, process, reads, rootfs, terminal};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::enter::{become_root, reopen_directory};
 use crate::sys::{self, packet};
 
-/// Tells the init at the other end what it needs: the plan as JSON, the store's directory, its standard streams.
-pub fn instruct(
-    channel: &Supervisor,
-    plan: BorrowedFd<'_>,
-    store: BorrowedFd<'_>,
-    streams: &[OwnedFd; 3],
-) -> Result<()> {
-    let [stdin, stdout, stderr] = streams;
-    let fds = [plan, store, stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+/// The descriptors that init is told its container by.
+#[derive(Debug)]
+pub struct Instructions {
+    /// The plan as JSON.
+    pub plan: OwnedFd,
+    /// The store's directory.
+    pub store: OwnedFd,
+    /// The queue of what the container reads, where somebody asks for that.
+    pub reads: Option<OwnedFd>,
+}
+
+/// Tells the init at the other end what it needs, with its standard streams.
+pub fn instruct(channel: &Supervisor, instructions: &Instructions, streams: &[OwnedFd; 3]) -> Result<()> {
+    let Instructions { plan, store, reads } = instructions;
+    let fds: Vec<_> = [plan, store].into_iter().chain(streams).chain(reads).map(AsFd::as_fd).collect();
     packet::send(channel.as_fd(), &[fds.len() as u8], &fds, SendFlags::empty()).context(|| "tell init its container")
 }
 
-/// Receives what [`instruct`] sent: the plan and the store's directory; the streams become the process's own. `None` when
-/// the monitor has no container.
-fn receive(channel: &Supervised) -> Result<Option<(OwnedFd, OwnedFd)>> {
-    let (length, fds) = packet::receive(channel.as_fd(), &mut [0u8; 1], RecvFlags::empty())?;
+/// Receives what [`instruct`] sent; the streams become the process's own. `None` when the monitor has no container.
+fn receive(channel: &Supervised) -> Result<Option<Instructions>> {
+    let (length, mut fds) = packet::receive(channel.as_fd(), &mut [0u8; 1], RecvFlags::empty())?;
     if length == 0 {
         return Ok(None);
     }
+    let reads = (fds.len() > 5).then(|| fds.pop()).flatten();
     let [plan, store, streams @ ..] = <[OwnedFd; 5]>::try_from(fds)
         .map_err(|_| Error::new(ErrorKind::Io, "init was told an incomplete container"))?;
     for (stream, number) in streams.iter().zip(0..) {
         sys::fd::place(stream.as_fd(), number)?;
     }
-    Ok(Some((plan, store)))
+    Ok(Some(Instructions { plan, store, reads }))
 }
 
 /// In the forked child, its whole life: it becomes the entrypoint, or reports why not and exits. It closes all of the
@@ -58,7 +64,7 @@ pub fn main(channel: Supervised) -> ! {
 }
 
 fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
-    let Some((plan, store)) = receive(channel)? else { sys::process::exit_now(125) };
+    let Some(Instructions { plan, store, reads: watched }) = receive(channel)? else { sys::process::exit_now(125) };
     // The monitor forked it before the ids were mapped, and told it of the container after that.
     become_root().context(|| "become root in the container's user namespace")?;
     let (plan, store) = (read_plan(plan)?, reopen_directory(store.as_fd())?);
@@ -69,6 +75,9 @@ fn run(channel: &Supervised) -> Result<std::convert::Infallible> {
         sys::process::unshare(sys::process::namespace::CGROUP).context(|| "make a cgroup namespace")?;
     }
     let terminal = build(&plan, store)?;
+    if let Some(queue) = watched {
+        reads::watch_proc(queue.as_fd());
+    }
     if plan.loopback {
         sys::net::loopback_up().context(|| "bring the loopback interface up")?;
     }

@@ -14,6 +14,7 @@ pub mod lower;
 mod mounts;
 pub mod plan;
 pub mod process;
+pub mod reads;
 mod reaper;
 pub mod reexec;
 mod rootfs;

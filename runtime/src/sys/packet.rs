@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// The most descriptors that go with one packet.
-pub const MOST_DESCRIPTORS: usize = 6;
+pub const MOST_DESCRIPTORS: usize = 7;
 
 /// A connected pair of sockets that keep packets apart, both close-on-exec.
 pub fn pair() -> Result<(OwnedFd, OwnedFd)> {

@@ -25,6 +25,7 @@ use crate::container::passing::{Passing, Variable};
 use crate::digest::Digest;
 use crate::error::{Context as _, Result};
 use crate::sandbox::plan::{Content, Mount, MountSource, Own, Tree};
+use crate::sandbox::reads::Reads;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
 
 pub(super) use sources::Sources;
@@ -115,7 +116,7 @@ impl Declared {
     /// Makes what is to be mounted. Waits for caches that another build has.
     pub fn give(self, build: &mut Build<'_>) -> Result<Given> {
         let mut given = Given {
-            passing: Passing { mounts: Vec::new(), env: self.env },
+            passing: Passing { mounts: Vec::new(), env: self.env, reads: Reads::begin() },
             caches: BTreeMap::new(),
             agents: Vec::new(),
             scratch: Vec::new(),

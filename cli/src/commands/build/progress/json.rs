@@ -72,7 +72,7 @@ impl Show for Json {
             Event::Verified { same, verdict, .. } => {
                 self.write("verified", json!({"same": same, "verdict": verdict}));
             }
-            Event::Missed { why, .. } => self.write("missed", json!({"why": why})),
+            Event::Explained { why, .. } => self.write("explained", json!({"why": why})),
             Event::Done { image, took, size } => {
                 self.output(|lines, line| lines.end(line));
                 let image = image.map(ToString::to_string);

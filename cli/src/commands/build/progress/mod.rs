@@ -67,9 +67,9 @@ impl Show for Nothing {
         match event {
             // What was asked for.
             Event::Verified { number, total, text, same: false, verdict } => {
-                output::complain(&verified((number, total), text, verdict));
+                output::complain(&about((number, total), text, verdict));
             }
-            Event::Missed { number, total, text, why } => output::complain(&missed((number, total), text, why)),
+            Event::Explained { number, total, text, why } => output::complain(&about((number, total), text, why)),
             _ => {}
         }
     }
@@ -86,14 +86,9 @@ fn facts(cached: bool, took: Duration, size: Option<u64>) -> String {
     }
 }
 
-/// What is told of a step that is not in the cache, with its number and that of all steps.
-fn missed((number, total): (usize, usize), text: &str, why: &str) -> String {
-    format!("Step {number}/{total} {}: not cached: {}", escape::line(text), escape::line(why))
-}
-
-/// What is told of a step that was made again.
-fn verified((number, total): (usize, usize), text: &str, verdict: &str) -> String {
-    format!("Step {number}/{total} {}: {}", escape::line(text), escape::line(verdict))
+/// What is told of a step besides its result, with its number and that of all steps.
+fn about((number, total): (usize, usize), text: &str, what: &str) -> String {
+    format!("Step {number}/{total} {}: {}", escape::line(text), escape::line(what))
 }
 
 fn seconds(time: Duration, digits: usize) -> String {

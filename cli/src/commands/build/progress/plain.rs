@@ -6,7 +6,7 @@ use lrun_runtime::build::{Built, Event};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::Result;
 
-use super::{Lines, Show, download, facts, missed, verified};
+use super::{Lines, Show, about, download, facts};
 use crate::ui::{escape, output};
 
 /// As docker's classic builder shows it.
@@ -41,12 +41,12 @@ impl Show for Plain {
                 output::complain(&format!("{prefix} ---> {}", download(url, bytes, total)));
             }
             Event::Cached => stage.cached = true,
-            Event::Missed { number, total, text, why } => {
-                output::complain(&format!("{prefix}{}", missed((number, total), text, why)));
+            Event::Explained { number, total, text, why } => {
+                output::complain(&format!("{prefix}{}", about((number, total), text, why)));
             }
             Event::Verified { number, total, text, verdict, .. } => {
                 stage.lines.end(&mut line);
-                output::complain(&format!("{prefix}{}", verified((number, total), text, verdict)));
+                output::complain(&format!("{prefix}{}", about((number, total), text, verdict)));
             }
             Event::Done { image, took, size } => {
                 stage.lines.end(&mut line);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lrun_runtime::build::{Built, Event};
 use lrun_runtime::error::Result;
 
-use super::{Lines, Show, download, facts, missed, seconds, verified};
+use super::{Lines, Show, about, download, facts, seconds};
 use crate::ui::{escape, width};
 
 /// Lines of a command that are shown while it runs.
@@ -179,9 +179,9 @@ impl<W: Write> Show for Terminal<W> {
             }
             Event::Done { took, size, .. } => self.finished(took, size),
             Event::Verified { number, total, text, verdict, .. } => {
-                self.stay(&[verified((number, total), text, verdict)]);
+                self.stay(&[about((number, total), text, verdict)]);
             }
-            Event::Missed { number, total, text, why } => self.stay(&[missed((number, total), text, why)]),
+            Event::Explained { number, total, text, why } => self.stay(&[about((number, total), text, why)]),
             Event::Warning(text) => self.stay(&[format!("WARNING: {}", escape::line(text))]),
             Event::Output(bytes) => {
                 if let Some(step) = self.steps.get_mut(&self.stage) {
