@@ -51,6 +51,24 @@ fn files_with(folder: &Path, text: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// As in docker, a flag takes one level of backslashes, and its value another.
+#[test]
+fn a_bind_is_of_a_name_with_backslashes_and_wildcards() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = r"FROM busybox
+RUN --mount=type=bind,source=a\\\\b,target=/f cat /f
+RUN --mount=type=bind,source=[*]/a\\\\*,target=/f cat /f
+RUN --mount=type=bind,source='a\\\\b',target=/f cat /f
+RUN --mount=type=bind,source=a\\\\\\\\b,target=/f true
+";
+    let folder = context(&lrun, "names", dockerfile, &[("a\\b", "one\n"), ("[*]/a\\*", "two\n"), ("[*]/a\\b", "no\n")]);
+    let output = build(&lrun, &folder, &[]);
+    assert!(output.code != 0 && output.stderr.contains("file not found in build context"), "{}", output.stderr);
+    let lines: Vec<&str> = output.stderr.lines().filter(|line| matches!(*line, "one" | "two" | "no")).collect();
+    assert_eq!(lines, ["one", "two"], "{}", output.stderr);
+    assert_eq!(cached(&output), 1, "{}", output.stderr);
+}
+
 #[test]
 fn a_bind_shows_what_the_context_leaves() {
     let lrun = Lrun::with_busybox();

@@ -202,6 +202,18 @@ impl Context {
         Ok(selection)
     }
 
+    /// Selects what is at a path, in which nothing has another meaning than itself. Errors are those of [`Self::select`].
+    pub fn select_path(&self, path: &[u8]) -> Result<Selection> {
+        let base = resolve::inside(path)?;
+        let parts = Parts { typed: path.to_vec(), base, wild: Vec::new(), include: None, required: true };
+        let mut selection = Selection::default();
+        let request = Request { sources: &[], parents: false, exclude: &Patterns::default() };
+        match self.source(&parts, &request, &mut selection)? {
+            true => Ok(selection),
+            false => Err(self.not_found(&parts)),
+        }
+    }
+
     /// Opens an entry for reading; a `Conflict` if it is not what was selected any more.
     pub fn open_entry(&self, entry: &Entry) -> Result<OwnedFd> {
         let directory = if entry.kind == Kind::Directory { OFlags::DIRECTORY } else { OFlags::empty() };

@@ -90,7 +90,7 @@ impl Build<'_> {
         let layers = match from {
             Found::Files(named) => {
                 let context = named.as_deref().unwrap_or(self.context);
-                let mut selection = sources::select(context, &path)?;
+                let mut selection = context.select_path(path.as_bytes())?;
                 let digest = context.digest(&mut selection, &sources::placed(), &mut self.hashes)?;
                 key.add("files", digest.as_str().as_bytes());
                 return Ok(Shows::Files(digest, named, Box::new(selection)));
@@ -128,7 +128,7 @@ impl Build<'_> {
             }
             Found::Files(named) => {
                 let context = named.as_deref().unwrap_or(self.context);
-                let mut selection = sources::select(context, &path)?;
+                let mut selection = context.select_path(path.as_bytes())?;
                 let digest = context.digest(&mut selection, &sources::placed(), &mut self.hashes)?;
                 parts.push(("files", digest.to_string()));
                 (Some(Base::Files(named, Box::new(selection))), String::new())

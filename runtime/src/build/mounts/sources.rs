@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::build::context::{Context, Hashes, Patterns, Placed, Request, Selection};
+use crate::build::context::{Context, Hashes, Placed, Selection};
 use crate::build::driver::Build;
 use crate::container::cp::{look, take_from};
 use crate::container::engine::Engine;
@@ -120,29 +120,6 @@ pub fn placed() -> Placed {
     Placed { owner: Some((0, 0)), ..Placed::default() }
 }
 
-/// The path of a bind as a source that names nothing but itself.
-fn literal(path: &str) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(path.len() + 1);
-    for byte in path.trim_start_matches('/').bytes() {
-        match byte {
-            b'*' | b'?' | b'[' => pattern.extend([b'[', byte, b']']),
-            other => pattern.push(other),
-        }
-    }
-    if pattern.is_empty() { b".".to_vec() } else { pattern }
-}
-
-/// The files at a path of a context.
-pub fn select(context: &Context, path: &str) -> Result<Selection> {
-    let source = literal(path);
-    let request = Request { sources: &[&source], parents: false, exclude: &Patterns::default() };
-    let selection = context.select(&request)?;
-    match selection.sources.is_empty() {
-        true => Err(Error::new(ErrorKind::NotFound, format!("there is no {path}"))),
-        false => Ok(selection),
-    }
-}
-
 /// In a helper: the files of an image.
 fn inside() -> Result<Context> {
     Ok(Context::open(Path::new("/"))?.named("the image"))
@@ -154,7 +131,7 @@ pub fn digest(build: &Build<'_>, image: &Digest, path: &str) -> Result<Digest> {
     build.steps.look(&build.options.run, image, |record| {
         look(engine, record, || {
             let context = inside()?;
-            let mut selection = select(&context, path)?;
+            let mut selection = context.select_path(path.as_bytes())?;
             context.digest(&mut selection, &Placed::default(), &mut Hashes::default())
         })
     })
@@ -166,7 +143,7 @@ pub fn fill(build: &Build<'_>, (image, path): (&Digest, &str), into: &Path) -> R
     let (mode, uid, gid) = build.steps.look(&build.options.run, image, |record| {
         take_from(engine, into, record, |out| {
             let context = inside()?;
-            let selection = select(&context, path)?;
+            let selection = context.select_path(path.as_bytes())?;
             if !selection.sources.iter().all(|source| source.directory) {
                 return Err(Error::new(ErrorKind::Invalid, format!("{path} is no directory")));
             }
@@ -185,23 +162,24 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::build::context::Patterns;
 
     #[test]
     fn a_source_is_a_path_and_no_pattern() {
         let folder = tempfile::tempdir().expect("a directory");
-        for name in ["a", "[a]", "*", "b?"] {
+        for name in ["a", "[a]", "*", "b?", "a\\b", "a\\*", "\\"] {
             fs::write(folder.path().join(name), name).expect("a file");
         }
         let context = Context::open(folder.path()).expect("it opens");
-        for path in ["a", "/[a]", "*", "b?"] {
-            let selection = select(&context, path).expect("it is there");
+        for path in ["a", "/[a]", "*", "b?", "a\\b", "/a\\*", "\\"] {
+            let selection = context.select_path(path.as_bytes()).expect("it is there");
             let names: Vec<&[u8]> = selection.entries.iter().map(|entry| entry.path.as_slice()).collect();
             assert_eq!(names, [path.trim_start_matches('/').as_bytes()]);
         }
-        for path in ["c", "?", "../a"] {
-            assert!(select(&context, path).is_err(), "{path}");
+        for path in ["c", "?", "../a", "a\\\\b", "[*]"] {
+            assert!(context.select_path(path.as_bytes()).is_err(), "{path}");
         }
-        assert_eq!(select(&context, "/").expect("all").entries.len(), 4);
+        assert_eq!(context.select_path(b"/").expect("all").entries.len(), 7);
     }
 
     #[test]
@@ -213,7 +191,7 @@ mod tests {
         let patterns = Patterns::parse(b"secret\n").expect("good patterns");
         let context = Context::open(folder.path()).expect("it opens").ignoring(patterns);
         let into = tempfile::tempdir().expect("a directory");
-        unpack(&context, &select(&context, "").expect("all"), into.path()).expect("it is copied");
+        unpack(&context, &context.select_path(b"").expect("all"), into.path()).expect("it is copied");
         let mut names: Vec<_> =
             fs::read_dir(into.path()).expect("it is read").map(|e| e.expect("it").file_name()).collect();
         names.sort();
