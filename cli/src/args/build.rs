@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 use lrun_runtime::build::Options;
 use lrun_runtime::build::given::{Lookup, parse_agent, parse_secret};
+use lrun_runtime::build::hide::without_users;
 use lrun_runtime::container::options::{Network, RunOptions, env, limits, network};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::reference::Reference;
@@ -176,7 +177,8 @@ impl BuildArgs {
         let one = |given: &String| match given.split_once('=') {
             Some((name, place)) if !name.is_empty() && !place.is_empty() => Ok((name.to_owned(), place.to_owned())),
             _ => {
-                let text = format!("--build-context {given}: invalid context value, expected key=value");
+                let text =
+                    format!("--build-context {}: invalid context value, expected key=value", without_users(given));
                 Err(Error::new(ErrorKind::Invalid, text))
             }
         };

@@ -93,7 +93,7 @@ fn build(
     let kind = progress::kind(args);
     args.iidfile.as_deref().map_or(Ok(()), forget)?;
     let quiet = kind == ProgressKind::Quiet;
-    let remote = contexts::elsewhere(staging)?;
+    let remote = contexts::elsewhere(staging, &options.secrets)?;
     let mut shown = progress::of(kind)?;
     let mut differs = false;
     let mut tell = |event: Event<'_>| {

@@ -87,7 +87,7 @@ impl Elsewhere {
                 key.add("directory", repository.directory.as_deref().unwrap_or_default().as_bytes());
                 key.add("submodules", &[u8::from(!repository.without_submodules)]);
                 if *keep_git_dir {
-                    key.add("repository", without_user(&repository.url).0.as_bytes());
+                    key.add("repository", repository.url.as_bytes());
                 }
             }
         }

@@ -12,6 +12,7 @@
 //! | `step` | one step: a container runs or is given files, and becomes a layer |
 //! | `origin` | where the files are that an instruction names |
 //! | [`remote`] | downloads and git repositories |
+//! | [`hide`] | texts with URLs as they are shown, without passwords; pure |
 //! | `foreign` | whether this machine runs programs of another |
 //! | `files` | COPY and ADD |
 //! | `addresses` | ADD of them |
@@ -40,6 +41,7 @@ mod foreign;
 mod forward;
 pub mod given;
 mod graph;
+pub mod hide;
 mod mounts;
 pub mod options;
 mod origin;

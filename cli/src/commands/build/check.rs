@@ -8,6 +8,7 @@ use lrun_runtime::build::Options;
 use lrun_runtime::build::checks::{self, Report, Surroundings, Warning};
 use lrun_runtime::build::context::Context as Files;
 use lrun_runtime::build::dockerfile::Source;
+use lrun_runtime::build::hide::masked;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::Result;
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ fn excerpt(source: &Source, warning: &Warning) -> String {
     let mut text = format!("{}:{first}\n--------------------\n", escape::line(&name(source)));
     for number in from..=to {
         let mark = if warning.lines.contains(&number) { ">>>" } else { "   " };
-        text.push_str(&format!(" {number:3} | {mark} {}\n", escape::text(source.line(number))));
+        text.push_str(&format!(" {number:3} | {mark} {}\n", escape::text(&masked(source.line(number)))));
     }
     text.push_str("--------------------\n");
     text

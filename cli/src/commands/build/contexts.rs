@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{self, Source};
+use lrun_runtime::build::given::Secrets;
+use lrun_runtime::build::remote::address::without_user;
 use lrun_runtime::build::remote::{Address, Downloaded, Remote};
 use lrun_runtime::build::{Contexts, Event, Later, Named, Telling, context_name};
 use lrun_runtime::container::engine::Engine;
@@ -45,10 +47,10 @@ const LAYOUT: &str = "oci-layout://";
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1";
 
 /// The way to what is elsewhere; files go into the build's staging directory.
-pub fn elsewhere(staging: &Staging) -> Result<Remote> {
+pub fn elsewhere(staging: &Staging, secrets: &Secrets) -> Result<Remote> {
     let value = |name: &&str| Some((OsString::from(name), context::env_os(name)?));
     let folder = std::path::absolute(staging.path()).context(|| "find the store")?;
-    Ok(Remote::new(folder, GIT_ENV.iter().filter_map(value).collect(), Box::new(access::servers)))
+    Ok(Remote::new(folder, GIT_ENV.iter().filter_map(value).collect(), secrets.clone(), Box::new(access::servers)))
 }
 
 /// What a context is the address of; `None`: it is a path.
@@ -59,9 +61,9 @@ pub fn address(context: &Path) -> Result<Option<Address>> {
     }
 }
 
-/// Whether a Dockerfile is named by a URL.
+/// Whether a Dockerfile is named by a URL, a good one or not.
 pub fn is_url(path: &Path) -> bool {
-    matches!(path.to_str().map(Address::of), Some(Ok(Some(Address::File(_)))))
+    matches!(path.to_str().map(Address::of), Some(Ok(Some(Address::File(_))) | Err(_)))
 }
 
 /// How what is elsewhere comes here.
@@ -94,7 +96,7 @@ impl Way<'_> {
                 }
                 Downloaded::File(bytes) => {
                     // Without a context: nothing can be copied.
-                    return Ok((Source::new(url.clone(), &bytes)?, self.remote.empty()?));
+                    return Ok((Source::new(without_user(url).0, &bytes)?, self.remote.empty()?));
                 }
             },
         };
@@ -104,10 +106,12 @@ impl Way<'_> {
     /// The Dockerfile at a URL.
     pub fn dockerfile(&mut self, url: &Path) -> Result<(String, Vec<u8>)> {
         let url = url.display().to_string();
+        Address::of(&url)?;
+        let shown = without_user(&url).0;
         match self.download(&url)? {
-            Downloaded::File(bytes) => Ok((url, bytes)),
+            Downloaded::File(bytes) => Ok((shown, bytes)),
             Downloaded::Archive(..) => {
-                Err(Error::new(ErrorKind::Invalid, format!("{url} is an archive, no Dockerfile")))
+                Err(Error::new(ErrorKind::Invalid, format!("{shown} is an archive, no Dockerfile")))
             }
         }
     }

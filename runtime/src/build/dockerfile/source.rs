@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::build::hide::{masked, without_users};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest Dockerfile, in bytes.
@@ -143,19 +144,13 @@ impl Source {
 
     /// The column of a place in its line: characters, from 1.
     pub fn column(&self, at: Position) -> usize {
-        self.before(at).chars().count() + 1
+        before(self.line(at.line), at).chars().count() + 1
     }
 
-    /// The line's text before a place.
-    fn before(&self, at: Position) -> &str {
-        let line = self.line(at.line);
-        let end = line.len().min(at.byte as usize);
-        let boundary = (0..=end).rev().find(|end| line.is_char_boundary(*end));
-        &line[..boundary.unwrap_or(0)]
-    }
-
-    /// An error of kind `Invalid` about this place: file, line and column, and the line with a mark as excerpt.
+    /// An error of kind `Invalid` about this place: file, line and column, and the line with a mark as excerpt. Users and
+    /// passwords of URLs are not shown.
     pub fn error(&self, at: Position, message: impl fmt::Display) -> Error {
+        let message = without_users(&message.to_string());
         let message = format!("{}:{}:{}: {message}", self.name, at.line, self.column(at));
         Error::new(ErrorKind::Invalid, message).excerpt(self.excerpt(at))
     }
@@ -166,9 +161,10 @@ impl Source {
 
     /// The line with its number, and below it a mark at the column. Of a long line, the part around the mark.
     fn excerpt(&self, at: Position) -> String {
-        let before: Vec<char> = self.before(at).chars().collect();
+        let line = masked(self.line(at.line));
+        let (before, rest) = line.split_at(before(&line, at).len());
+        let before: Vec<char> = before.chars().collect();
         let skipped = if before.len() > SHOWN / 2 { before.len() - SHOWN / 2 } else { 0 };
-        let rest = &self.line(at.line)[self.before(at).len()..];
         let shown = before[skipped..].iter().copied().chain(rest.chars()).take(SHOWN).map(visible);
         // A tab stays one, so that the mark stands where the terminal shows the column.
         let indent: String = before[skipped..].iter().map(|c| if *c == '\t' { '\t' } else { ' ' }).collect();
@@ -176,6 +172,13 @@ impl Source {
         let margin = " ".repeat(number.len());
         format!("{number} | {}\n{margin} | {indent}^", shown.collect::<String>().trim_end())
     }
+}
+
+/// A line's text before a place.
+fn before(line: &str, at: Position) -> &str {
+    let end = line.len().min(at.byte as usize);
+    let boundary = (0..=end).rev().find(|end| line.is_char_boundary(*end));
+    &line[..boundary.unwrap_or(0)]
 }
 
 fn visible(c: char) -> char {

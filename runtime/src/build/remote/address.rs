@@ -2,8 +2,13 @@
 //!
 //! docker's rules: `http` and `https` lead to a file, unless the path ends with `.git`; `git`, `ssh` and `user@host:path`
 //! lead to repositories. What follows `#` is `ref:directory`, and a query may say the same by name.
+//!
+//! User and password are taken out of the URL of a repository, so that nothing that is written, shown or started has them.
 
+use crate::build::hide::has_host;
 use crate::error::{Error, ErrorKind, Result};
+use crate::registry::credentials::Credentials;
+use crate::registry::url::{Origin, Scheme};
 
 /// What an address leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,11 +19,16 @@ pub enum Address {
     Repository(Repository),
 }
 
+/// Who somebody is, and to whom alone that is said.
+pub type User = (Origin, Credentials);
+
 /// A git repository, and what of it is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repository {
-    /// Where it is, as git takes it.
+    /// Where it is, as git takes it: without a password, and with a user for SSH only.
     pub url: String,
+    /// Who asks for it.
+    pub user: Option<User>,
     /// A branch, a tag, a reference by its whole name, or a commit; absent: what `HEAD` points to.
     pub reference: Option<String>,
     /// A directory in it, instead of all.
@@ -42,6 +52,9 @@ impl Address {
         let (before, _) = text.split_once('#').unwrap_or((text, ""));
         let has = |schemes: &[&str]| schemes.iter().any(|scheme| begins_with(text, scheme));
         let path = before.split_once('?').map_or(before, |(path, _)| path);
+        if has(&REPOSITORIES) || has(&SERVERS) {
+            refuse_ambiguous(text)?;
+        }
         if has(&REPOSITORIES) || is_scp(before) || has(&SERVERS) && path.ends_with(".git") {
             return Repository::parse(text).map(|repository| Some(Self::Repository(repository)));
         }
@@ -81,7 +94,8 @@ fn is_scp(text: &str) -> bool {
 
 impl Repository {
     fn parse(text: &str) -> Result<Self> {
-        let invalid = |why: &str| Error::new(ErrorKind::Invalid, format!("invalid git address {text:?}: {why}"));
+        let shown = without_user(text).0;
+        let invalid = |why: &str| Error::new(ErrorKind::Invalid, format!("invalid git address {shown:?}: {why}"));
         if text.chars().any(|c| c.is_control() || c == ' ') {
             return Err(invalid("it has spaces or control characters"));
         }
@@ -96,10 +110,11 @@ impl Repository {
         if host.is_empty() || host.split('@').any(|part| part.starts_with('-')) {
             return Err(invalid("the host is not a name or an address"));
         }
+        let (url, user) = apart(url).map_err(&invalid)?;
         let part = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
         let (reference, directory) = (part(reference), part(directory));
-        let mut repository = Self { url: url.to_owned(), reference, directory, ..Self::default() };
+        let mut repository = Self { url, user, reference, directory, ..Self::default() };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             repository.set(pair).map_err(|why| invalid(&why))?;
         }
@@ -184,14 +199,57 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// A URL without user and password, and those, if it has any.
-pub fn without_user(url: &str) -> (String, Option<(String, String)>) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+/// Scheme, host with what is before and after it, and the rest.
+fn split(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
+    Some((scheme, authority, path))
+}
+
+/// A URL without user and password, and those, if it has any.
+pub fn without_user(url: &str) -> (String, Option<(String, String)>) {
+    let Some((scheme, authority, path)) = split(url) else { return (url.to_owned(), None) };
     let Some((user, host)) = authority.rsplit_once('@') else { return (url.to_owned(), None) };
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
     (format!("{scheme}://{host}{path}"), Some((decoded(user), decoded(password))))
+}
+
+/// A `/` in a password makes the name of a host of what is before it: such an address is not shown as it is, and not used.
+fn refuse_ambiguous(text: &str) -> Result<()> {
+    let Some((scheme, authority, path)) = split(text) else { return Ok(()) };
+    match path.rsplit_once('@') {
+        Some((_, rest)) if !has_host(authority) && !authority.contains('@') => {
+            let text = format!("invalid address \"{scheme}://…@{rest}\": the port is no number");
+            Err(Error::new(ErrorKind::Invalid, text)
+                .hint("a / in a user or a password is written %2F, ? %3F and # %23"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The URL that git gets, and whom it says to be to whom.
+fn apart(url: &str) -> std::result::Result<(String, Option<User>), &'static str> {
+    let (plain, user) = without_user(url);
+    let Some(((username, password), (scheme, authority, path))) = user.zip(split(url)) else {
+        return Ok((plain, None));
+    };
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let known = match scheme.to_ascii_lowercase().as_str() {
+        "https" => Scheme::Https,
+        "http" => Scheme::Http,
+        // The user is a part of where it leads to, and no secret; a password is for nobody.
+        "ssh" => {
+            let user = authority.split([':', '@']).next().unwrap_or_default();
+            return Ok((if user.is_empty() { plain } else { format!("{scheme}://{user}@{host}{path}") }, None));
+        }
+        _ => return Ok((plain, None)),
+    };
+    if username.chars().chain(password.chars()).any(char::is_control) {
+        return Err("the user or the password has control characters");
+    }
+    let origin = Origin::new(known, host).map_err(|_| "the host is not a name or an address")?;
+    Ok((format!("{origin}{path}"), Some((origin, Credentials { username, password }))))
 }
 
 #[cfg(test)]
@@ -277,12 +335,59 @@ mod tests {
         assert_eq!(without_user("https://h/x@y"), ("https://h/x@y".to_owned(), None));
     }
 
+    #[test]
+    fn a_repository_is_named_without_a_password() {
+        let hash = "#main:d";
+        for (text, url, user) in [
+            ("https://me:p%40ss@H:443/x.git", "https://h/x.git", Some(("https://h", "me", "p@ss"))),
+            ("http://tok3n@[::1]:80/x.git", "http://[::1]/x.git", Some(("http://[::1]", "tok3n", ""))),
+            ("https://@h/x.git", "https://h/x.git", Some(("https://h", "", ""))),
+            ("https://h/x@y.git", "https://h/x@y.git", None),
+            ("ssh://me:tok3n@h:22/x", "ssh://me@h:22/x", None),
+            ("ssh://me@h/x", "ssh://me@h/x", None),
+            ("git://me:tok3n@h/x", "git://h/x", None),
+            ("git@h:x", "git@h:x", None),
+        ] {
+            let found = repository(&format!("{text}{hash}"));
+            let told = found.user.as_ref().map(|(origin, user)| (origin.to_string(), user));
+            let told = told.as_ref().map(|(origin, user)| (origin.as_str(), &*user.username, &*user.password));
+            assert_eq!((found.url.as_str(), told), (url, user), "{text}");
+            assert!(!format!("{found:?}").contains("p@ss"));
+        }
+    }
+
+    #[test]
+    fn no_error_has_a_password() {
+        for text in [
+            "https://me:tok3n@h/x.git#-x",
+            "https://me:tok3n@h/x y.git",
+            "https://me:tok3n@h/x.git?what=1",
+            "https://me:tok3n@/x.git",
+            "https://me:tok3n@h:1:2/x.git",
+            "https://me:tok3n%0a@h/x.git",
+            "https://me:tok3n/x@h/x.git",
+            "https://me:tok3n?x@h/x.git",
+            "https://me:tok3n#x@h/file",
+            "http://me:tok3n/x@h/file",
+            "ssh://me:tok3n/x@h/y",
+        ] {
+            let error = Address::of(text).expect_err(text);
+            let said = format!("{error} {error:?} {:?}", error.hint_text());
+            assert!(!said.contains("tok3n") && said.contains("h/") | said.contains("x.git"), "{text}: {said}");
+        }
+        for text in ["https://[::1]/a@b", "https://h:80/a@b", "https://h/a:b@c", "https://h:80?a@b"] {
+            assert!(Address::of(text).is_ok(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "(https?://|git@|git://)?[ -~é]{0,40}(\\.git)?[#?]?[ -~]{0,20}") {
             if let Ok(Some(Address::Repository(found))) = Address::of_context(&text) {
                 prop_assert!(found.reference.is_none_or(|name| !name.starts_with('-')));
                 prop_assert!(!found.url.starts_with('-'));
+                let at = split(&found.url).is_some_and(|(_, authority, _)| authority.contains('@'));
+                prop_assert!(!at || found.url.starts_with("ssh://"));
             }
             let _ = (file_name(&text), without_user(&text));
         }

@@ -3,6 +3,9 @@
 //! It is started with an environment of our own: no configuration but that of the new repository, no hooks, no templates,
 //! no questions, no protocols but `http`, `https`, `ssh` and `git`, also for submodules. Filters of `.gitattributes` need
 //! configuration, so that none runs.
+//!
+//! A password is in git's environment alone, and git asks for it by a helper that is bound to the origin of the address: it
+//! is in no argument, no file of the repository and no URL, and no other server gets it, wherever the first one leads to.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,10 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Remote;
-use super::address::{Repository, without_user};
+use super::address::Repository;
+use super::auth::{Place, Proof};
 use crate::build::context::Context;
+use crate::build::hide::without_users;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file;
+use crate::registry::credentials::Credentials;
 
 /// What is set for every `git`.
 const ENVIRONMENT: [(&str, &str); 12] = [
@@ -41,6 +47,13 @@ const SETTINGS: [&str; 8] = [
     "-c",
     "core.fsmonitor=false",
 ];
+/// Tells git who asks: the variables that follow, each of one line.
+const HELPER: &str = concat!(
+    r#"!f() { if [ "$1" = get ]; then "#,
+    r#"printf 'username=%s\npassword=%s\n' "$LRUN_GIT_USERNAME" "$LRUN_GIT_PASSWORD"; fi; }; f"#
+);
+const USERNAME: &str = "LRUN_GIT_USERNAME";
+const PASSWORD: &str = "LRUN_GIT_PASSWORD";
 const COMPLAINT_MAX: usize = 600;
 
 /// A commit, and the reference that leads to it.
@@ -57,7 +70,7 @@ impl Remote {
     pub fn resolve(&self, repository: &Repository) -> Result<Found> {
         let found = match repository.commit() {
             Some(commit) => Found { commit: commit.to_ascii_lowercase(), reference: None },
-            None => self.look_up(repository)?,
+            None => self.or_moved(repository, |place| self.look_up(repository, place))?,
         };
         match &repository.checksum {
             Some(checksum) if !found.commit.starts_with(&checksum.to_ascii_lowercase()) || checksum.len() < 7 => {
@@ -68,15 +81,15 @@ impl Remote {
         }
     }
 
-    fn look_up(&self, repository: &Repository) -> Result<Found> {
+    fn look_up(&self, repository: &Repository, place: &Place) -> Result<Found> {
         let name = repository.reference.as_deref().unwrap_or("HEAD");
         let peeled = format!("{name}^{{}}");
-        let list = self.git(&self.folder, &["ls-remote", "--", &repository.url, name, &peeled])?;
+        let list = self.git((place, &self.folder), &["ls-remote", "--", &place.url, name, &peeled])?;
         let text = String::from_utf8_lossy(&list);
         let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
         chosen(&lines, name).ok_or_else(|| {
-            let url = without_user(&repository.url).0;
-            let error = Error::new(ErrorKind::NotFound, format!("repository {url} does not contain ref {name}"));
+            let text = format!("repository {} does not contain ref {name}", repository.url);
+            let error = Error::new(ErrorKind::NotFound, text);
             match name.len() >= 4 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
                 true => error.hint("a commit is named by its whole hash"),
                 false => error,
@@ -87,21 +100,19 @@ impl Remote {
     /// The files of a commit, in a new directory.
     pub fn checkout(&self, repository: &Repository, found: &Found, keep_git_dir: bool) -> Result<Context> {
         let directory = self.directory()?;
-        let attempt = || format!("fetch {}", without_user(&repository.url).0);
-        self.fetch(&directory, repository, found).context(attempt)?;
-        let git = |arguments: &[&str]| self.git(&directory, arguments).context(attempt);
+        let attempt = || format!("fetch {}", repository.url);
+        let place = self.or_moved(repository, |place| self.fetch(&directory, place, found)).context(attempt)?;
+        let git = |arguments: &[&str]| self.git((&place, &directory), arguments).context(attempt);
         git(&["checkout", "--quiet", "--force", "--detach", &found.commit])?;
         if !repository.without_submodules && file::exists(&directory.join(".gitmodules"))? {
             let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
             // Not every server can send a part of the history.
-            if self.git(&directory, &[&update[..], &["--depth=1"]].concat()).is_err() {
+            if git(&[&update[..], &["--depth=1"]].concat()).is_err() {
                 git(&update)?;
             }
         }
-        let own = directory.join(".git");
-        match keep_git_dir {
-            true => drop(git(&["config", "remote.origin.url", &without_user(&repository.url).0])?),
-            false => file::remove_tree(&own)?,
+        if !keep_git_dir {
+            file::remove_tree(&directory.join(".git"))?;
         }
         let context = Context::open(&directory)?;
         match &repository.directory {
@@ -110,49 +121,60 @@ impl Remote {
         }
     }
 
-    /// Brings the commit: alone, else with its history, else everything.
-    fn fetch(&self, directory: &Path, repository: &Repository, found: &Found) -> Result<()> {
-        self.git(directory, &["init", "--quiet", "--template="])?;
-        self.git(directory, &["config", "remote.origin.url", &repository.url])?;
+    /// Brings the commit: alone, else with its history, else everything. From where.
+    fn fetch(&self, directory: &Path, place: &Place, found: &Found) -> Result<Place> {
+        let git = |arguments: &[&str]| self.git((place, directory), arguments);
+        git(&["init", "--quiet", "--template="])?;
+        git(&["config", "remote.origin.url", &place.url])?;
         let wanted = found.reference.as_deref().unwrap_or(&found.commit);
         let one = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
         let all = ["--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"];
         let there = || {
             let commit = format!("{}^{{commit}}", found.commit);
-            self.git(directory, &["cat-file", "-e", &commit]).is_ok()
+            git(&["cat-file", "-e", &commit]).is_ok()
         };
         let mut last = Ok(Vec::new());
         for more in [&["--depth=1", "origin", wanted][..], &["origin", wanted], &all] {
             let base = if more == all { &one[..2] } else { &one[..] };
-            last = self.git(directory, &[base, more].concat());
+            last = git(&[base, more].concat());
             if last.is_ok() && there() {
-                return Ok(());
+                return Ok(place.clone());
             }
         }
         last?;
         Err(Error::new(ErrorKind::NotFound, format!("the repository does not contain the commit {}", found.commit)))
     }
 
-    /// Runs `git` in a directory; what it wrote.
-    fn git(&self, directory: &Path, arguments: &[&str]) -> Result<Vec<u8>> {
+    /// Runs `git` for a repository in a directory; what it wrote.
+    fn git(&self, (place, directory): (&Place, &Path), arguments: &[&str]) -> Result<Vec<u8>> {
         let program = self.program()?;
         // New files are readable for all, whatever the caller's umask is.
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "umask 022; exec \"$0\" \"$@\""]).arg(program).args(SETTINGS).args(arguments);
+        command.args(["-c", "umask 022; exec \"$0\" \"$@\""]).arg(program).args(SETTINGS);
         command.current_dir(directory).stdin(Stdio::null());
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value))).envs(ENVIRONMENT);
         // Not a repository that the directory is in by chance.
         command.env("GIT_CEILING_DIRECTORIES", &self.folder);
+        match &place.proof {
+            None => {}
+            Some(Proof::User(origin, Credentials { username, password })) => {
+                command.arg("-c").arg(format!("credential.{origin}.helper={HELPER}"));
+                command.env(USERNAME, username).env(PASSWORD, password);
+            }
+            Some(Proof::Header(origin, header)) => {
+                // git would send it wherever the server leads to.
+                command.args(["-c", "http.followRedirects=false"]).env("GIT_CONFIG_COUNT", "1");
+                command.env("GIT_CONFIG_KEY_0", format!("http.{origin}/.extraHeader"));
+                command.env("GIT_CONFIG_VALUE_0", format!("Authorization: {header}"));
+            }
+        }
+        command.args(arguments);
         let verb = arguments.first().copied().unwrap_or_default();
         let output = command.output().context(|| format!("run git {verb}"))?;
         if output.status.success() {
             return Ok(output.stdout);
         }
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        let from = complaint.len().saturating_sub(COMPLAINT_MAX);
-        let from = (from..=complaint.len()).find(|at| complaint.is_char_boundary(*at)).unwrap_or(0);
-        let words: Vec<&str> = complaint.get(from..).unwrap_or_default().split_whitespace().collect();
-        Err(Error::new(ErrorKind::Io, format!("git {verb} failed: {}", words.join(" "))))
+        Err(Error::new(ErrorKind::Io, format!("git {verb} failed: {}", shortened(&output.stderr))))
     }
 
     fn program(&self) -> Result<PathBuf> {
@@ -167,6 +189,17 @@ impl Remote {
                 .hint("install the package git, or give the files as a directory or an archive")
         })
     }
+}
+
+/// The end of what git says, on one line, its URLs without users and passwords: those of submodules are the repository's.
+fn shortened(complaint: &[u8]) -> String {
+    let text = String::from_utf8_lossy(complaint);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut text = without_users(&words.join(" "));
+    let from = text.len().saturating_sub(COMPLAINT_MAX);
+    let from = (from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.drain(..from);
+    text
 }
 
 /// The best of what `ls-remote` lists for a name: a tag's commit before a branch, as git itself prefers.
@@ -188,6 +221,7 @@ fn chosen(lines: &[(&str, &str)], name: &str) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::given::Secrets;
 
     const ONE: &str = "1111111111111111111111111111111111111111";
     const TWO: &str = "2222222222222222222222222222222222222222";
@@ -215,10 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn what_git_says_is_short_and_has_no_password() {
+        let said = format!("{}\nfatal: clone of\t'https://u:tok3n@h/x.git/': no", "é".repeat(COMPLAINT_MAX));
+        let short = shortened(said.as_bytes());
+        assert!(short.len() <= COMPLAINT_MAX && short.ends_with("é fatal: clone of 'https://h/x.git/': no"), "{short}");
+        let cut = format!("https://u:tok3n@h/{}", "x".repeat(COMPLAINT_MAX - 8));
+        assert!(!shortened(cut.as_bytes()).contains("n@h"));
+    }
+
+    #[test]
     fn without_git_the_error_says_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let access = Box::new(|| Ok(crate::registry::http::Access::default()));
-        let remote = Remote::new(folder.path().to_owned(), vec![("PATH".into(), folder.path().into())], access);
+        let remote =
+            Remote::new(folder.path().to_owned(), vec![("PATH".into(), folder.path().into())], Secrets::new(), access);
         let repository = Repository { url: "https://h.invalid/x.git".to_owned(), ..Repository::default() };
         let error = remote.repository(&repository).expect_err("there is no git");
         assert!(error.hint_text().expect("a hint").contains("install the package git"));

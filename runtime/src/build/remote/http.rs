@@ -19,7 +19,6 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
 use crate::paths::Root;
-use crate::registry::credentials::Credentials;
 use crate::registry::http::{Answer, Body, read_error};
 use crate::registry::retry::{ATTEMPTS, delay, is_temporary};
 use crate::registry::url::Url;
@@ -156,22 +155,32 @@ impl Remote {
         Ok(Got::File(digest, path))
     }
 
-    /// GET, along redirects. User and password of the URL are for its own server.
     fn ask(&self, url: &str, conditions: &[(&'static str, String)]) -> std::result::Result<Answer, Failed> {
         let (plain, user) = without_user(url);
-        let first = Url::parse(&plain)?;
+        let url = Url::parse(&plain)?;
+        let authorization = self.authorization(&url.origin, user)?;
+        self.get(&url, authorization, conditions).map(|(answer, _)| answer)
+    }
+
+    /// GET, along redirects; the answer, and whose it is. Who asks is for the URL's own server.
+    pub(super) fn get(
+        &self,
+        first: &Url,
+        authorization: Option<String>,
+        conditions: &[(&'static str, String)],
+    ) -> std::result::Result<(Answer, Url), Failed> {
         let mut url = first.clone();
         for _ in 0..=REDIRECTS {
             let mut headers = conditions.to_vec();
-            if let Some((username, password)) = user.clone().filter(|_| url.origin == first.origin) {
-                headers.push(("authorization", Credentials { username, password }.basic()));
+            if let Some(value) = authorization.clone().filter(|_| url.origin == first.origin) {
+                headers.push(("authorization", value));
             }
             let answer = self
                 .http()?
                 .send(&Method::GET, &url, &headers, Body::None)
                 .map_err(|failed| Failed { error: failed.error, again: failed.temporary.then_some(None) })?;
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
+                return Ok((answer, url));
             }
             url = url.join(answer.header("location").unwrap_or_default())?;
             if url.origin.is_plain() && !first.origin.is_plain() {
@@ -192,7 +201,7 @@ enum Got {
 }
 
 /// Why an attempt failed, and whether another may succeed: after how long, if the server says.
-struct Failed {
+pub(super) struct Failed {
     error: Error,
     again: Option<Option<Duration>>,
 }

@@ -3,6 +3,7 @@
 //! | file | owns |
 //! | --- | --- |
 //! | [`address`] | which texts are addresses, and of what; pure |
+//! | `auth` | who is told to a server |
 //! | [`http`] | downloads, and not downloading what is known |
 //! | [`git`] | the host's `git`, and how it is kept from doing anything but fetching |
 //!
@@ -11,6 +12,7 @@
 //! Runs in the CLI, on the host.
 
 pub mod address;
+mod auth;
 pub mod git;
 pub mod http;
 
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub use address::{Address, Repository};
 
 use super::context::Context;
+use super::given::Secrets;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file;
 use crate::paths::Root;
@@ -42,6 +45,8 @@ pub struct Remote {
     access: Box<AskAccess>,
     /// What `git` gets of the environment: `PATH`, proxies, the way to an SSH agent.
     environment: Vec<(OsString, OsString)>,
+    /// Some of them are for servers.
+    secrets: Secrets,
     http: OnceLock<Http>,
     count: AtomicU32,
 }
@@ -63,8 +68,13 @@ pub enum Downloaded {
 
 impl Remote {
     /// Nothing is connected to yet. Files go into `folder`, which is there.
-    pub fn new(folder: PathBuf, environment: Vec<(OsString, OsString)>, access: Box<AskAccess>) -> Self {
-        Self { folder, access, environment, http: OnceLock::new(), count: AtomicU32::new(0) }
+    pub fn new(
+        folder: PathBuf,
+        environment: Vec<(OsString, OsString)>,
+        secrets: Secrets,
+        access: Box<AskAccess>,
+    ) -> Self {
+        Self { folder, access, environment, secrets, http: OnceLock::new(), count: AtomicU32::new(0) }
     }
 
     fn http(&self) -> Result<&Http> {
@@ -101,7 +111,7 @@ impl Remote {
         if !is_archive(&file)? {
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut std::io::Read::take(file, max + 1), &mut bytes)
-                .context(|| url.to_owned())?;
+                .context(|| address::without_user(url).0)?;
             return Ok(Downloaded::File(bytes));
         }
         let path = self.directory()?;

@@ -13,6 +13,7 @@ use crate::build::dockerfile::source::{Fault, Parsed, Word};
 use crate::build::dockerfile::stage::Stage;
 use crate::build::dockerfile::suggestion::did_you_mean;
 use crate::build::dockerfile::tree::{Arguments, Node, Pair};
+use crate::build::hide::without_users;
 use crate::image::config::is_signal;
 
 const NAMES: [&str; 18] = [
@@ -82,7 +83,7 @@ pub(in crate::build::dockerfile) fn check(node: &Node, escape: char) -> Parsed<C
         name,
         at: node.name.at,
         last_line: node.last_line,
-        original: capitals(name, &node.original),
+        original: shown(name, &node.original),
         command: checker.command()?,
     }))
 }
@@ -374,6 +375,12 @@ fn stage_name(word: &Word) -> Parsed<String> {
 }
 
 /// The text of an instruction with its name in capitals, as documented.
+/// What is shown of an instruction, and kept in the image's history.
+fn shown(name: &str, original: &str) -> String {
+    let text = capitals(name, original);
+    if matches!(name, "ADD" | "COPY" | "ONBUILD") { without_users(&text) } else { text }
+}
+
 fn capitals(name: &str, original: &str) -> String {
     match original.split_at_checked(name.len()) {
         Some((typed, rest)) if typed.eq_ignore_ascii_case(name) => format!("{name}{rest}"),

@@ -27,7 +27,8 @@ pub struct Instruction {
     pub at: Position,
     /// Its last line, heredocs included.
     pub last_line: u32,
-    /// Its text without comments, continued lines joined, without heredocs: for the history and for people.
+    /// Its text without comments, continued lines joined, without heredocs, without passwords in addresses: for the
+    /// history and for people.
     pub original: String,
     /// What it says.
     pub command: Command,
