@@ -268,6 +268,7 @@ fn no_message_has_a_password() {
     let cases: Vec<(String, Vec<String>, &str)> = vec![
         (at("x.git#nothing"), vec![], "does not contain ref nothing"),
         (at("none.git"), vec![], "not found"),
+        (at("x").replace("http", "ftp"), vec![], "open the build context ftp://"),
         (at("x.git").replace("ada", "eve"), vec![], "Authentication failed"),
         (at("x.git#-x"), vec![], "invalid git address"),
         (at("x.git#main:none"), vec![], "none"),

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::hide::without_users;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result};
 use crate::file::{self, Durability};
@@ -64,13 +65,16 @@ pub struct Key {
 }
 
 impl Key {
-    /// Adds a part and what it is.
+    /// Adds a part and what it is. In words, users and passwords of its URLs are a digest.
     pub fn add(&mut self, what: &str, value: &[u8]) {
         for part in [what.as_bytes(), value] {
             self.hasher.update(&(part.len() as u64).to_le_bytes());
             self.hasher.update(part);
         }
-        self.words.push(format!("{what} {}", String::from_utf8_lossy(value)));
+        let text = String::from_utf8_lossy(value);
+        let shown = without_users(&text);
+        let hidden = if shown == text { String::new() } else { format!(" {}", Digest::of(value)) };
+        self.words.push(format!("{what} {shown}{hidden}"));
     }
 
     /// Adds a part that is in no entry in clear text.
@@ -179,6 +183,13 @@ mod tests {
         let mut key = Key::default();
         key.add_secret("secret", b"hunter2");
         assert!(!key.finish().1.concat().contains("hunter2"));
+        let words = |password: &str| {
+            let mut key = Key::default();
+            key.add("argument", format!("URL=https://me:{password}@h/x").as_bytes());
+            key.finish().1.concat()
+        };
+        assert!(words("hunter2").starts_with("argument URL=https://h/x sha256:"));
+        assert_ne!(words("hunter2"), words("hunter3"));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub use manifest::Manifest;
 pub use select::{Entry, Kind, Request, Seen, Selection, Source};
 pub use stream::Streamed;
 
+use super::hide::without_users;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::image::tar::shown;
 
@@ -53,7 +54,7 @@ impl Context {
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty());
-        Ok(Self::at(root.context(|| format!("open the build context {}", path.display()))?))
+        Ok(Self::at(root.context(|| format!("open the build context {}", without_users(&path.to_string_lossy())))?))
     }
 
     /// Takes a directory that is open for reading.
