@@ -283,6 +283,11 @@ impl Root {
         self.cache().join(format!("found-{}.json", request.hex()))
     }
 
+    /// The container in which the step with this key failed.
+    pub fn cache_failed(&self, key: &Digest) -> PathBuf {
+        self.cache().join(format!("failed-{}.json", key.hex()))
+    }
+
     /// What is known of the URL with this digest.
     pub fn cache_url(&self, url: &Digest) -> PathBuf {
         self.cache().join(format!("url-{}.json", url.hex()))

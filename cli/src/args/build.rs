@@ -70,6 +70,9 @@ pub struct BuildArgs {
     /// Tell of each step that is not in the cache what changed
     #[arg(long)]
     pub explain: bool,
+    /// Go on from the container in which a command failed, with what is in it
+    #[arg(long)]
+    pub resume: bool,
     /// Run the commands again that are in the cache, and tell whether they make the same; 1 if one does not
     #[arg(long)]
     pub verify: bool,
@@ -145,6 +148,7 @@ impl BuildArgs {
             arguments: self.arguments(lookup)?,
             no_cache: self.no_cache,
             explain: self.explain,
+            resume: self.resume,
             verify: self.verify,
             no_cache_stages: self.no_cache_filter.clone(),
             labels: flags("--label", &self.label, env::parse_label)?.into_iter().collect(),

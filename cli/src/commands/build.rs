@@ -166,7 +166,7 @@ fn forget(iidfile: &Path) -> Result<()> {
 /// What can be done about a command that failed.
 fn way_on(container: &ContainerId, image: &Digest) {
     output::complain(&format!(
-        "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun rm {0}`",
+        "  hint: `lrun logs {0}` is what it wrote, `lrun diff {0}` what it changed; `lrun run --rm -ti {1} sh` looks around before it; `lrun build --resume …` goes on in it; `lrun rm {0}`",
         container.short(),
         image.short(),
     ));

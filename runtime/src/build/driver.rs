@@ -84,6 +84,14 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 impl Stop {
+    /// The container of the command that failed, if that is why.
+    pub fn failed_in(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Ended(Built::Failed { container, .. }) => Some(container),
+            _ => None,
+        }
+    }
+
     /// Says of a failure what was attempted.
     pub fn context(self, attempt: &str) -> Self {
         match self {

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::cache::{self, Entry, Key};
 use super::driver::{Build, Progress, Stage};
-use super::explain;
 use super::options::Event;
 use super::state::State;
 use super::step::Made;
+use super::{explain, resume};
 use crate::container::options::RunOptions;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,7 +64,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn now(&self) -> String {
+    pub(super) fn now(&self) -> String {
         self.options.clock.unwrap_or_else(Timestamp::now).to_string()
     }
 
@@ -155,11 +155,15 @@ impl Build<'_> {
             }
             None => {
                 files = self.missed(stage, &key, &input);
+                let resumed = self.resume(stage, &key, &created_by)?;
                 let image = self.image(&mut stage.state)?;
                 let options = RunOptions { image: image.to_string(), ..self.options.run.clone() };
                 let created = self.now();
-                let made = make(self, &options, &stage.state)?;
-                (made.layer, created, Some(made.reads))
+                let root = self.steps.engine.root();
+                let made = make(self, &options, &stage.state)
+                    .inspect_err(|stop| stop.failed_in().into_iter().for_each(|id| resume::remember(root, &key, id)))?;
+                resume::forget(root, &key);
+                (made.layer, created, (!resumed).then_some(made.reads))
             }
         };
         let size = match &layer {

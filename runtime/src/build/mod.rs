@@ -23,6 +23,7 @@
 //! | `complete` | the last touch on the target |
 //! | `graph`, `workers` | which stages need which; stages side by side |
 //! | `forward` | a step, from the cache or made |
+//! | `resume` | going on from the container of a command that failed |
 //! | `verify` | whether a cached RUN would make the same again |
 //! | `driver` | the stages that the target needs, step by step |
 
@@ -47,6 +48,7 @@ pub mod options;
 mod origin;
 pub mod output;
 pub mod remote;
+mod resume;
 mod state;
 mod step;
 mod unpublished;

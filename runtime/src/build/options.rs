@@ -28,6 +28,8 @@ pub struct Options {
     pub no_cache_stages: Vec<String>,
     /// Tell of each step that is not in the cache why.
     pub explain: bool,
+    /// Whether a step that failed goes on from its container.
+    pub resume: bool,
     /// Run the commands again that are in the cache, and tell whether they come to the same.
     pub verify: bool,
     /// Labels that the image gets at last.

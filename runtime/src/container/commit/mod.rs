@@ -63,6 +63,19 @@ pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Resu
         .map_err(file::with_way_out)
 }
 
+/// The layers of a container that has ended, bottom first, with what it changed as the last; no image. They are on disk when
+/// this returns, and the container has them below an empty read-write layer.
+pub fn commit_layers(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Vec<Digest>> {
+    let attempt = || format!("commit container {}", record.id.short());
+    let options = CommitOptions { clock, ..CommitOptions::default() };
+    let Some((container, record)) = lifecycle::hold_stopped(engine, &record.id)? else {
+        return Err(Error::new(ErrorKind::Conflict, "it runs").context(attempt()));
+    };
+    let entry = config::entry(&record, &options);
+    let stack = ended::commit(engine, &container, &record, &entry, &options).context(attempt)?;
+    Ok(stack.layers)
+}
+
 fn attempt(engine: &Engine, record: &Record, options: &CommitOptions) -> Result<Digest> {
     let attempt = || format!("commit container {}", record.id.short());
     // Before anything is done: an instruction that cannot be read stops the command.
