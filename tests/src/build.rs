@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{Lrun, Output};
 
-/// A context with this Dockerfile and these files, below the test's folder.
-pub fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+/// A folder with these files, below the test's folder.
+pub fn folder(lrun: &Lrun, name: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = lrun.folder().join(name);
-    fs::create_dir_all(&folder).expect("a folder");
-    for (path, content) in files.iter().chain(&[("Dockerfile", dockerfile)]) {
+    for (path, content) in files {
         let path = folder.join(path);
         fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
         fs::write(path, content).expect("a file");
@@ -17,18 +16,30 @@ pub fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]
     folder
 }
 
-/// Builds it with these flags, without a network.
+/// A context with this Dockerfile and these files.
+pub fn context(lrun: &Lrun, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+    folder(lrun, name, &[files, &[("Dockerfile", dockerfile)]].concat())
+}
+
+/// Builds a context, a folder or an address, with these flags, without a network.
 #[track_caller]
-pub fn build(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Output {
-    let folder = folder.to_str().expect("UTF-8");
-    lrun.run(&[&["build", "--network", "none"], flags, &[folder]].concat())
+pub fn build(lrun: &Lrun, context: &(impl AsRef<Path> + ?Sized), flags: &[&str]) -> Output {
+    let context = context.as_ref().to_str().expect("UTF-8");
+    lrun.run(&[&["build", "--network", "none"], flags, &[context]].concat())
+}
+
+/// Builds it, which must succeed.
+#[track_caller]
+pub fn build_ok(lrun: &Lrun, context: &(impl AsRef<Path> + ?Sized), flags: &[&str]) -> Output {
+    let output = build(lrun, context, flags);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    output
 }
 
 /// Builds it, which must succeed without a word; the image's id.
 #[track_caller]
-pub fn built(lrun: &Lrun, folder: &Path, flags: &[&str]) -> String {
-    let output = build(lrun, folder, &[&["-q"], flags].concat());
-    assert_eq!(output.code, 0, "{}", output.stderr);
+pub fn built(lrun: &Lrun, context: &(impl AsRef<Path> + ?Sized), flags: &[&str]) -> String {
+    let output = build_ok(lrun, context, &[&["-q"], flags].concat());
     assert_eq!(output.stderr, "");
     output.stdout.trim_end().to_owned()
 }
@@ -42,4 +53,21 @@ pub fn in_image(lrun: &Lrun, image: &str, script: &str) -> String {
 /// How many steps came from the cache.
 pub fn cached(output: &Output) -> usize {
     output.stderr.matches("(Using cache)").count()
+}
+
+/// Whether a process with this command line runs.
+pub fn runs(command: &[&str]) -> bool {
+    let wanted: Vec<u8> = command.iter().flat_map(|word| word.bytes().chain([0])).collect();
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(|entry| Some(entry.ok()?.path().join("cmdline")));
+    processes.into_iter().any(|path| fs::read(path).is_ok_and(|line| line == wanted))
+}
+
+/// What builds have in the store that is not published.
+pub fn unpublished(lrun: &Lrun) -> Vec<String> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(lrun.store().join(folder)).expect("a folder of the store");
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect::<Vec<_>>()
+    };
+    let layers = names("layers").into_iter().filter(|name| name.starts_with("build-"));
+    names("staging").into_iter().chain(layers).collect()
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use lrun_tests::build::{build, built, cached, context, in_image};
+use lrun_tests::build::{build, build_ok, built, cached, context, in_image};
 use lrun_tests::{Lrun, Mode, eventually, mode};
 
 /// An owner as the containers of this mapping show it.
@@ -14,18 +14,10 @@ fn owner(numbers: &str) -> &str {
     if mode() == Mode::Single { "0:0" } else { numbers }
 }
 
-/// Builds with these flags and gives what was told; it must succeed.
-#[track_caller]
-fn told(lrun: &Lrun, folder: &Path, flags: &[&str]) -> String {
-    let output = build(lrun, folder, flags);
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    output.stderr
-}
-
 /// What the commands wrote, without what the build tells.
 #[track_caller]
 fn written(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Vec<String> {
-    let told = told(lrun, folder, flags);
+    let told = build_ok(lrun, folder, flags).stderr;
     let own =
         |line: &&str| line.starts_with("Step ") || line.starts_with(" ---> ") || line.starts_with("Successfully ");
     told.lines().filter(|line| !own(line)).map(str::to_owned).collect()
@@ -473,7 +465,9 @@ fn a_heredoc_names_its_interpreter() {
     let output = build(&lrun, &folder, &[]);
     assert_eq!(cached(&output), 4, "{}", output.stderr);
     let missing = context(&lrun, "missing", "FROM busybox\nRUN <<EOF\n#!/no/such/program\nEOF\n", &[]);
-    assert!(build(&lrun, &missing, &[]).code != 0);
+    let output = build(&lrun, &missing, &[]);
+    let said = "exec: \"/dev/pipes/EOF\": no such file or directory";
+    assert!(output.code == 1 && output.stderr.contains(said), "{}", output.stderr);
     assert_eq!(lrun.ok(&["ps", "-aq"]), "");
 }
 
@@ -481,15 +475,22 @@ fn a_heredoc_names_its_interpreter() {
 fn mounts_that_cannot_be() {
     let lrun = Lrun::with_busybox();
     let files = [("ignored", "i"), (".dockerignore", "ignored")];
+    let not_found = |path: &str| format!("file not found in build context or excluded by .dockerignore: {path}\n");
     for (mount, said) in [
-        ("type=bind,source=missing,target=/x", "missing"),
-        ("type=bind,source=ignored,target=/x", "ignored"),
-        ("type=bind,source=../../outside,target=/x", "outside"),
-        ("type=bind,source=up/outside,target=/x", "up/outside"),
-        ("type=bind,from=busybox,source=/no/such,target=/x", "/no/such"),
-        ("type=bind,target=/", "destination can't be '/'"),
-        ("type=cache,target=/proc/x", "/proc"),
-        ("type=bind,from=nowhere.invalid/x,target=/x", "nowhere.invalid"),
+        ("type=bind,source=missing,target=/x", not_found("/missing")),
+        ("type=bind,source=ignored,target=/x", not_found("/ignored")),
+        ("type=bind,source=../../outside,target=/x", not_found("/outside")),
+        ("type=bind,source=up/outside,target=/x", not_found("/up/outside")),
+        ("type=bind,from=busybox,source=/no/such,target=/x", "file not found in the image: /no/such\n".to_owned()),
+        ("type=bind,target=/", "invalid specification: destination can't be '/'".to_owned()),
+        (
+            "type=cache,target=/proc/x",
+            "invalid mount path: '/proc/x' cannot be mounted because it is inside /proc".to_owned(),
+        ),
+        (
+            "type=bind,from=nowhere.invalid/x,target=/x",
+            "from=nowhere.invalid/x: pull nowhere.invalid/x:latest: ".to_owned(),
+        ),
     ] {
         let dockerfile = format!("FROM busybox\nRUN --mount={mount} true\n");
         let folder = context(&lrun, "refused", &dockerfile, &files);
@@ -498,7 +499,7 @@ fn mounts_that_cannot_be() {
         symlink("..", folder.join("up")).expect("a link");
         let output = build(&lrun, &folder, &[]);
         assert_eq!(output.code, 1, "{mount}: {}", output.stderr);
-        assert!(output.stderr.contains(said), "{mount}: {}", output.stderr);
+        assert!(output.stderr.contains(&format!("Dockerfile:2:5: --mount: {said}")), "{mount}: {}", output.stderr);
     }
     assert_eq!(lrun.ok(&["ps", "-aq"]), "");
 }
@@ -506,7 +507,8 @@ fn mounts_that_cannot_be() {
 #[test]
 fn links_lead_out_of_no_mount() {
     let lrun = Lrun::with_busybox();
-    let canary = lrun.file("canary", "canary");
+    let content = "what only the host has";
+    let canary = lrun.file("canary", content);
     let canary = canary.to_str().expect("UTF-8");
     // A cache and an image whose entries are links to the host's files, a mount point that becomes one.
     let dockerfile = format!(
@@ -524,16 +526,21 @@ fn links_lead_out_of_no_mount() {
     assert!(lines.iter().any(|line| line == "link") && lines.iter().any(|line| line == "root-link"), "{lines:?}");
     assert_eq!(lines.last().map(String::as_str), Some("f"));
     assert!(lines.iter().any(|line| line == "cat: can't open '/e/l': No such file or directory"), "{lines:?}");
-    assert_eq!(fs::read_to_string(canary).expect("it is there"), "canary");
+    assert!(!lines.iter().any(|line| line.contains(content)), "{lines:?}");
+    assert_eq!(fs::read_to_string(canary).expect("it is there"), content);
     assert_eq!(in_image(&lrun, "links", "ls -A /real"), "");
-    let folder = context(
-        &lrun,
-        "out",
-        "FROM busybox AS evil\nRUN ln -s /etc/hostname-of-host /link\nFROM busybox\nRUN --mount=type=bind,from=evil,source=link,target=/x cat /x\n",
-        &[],
+    let dockerfile = format!(
+        "FROM busybox AS evil\nRUN ln -s {canary} /link\n\
+         FROM busybox\nRUN --mount=type=bind,from=evil,source=link,target=/x cat /x\n"
     );
+    let folder = context(&lrun, "out", &dockerfile, &[]);
     let output = build(&lrun, &folder, &[]);
-    assert!(output.code == 1 && output.stderr.contains("link"), "{}", output.stderr);
+    let said = "Dockerfile:4:5: --mount: file not found in the image: /link\n";
+    assert!(output.code == 1 && output.stderr.contains(said), "{}", output.stderr);
+    assert!(!output.stdout.contains(content) && !output.stderr.contains(content), "{output:?}");
+    let mut found = Vec::new();
+    files_with(&lrun.store(), content, &mut found);
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

@@ -1,27 +1,17 @@
 //! Real programs built in stages from Debian's packages, as users do: what builds them is in no layer of the result. It needs
 //! the distribution's archive.
 
-use std::fs;
 use std::time::Duration;
 
+use lrun_tests::build::{cached, folder};
 use lrun_tests::{Lrun, Output};
 
 /// Longer than other commands may take.
 const DEADLINE: Duration = Duration::from_secs(900);
 
 fn build(lrun: &Lrun, name: &str, files: &[(&str, &str)]) -> Output {
-    let folder = lrun.folder().join(name);
-    for (path, text) in files {
-        let path = folder.join(path);
-        fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
-        fs::write(path, text).expect("a file");
-    }
+    let folder = folder(lrun, name, files);
     lrun.run_for(DEADLINE, &["build", "-t", name, folder.to_str().expect("UTF-8")])
-}
-
-/// How many steps came from the cache.
-fn cached(output: &Output) -> usize {
-    output.stderr.matches("(Using cache)").count()
 }
 
 /// GNU hello, from the distribution's sources, by configure and make; then a change of the last stage.

@@ -1,49 +1,18 @@
 //! `build` with several stages: what is built at all, side by side, and how that ends.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use lrun_tests::{Lrun, Output, eventually};
+use lrun_tests::build::{build, build_ok, built, cached, context, in_image, runs, unpublished};
+use lrun_tests::{Lrun, eventually};
 use rustix::process::Signal;
-
-fn context(lrun: &Lrun, dockerfile: &str) -> PathBuf {
-    let folder = lrun.folder().join("context");
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join("Dockerfile"), dockerfile).expect("a file");
-    folder
-}
-
-fn build(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Output {
-    lrun.run(&[&["build", "--network", "none"], flags, &[folder.to_str().expect("UTF-8")]].concat())
-}
-
-fn runs(command: &[&str]) -> bool {
-    let wanted: Vec<u8> = command.iter().flat_map(|word| word.bytes().chain([0])).collect();
-    let mut lines =
-        fs::read_dir("/proc").expect("/proc").filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
-    lines.any(|line| line == wanted)
-}
-
-fn unpublished(lrun: &Lrun) -> usize {
-    let names = |folder: &str| {
-        fs::read_dir(lrun.store().join(folder))
-            .expect("a folder")
-            .filter_map(|entry| entry.expect("an entry").file_name().into_string().ok())
-    };
-    names("staging").count() + names("layers").filter(|name| name.starts_with("build-")).count()
-}
 
 #[test]
 fn stages_that_need_none_of_each_other_are_built_at_once() {
     let lrun = Lrun::with_busybox();
     let seconds = |digit: u32| format!("{digit}{}", std::process::id());
     let (one, two) = (seconds(81), seconds(82));
-    let folder = context(
-        &lrun,
-        &format!(
-            "FROM busybox AS one\nRUN [\"sleep\", \"{one}\"]\nFROM busybox AS two\nRUN [\"sleep\", \"{two}\"]\nFROM busybox\nCOPY --from=one /x /\nCOPY --from=two /x /\n"
-        ),
+    let dockerfile = format!(
+        "FROM busybox AS one\nRUN [\"sleep\", \"{one}\"]\nFROM busybox AS two\nRUN [\"sleep\", \"{two}\"]\nFROM busybox\nCOPY --from=one /x /\nCOPY --from=two /x /\n"
     );
+    let folder = context(&lrun, "context", &dockerfile, &[]);
     for signal in [Signal::TERM, Signal::KILL] {
         let build = lrun.spawn(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
         eventually("both run", || runs(&["sleep", &one]) && runs(&["sleep", &two]));
@@ -51,13 +20,13 @@ fn stages_that_need_none_of_each_other_are_built_at_once() {
         let output = build.wait();
         eventually("both end", || !runs(&["sleep", &one]) && !runs(&["sleep", &two]));
         if signal == Signal::TERM {
-            assert_eq!((output.code, unpublished(&lrun)), (143, 0), "{}", output.stderr);
+            assert_eq!((output.code, unpublished(&lrun)), (143, Vec::new()), "{}", output.stderr);
         }
         assert_eq!(lrun.ok(&["ps", "-aq"]), "");
     }
-    let other = context(&lrun, "FROM busybox\nRUN true\n");
-    assert_eq!(build(&lrun, &other, &[]).code, 0);
-    assert_eq!(unpublished(&lrun), 0, "what was killed is swept");
+    let other = context(&lrun, "context", "FROM busybox\nRUN true\n", &[]);
+    build_ok(&lrun, &other, &[]);
+    assert_eq!(unpublished(&lrun), [""; 0], "what was killed is swept");
     lrun.ok(&["system", "check"]);
 }
 
@@ -69,9 +38,8 @@ fn what_they_make_comes_together() {
         FROM base AS two\nRUN cat /base > /two; printf 'told by two'\n\
         FROM busybox AS unused\nRUN false\n\
         FROM base\nCOPY --from=one /one /\nCOPY --from=two /two /\nRUN cat /one /two > /all\n";
-    let folder = context(&lrun, dockerfile);
-    let first = build(&lrun, &folder, &["-t", "all"]);
-    assert_eq!(first.code, 0, "{}", first.stderr);
+    let folder = context(&lrun, "context", dockerfile, &[]);
+    let first = build_ok(&lrun, &folder, &["-t", "all"]);
     for line in [
         "[one] told by one",
         "[two] told by two",
@@ -80,19 +48,18 @@ fn what_they_make_comes_together() {
     ] {
         assert!(first.stderr.lines().any(|told| told == line), "{line}: {}", first.stderr);
     }
-    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "all", "cat", "/all"]), "base\nbase");
-    let again = build(&lrun, &folder, &["-q"]);
-    assert_eq!(again.stdout.trim_end(), lrun.inspect("all", "{{.Id}}"));
+    assert_eq!(in_image(&lrun, "all", "cat /all"), "base\nbase");
+    assert_eq!(built(&lrun, &folder, &[]), lrun.inspect("all", "{{.Id}}"));
     // One after the other it is the same.
     let alone = build(&lrun, &folder, &["--jobs", "1"]);
-    assert_eq!(alone.stderr.matches("(Using cache)").count(), 6, "{}", alone.stderr);
+    assert_eq!(cached(&alone), 6, "{}", alone.stderr);
     // What is copied out of an image is known by its layers; another file of the same is not.
-    let other = context(&lrun, &dockerfile.replace("COPY --from=two /two /", "COPY --from=two /base /two"));
-    let other = build(&lrun, &other, &["-t", "other"]);
-    assert_eq!(other.code, 0, "{}", other.stderr);
-    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "other", "cat", "/two"]), "base");
+    let dockerfile = dockerfile.replace("COPY --from=two /two /", "COPY --from=two /base /two");
+    let other = context(&lrun, "context", &dockerfile, &[]);
+    build_ok(&lrun, &other, &["-t", "other"]);
+    assert_eq!(in_image(&lrun, "other", "cat /two"), "base");
     // Who removes itself may still be at it.
-    eventually("nothing is left", || unpublished(&lrun) == 0);
+    eventually("nothing is left", || unpublished(&lrun).is_empty());
 }
 
 #[test]
@@ -100,54 +67,49 @@ fn a_stage_has_the_arguments_of_the_stage_that_it_is_on() {
     let lrun = Lrun::with_busybox();
     let dockerfile = "FROM busybox AS base\nARG KIND=small\nARG OTHER=1\n\
         FROM base AS child\nARG OTHER=2\nRUN echo $KIND $OTHER > /kind\nFROM busybox\nCOPY --from=child /kind /\nRUN echo \"[$KIND]\" >> /kind\n";
-    let folder = context(&lrun, dockerfile);
-    let output = build(&lrun, &folder, &["-t", "inherited", "--build-arg", "KIND=large"]);
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "inherited", "cat", "/kind"]), "large 2\n[]");
+    let folder = context(&lrun, "context", dockerfile, &[]);
+    build_ok(&lrun, &folder, &["-t", "inherited", "--build-arg", "KIND=large"]);
+    assert_eq!(in_image(&lrun, "inherited", "cat /kind"), "large 2\n[]");
 }
 
 #[test]
 fn a_step_that_two_need_is_made_once() {
     let lrun = Lrun::with_busybox();
     let step = "RUN sleep 0.3; cat /proc/sys/kernel/random/uuid > /id";
-    let folder = context(
-        &lrun,
-        &format!(
-            "FROM busybox AS one\n{step}\nRUN echo 1 > /1\nFROM busybox AS two\n{step}\nRUN echo 2 > /2\nFROM busybox\nCOPY --from=one /id /one\nCOPY --from=two /id /two\n"
-        ),
+    let dockerfile = format!(
+        "FROM busybox AS one\n{step}\nRUN echo 1 > /1\nFROM busybox AS two\n{step}\nRUN echo 2 > /2\nFROM busybox\nCOPY --from=one /id /one\nCOPY --from=two /id /two\n"
     );
-    let output = build(&lrun, &folder, &["-t", "both"]);
-    assert_eq!(output.code, 0, "{}", output.stderr);
-    lrun.ok(&["run", "--rm", "--network", "none", "both", "cmp", "/one", "/two"]);
+    let folder = context(&lrun, "context", &dockerfile, &[]);
+    build_ok(&lrun, &folder, &["-t", "both"]);
+    in_image(&lrun, "both", "cmp /one /two");
 }
 
 #[test]
 fn one_that_fails_ends_the_others() {
     let lrun = Lrun::with_busybox();
     let seconds = format!("83{}", std::process::id());
-    let folder = context(
-        &lrun,
-        &format!(
-            "FROM busybox AS slow\nRUN echo made > /made\nRUN [\"sleep\", \"{seconds}\"]\nFROM busybox AS bad\nRUN sleep 1; echo half > /half; exit 9\nFROM busybox\nCOPY --from=slow /made /\nCOPY --from=bad /half /\n"
-        ),
+    let dockerfile = format!(
+        "FROM busybox AS slow\nRUN echo made > /made\nRUN [\"sleep\", \"{seconds}\"]\nFROM busybox AS bad\nRUN sleep 1; echo half > /half; exit 9\nFROM busybox\nCOPY --from=slow /made /\nCOPY --from=bad /half /\n"
     );
+    let folder = context(&lrun, "context", &dockerfile, &[]);
     let output = build(&lrun, &folder, &[]);
     assert_eq!(output.code, 9, "{}", output.stderr);
     assert!(output.stderr.contains("the command returned a non-zero code: 9"), "{}", output.stderr);
     assert!(!runs(&["sleep", &seconds]));
-    assert_eq!(unpublished(&lrun), 0);
+    assert_eq!(unpublished(&lrun), [""; 0]);
     let container = lrun.ok(&["ps", "-aq"]);
     assert_eq!(lrun.ok(&["diff", &container]), "A /half");
     // What the other had made is not made again.
-    let other = context(&lrun, "FROM busybox\nRUN echo made > /made\n");
+    let other = context(&lrun, "context", "FROM busybox\nRUN echo made > /made\n", &[]);
     let other = build(&lrun, &other, &[]);
-    assert!(other.stderr.contains("(Using cache)"), "{}", other.stderr);
+    assert_eq!(cached(&other), 1, "{}", other.stderr);
 }
 
 #[test]
 fn on_a_terminal_what_is_done_stays_and_what_runs_shows_its_last_lines() {
     let lrun = Lrun::with_busybox();
-    let folder = context(&lrun, "FROM busybox AS one\nRUN echo first; sleep 1; echo second\nRUN echo why; exit 4\n");
+    let dockerfile = "FROM busybox AS one\nRUN echo first; sleep 1; echo second\nRUN echo why; exit 4\n";
+    let folder = context(&lrun, "context", dockerfile, &[]);
     let terminal = lrun.pty(&["build", "--network", "none", folder.to_str().expect("UTF-8")]);
     let (shown, code) = terminal.finish();
     assert_eq!(code, 4, "{shown}");
@@ -167,7 +129,7 @@ fn on_a_terminal_what_is_done_stays_and_what_runs_shows_its_last_lines() {
 #[test]
 fn programs_get_an_object_a_line() {
     let lrun = Lrun::with_busybox();
-    let folder = context(&lrun, "FROM busybox AS one\nRUN echo told; printf rest\nCMD [\"true\"]\n");
+    let folder = context(&lrun, "context", "FROM busybox AS one\nRUN echo told; printf rest\nCMD [\"true\"]\n", &[]);
     let output = build(&lrun, &folder, &["--progress", "json", "-t", "json"]);
     assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
     let mut events = Vec::new();

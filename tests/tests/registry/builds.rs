@@ -2,13 +2,10 @@
 
 use std::fs;
 
+use lrun_tests::build::{build, build_ok, cached, context};
 use lrun_tests::{Lrun, skip};
 
 use crate::docker::{Registry, missing};
-
-fn cached(stderr: &str) -> usize {
-    stderr.matches("(Using cache)").count()
-}
 
 /// One machine pushes what it built and its steps; another takes them from there.
 #[test]
@@ -23,24 +20,16 @@ fn an_image_and_its_steps_go_to_a_registry() {
     let (name, cache) = (format!("{}/a/app:1", registry.name), format!("{}/a/cache", registry.name));
     lrun.ok(&["tag", "busybox", &format!("{}/busybox", registry.name)]);
     lrun.ok(&["push", "-q", &format!("{}/busybox", registry.name)]);
-    let folder = lrun.folder().join("context");
-    fs::create_dir(&folder).expect("a folder");
     let dockerfile = format!(
         "FROM {0}/busybox AS work\nRUN cat /proc/sys/kernel/random/uuid > /work\nFROM {0}/busybox\nENV A=1\n\
          RUN cat /proc/sys/kernel/random/uuid > /own\nCOPY --from=work /work /\n",
         registry.name
     );
-    fs::write(folder.join("Dockerfile"), dockerfile).expect("a file");
-    let folder = folder.to_str().expect("UTF-8");
-    let build = |lrun: &Lrun, flags: &[&str]| {
-        let output = lrun.run(&[&["build", "--network", "none"], flags, &[folder]].concat());
-        assert_eq!(output.code, 0, "{}", output.stderr);
-        output
-    };
+    let folder = context(&lrun, "context", &dockerfile, &[]);
     let metadata = lrun.folder().join("metadata");
     let to = format!("type=registry,ref={cache},mode=max");
     let flags = ["--push", "-t", &name, "--cache-to", &to, "--metadata-file", metadata.to_str().expect("UTF-8")];
-    let output = build(&lrun, &flags);
+    let output = build_ok(&lrun, &folder, &flags);
     assert!(output.stdout.is_empty() && output.stderr.contains("Pushed 1: digest: sha256:"), "{}", output.stderr);
     let digest = lrun.inspect(&name, "{{index .RepoDigests 0}}");
     let digest = digest.rsplit('@').next().expect("a digest");
@@ -52,8 +41,8 @@ fn an_image_and_its_steps_go_to_a_registry() {
     registry.trusted_by(&other);
     registry.login(&other);
     for from in [cache.clone(), format!("type=registry,ref={cache}")] {
-        let output = build(&other, &["-t", "again", "--cache-from", &from]);
-        assert_eq!(cached(&output.stderr), 4, "{}", output.stderr);
+        let output = build_ok(&other, &folder, &["-t", "again", "--cache-from", &from]);
+        assert_eq!(cached(&output), 4, "{}", output.stderr);
         assert_eq!(other.inspect("again", "{{.Id}}"), lrun.inspect(&name, "{{.Id}}"));
         other.ok(&["rmi", "again"]);
         other.ok(&["system", "prune", "-af"]);
@@ -61,17 +50,17 @@ fn an_image_and_its_steps_go_to_a_registry() {
     }
     // An image without a cache, and one that is not there, are told of.
     for from in [name.as_str(), &format!("{}/nothing", registry.name)] {
-        let output = build(&other, &["--cache-from", from]);
+        let output = build_ok(&other, &folder, &["--cache-from", from]);
         assert!(output.stderr.contains("WARNING: --cache-from "), "{}", output.stderr);
     }
     // It carries its own steps.
     let carrier = format!("{}/a/carrier", registry.name);
     let output = format!("type=image,name={carrier},push=true");
-    build(&lrun, &["-o", &output, "--cache-to", "type=inline"]);
+    build_ok(&lrun, &folder, &["-o", &output, "--cache-to", "type=inline"]);
     other.ok(&["system", "prune", "-af"]);
     other.ok(&["builder", "prune", "-af"]);
     // The other stage is made anew, so what is copied from it is another file.
-    assert_eq!(cached(&build(&other, &["--cache-from", &carrier]).stderr), 2);
-    let refused = lrun.run(&["build", "--cache-to", "type=registry,ref=127.0.0.1:1/x", folder]);
+    assert_eq!(cached(&build_ok(&other, &folder, &["--cache-from", &carrier])), 2);
+    let refused = build(&lrun, &folder, &["--cache-to", "type=registry,ref=127.0.0.1:1/x"]);
     assert!(refused.code == 1 && refused.stderr.contains("--cache-to 127.0.0.1:1/x"), "{}", refused.stderr);
 }
