@@ -303,7 +303,10 @@ impl Build<'_> {
     /// All that decides what is found in an image.
     fn request(&self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<Digest> {
         let mut key = Key::default();
-        for layer in self.steps.engine.store.image_record(image)?.layers {
+        let layers = self.steps.engine.store.image_record(image)?.layers;
+        // Without their number, what was found in an image of none was what its containers are given.
+        key.add("layers", layers.len().to_string().as_bytes());
+        for layer in layers {
             key.add("layer", layer.as_str().as_bytes());
         }
         wanted.sources.iter().for_each(|source| key.add("source", source));

@@ -405,14 +405,10 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: See
 
 /// The image's layers, without that of the engine, which is the lowest.
 fn image_view(rootfs: Rootfs) -> View {
-    let Rootfs::Overlay { mut lowers, upper, .. } = rootfs;
-    if lowers.len() > 1 {
-        lowers.pop();
-    }
-    // Two layers at least make an overlay; this one is empty.
-    if lowers.len() < 2 {
-        lowers.insert(0, upper);
-    }
+    let Rootfs::Overlay { mut lowers, upper, work, .. } = rootfs;
+    lowers.pop();
+    // Two layers at least make an overlay; these are empty.
+    lowers.extend([upper, work].into_iter().take(2usize.saturating_sub(lowers.len())));
     View { layers: Layers::ReadOnly(lowers), mounts: Vec::new(), readonly_root: true }
 }
 
