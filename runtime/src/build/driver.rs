@@ -461,10 +461,10 @@ impl<'a> Build<'a> {
         let created_by = format!("RUN {count}{}", words.join(" "));
         let config = config.clone();
         let text = instruction.original.clone();
-        let (source, at) = (stage.source, instruction.at);
+        let source = stage.source;
         self.layer(stage, key, (config, created_by), |build, options, state| {
             if let Some(why) = foreign::refusal(&build.options.machine, &state.config) {
-                return Err(source.error(at, why).hint(foreign::HINT).into());
+                return Err(source.error(instruction.at, why).hint(foreign::HINT).into());
             }
             let options = RunOptions {
                 entrypoint: Some(Vec::new()),
@@ -474,10 +474,11 @@ impl<'a> Build<'a> {
                 attach: Streams { stdin: false, stdout: true, stderr: true },
                 ..options.clone()
             };
-            let given = mounts.give(build)?;
+            let at = |error: Error| Stop::from(error).at(source, instruction);
+            let given = mounts.give(build).map_err(at)?;
             let ran = build.steps.run(&options, &given.passing);
             given.end(build.steps.engine);
-            match ran? {
+            match ran.map_err(at)? {
                 Ran::Well(made) => Ok(made),
                 Ran::Interrupted(signal) => Err(Stop::Ended(Built::Interrupted(signal))),
                 Ran::Failed(code, container) => {

@@ -93,7 +93,8 @@ impl Build<'_> {
         key.add("directory", text.as_bytes());
         key.add("user", run.user.as_bytes());
         let created_by = instruction.original.clone();
-        self.layer(stage, key, (run, created_by), |build, options, state| {
+        let source = stage.source;
+        let made = self.layer(stage, key, (run, created_by), |build, options, state| {
             let engine = build.steps.engine;
             let user = state.run().user.clone();
             Ok(build.steps.change(options, |record| {
@@ -103,7 +104,8 @@ impl Build<'_> {
                 };
                 make_directory(engine, record, &path, owner)
             })?)
-        })
+        });
+        made.map_err(|stop| stop.at(source, instruction))
     }
 
     pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
