@@ -21,6 +21,7 @@ use super::foreign;
 use super::graph::Graph;
 use super::mounts::Sources;
 use super::options::{Built, Event, Options};
+use super::origin::named;
 use super::state::State;
 use super::step::{Ran, Steps};
 use super::unpublished::Unpublished;
@@ -240,13 +241,20 @@ impl<'a> Build<'a> {
             None => file.stages.len() - 1,
         };
         let bases = self.bases(&globals)?;
-        let replaced = |stage: usize| self.named(Origin::Stage(stage)).is_some();
-        let graph = Graph::new(file, &bases, target, &replaced)?;
-        let steps = |stage: usize| if replaced(stage) { 0 } else { file.stages[stage].instructions.len() };
+        let contexts = &self.options.contexts;
+        let replaced = |stage: usize| named(file, contexts, Origin::Stage(stage)).is_some();
+        let mut triggered = BTreeMap::new();
+        let mut triggers = |stage: usize| {
+            let triggers = self.triggers(stage, &bases[stage], &globals)?;
+            triggered.insert(stage, triggers.len());
+            Ok(triggers)
+        };
+        let graph = Graph::new(file, &bases, target, &replaced, &mut triggers)?;
+        let written = |stage: usize| if replaced(stage) { 0 } else { file.stages[stage].instructions.len() };
         let (mut before, mut instructions) = (BTreeMap::new(), 0);
         for stage in graph.stages() {
             before.insert(stage, instructions);
-            instructions += steps(stage) + 1;
+            instructions += 1 + triggered.get(&stage).copied().unwrap_or_default() + written(stage);
         }
         let name = |stage: usize| file.stages[stage].name.clone().unwrap_or_else(|| format!("stage-{stage}"));
         self.total = instructions + usize::from(!self.options.labels.is_empty());
@@ -298,22 +306,18 @@ impl<'a> Build<'a> {
         let from = &file.stages[index];
         let begun = self.begin(&from.original);
         let platform = self.platform(from, globals)?;
-        // A context of the stage's own name takes its place.
         let replaced = self.named(Origin::Stage(index)).is_some();
-        let origin = if replaced { Origin::Stage(index) } else { file.base(index, base) };
-        let (state, triggers) = self.base(origin, &platform).map_err(|stop| {
-            stop.context(&format!("{}:{}: {}", file.source.name(), from.base.at.line(), from.original))
-        })?;
-        (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
+        let origin = self.below(index, base);
         let name = stage_name(file, index);
         let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
+        let place = Place { stage: name, base, text: from.original.clone(), ..Place::default() };
+        let (state, triggers) =
+            self.base(origin, &platform, (&place, cached)).map_err(|stop| stop.context(&from.shown(&file.source)))?;
+        (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
         let known = arguments::platform(self.options);
-        let place = Place { stage: name, base, ..Place::default() };
         let values = state.arguments.clone();
         let mut stage = Stage { state, values, source: &file.source, cached, place };
-        for text in triggers {
-            let trigger = Trigger::parse(format!("ONBUILD of {base}"), &text)?;
-            self.total += 1;
+        for trigger in Trigger::parse_all(base, &triggers)? {
             let place = stage.place.clone();
             let mut other = Stage {
                 state: stage.state,

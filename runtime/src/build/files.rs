@@ -10,7 +10,7 @@ use super::addresses::{Brought, Elsewhere};
 use super::cache::{self, Found, Key};
 use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selection};
 use super::dockerfile::instruction::{Files, InlineFile};
-use super::dockerfile::{Command, Instruction, Word};
+use super::dockerfile::{Command, Instruction, Source, Word};
 use super::driver::{Build, Progress, Stage};
 use super::explain::Copied;
 use super::options::Event;
@@ -130,7 +130,7 @@ impl Build<'_> {
                         return Err(Error::new(ErrorKind::Invalid, text).hint("ADD takes addresses").into());
                     }
                 }
-                let from = copy.from.as_ref().map(|from| self.from(from)).transpose()?;
+                let from = copy.from.as_ref().map(|from| self.from(stage.source, from)).transpose()?;
                 let sources = files.sources.iter().map(|word| word.text.clone().into_bytes()).collect();
                 Ok(Wanted {
                     instruction,
@@ -248,8 +248,8 @@ impl Build<'_> {
     }
 
     /// Where `--from` says that the files are.
-    fn from(&mut self, from: &Word) -> Progress<Place> {
-        let origin = self.file.copy_from(from)?;
+    fn from(&mut self, source: &Source, from: &Word) -> Progress<Place> {
+        let origin = self.file.copy_from(source, from)?;
         Ok(self.place(origin)?)
     }
 

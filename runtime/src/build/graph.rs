@@ -1,8 +1,8 @@
-//! Which stages a target needs, and which of them need which. Pure.
+//! Which stages a target needs, and which of them need which. Pure: what bases want to be run is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dockerfile::{Command, Dockerfile, Instruction, Origin, Position};
+use super::dockerfile::{Command, Dockerfile, Instruction, Origin, Position, Source, Trigger};
 use crate::error::Result;
 
 /// The stages that a target needs, each with those that it takes files from or is on.
@@ -11,33 +11,33 @@ pub(super) struct Graph(BTreeMap<usize, BTreeSet<usize>>);
 
 impl Graph {
     /// The stages for a target. `bases`: what each stage is on, expanded; `replaced`: whether a context is in a stage's place,
-    /// so that nothing is built for it, unless it is the target.
+    /// so that nothing is built for it, unless it is the target; `triggers`: what a stage's base wants to be run there,
+    /// asked once for each stage that is needed.
     pub(super) fn new(
         file: &Dockerfile,
         bases: &[String],
         target: usize,
         replaced: &dyn Fn(usize) -> bool,
+        triggers: &mut dyn FnMut(usize) -> Result<Vec<Trigger>>,
     ) -> Result<Self> {
         let (mut graph, mut open) = (BTreeMap::new(), vec![target]);
         while let Some(stage) = open.pop() {
-            if replaced(stage) {
-                if stage == target {
-                    graph.insert(stage, BTreeSet::new());
-                }
-                continue;
-            }
-            if graph.contains_key(&stage) {
+            let own = !replaced(stage);
+            if graph.contains_key(&stage) || !own && stage != target {
                 continue;
             }
             let mut needs = BTreeSet::new();
-            if let Origin::Stage(other) = file.base(stage, &bases[stage]) {
+            if let (true, Origin::Stage(other)) = (own, file.base(stage, &bases[stage])) {
                 needs.insert(other);
             }
-            for instruction in &file.stages[stage].instructions {
-                for (origin, at) in origins(file, instruction)? {
+            let triggers = triggers(stage)?;
+            let written = file.stages[stage].instructions.iter().filter(|_| own);
+            let all = triggers.iter().map(|trigger| (&trigger.source, &trigger.instruction));
+            for (source, instruction) in all.chain(written.map(|instruction| (&file.source, instruction))) {
+                for (origin, at) in origins(file, source, instruction)? {
                     let Origin::Stage(other) = origin else { continue };
                     if other >= stage {
-                        return Err(file.source.error(at, "it copies from a stage that comes later, or from itself"));
+                        return Err(source.error(at, "it copies from a stage that comes later, or from itself"));
                     }
                     needs.insert(other);
                 }
@@ -69,11 +69,15 @@ impl Graph {
     }
 }
 
-/// The stages and images that an instruction takes files from.
-pub(super) fn origins<'f>(file: &'f Dockerfile, instruction: &'f Instruction) -> Result<Vec<(Origin<'f>, Position)>> {
+/// The stages and images that an instruction takes files from. `source`: where it is written, the file or a trigger.
+pub(super) fn origins<'f>(
+    file: &Dockerfile,
+    source: &Source,
+    instruction: &'f Instruction,
+) -> Result<Vec<(Origin<'f>, Position)>> {
     Ok(match &instruction.command {
         Command::Copy(copy) => match &copy.from {
-            Some(from) => vec![(file.copy_from(from)?, from.at)],
+            Some(from) => vec![(file.copy_from(source, from)?, from.at)],
             None => Vec::new(),
         },
         Command::Run(run) => {
@@ -91,7 +95,12 @@ mod tests {
     fn graph(dockerfile: &str) -> Result<Graph> {
         let file = Dockerfile::parse("Dockerfile", dockerfile.as_bytes()).unwrap();
         let bases: Vec<String> = file.stages.iter().map(|stage| stage.base.text.clone()).collect();
-        Graph::new(&file, &bases, file.stages.len() - 1, &|_| false)
+        let mut triggers = |stage: usize| match file.base(stage, &bases[stage]) {
+            Origin::Stage(other) => Trigger::parse_all(&bases[stage], &file.on_build(other)),
+            Origin::Other("wants") => Trigger::parse_all("wants", &["COPY --from=a /x /".to_owned()]),
+            Origin::Other(_) => Ok(Vec::new()),
+        };
+        Graph::new(&file, &bases, file.stages.len() - 1, &|_| false, &mut triggers)
     }
 
     fn order(graph: &Graph, jobs: usize) -> Vec<Vec<usize>> {
@@ -131,6 +140,22 @@ mod tests {
         ] {
             assert_eq!(graph(dockerfile).unwrap().is_chain(), chain, "{dockerfile}");
         }
+    }
+
+    #[test]
+    fn what_a_base_wants_to_be_run_needs_stages_too() {
+        for on_build in ["COPY --from=a /x /", "COPY --from=1 /x /", "RUN --mount=from=A,target=/a true"] {
+            let dockerfile = format!("FROM x AS base\nONBUILD {on_build}\nFROM x AS a\nFROM x AS b\nFROM base\n");
+            assert_eq!(order(&graph(&dockerfile).unwrap(), 8), [vec![0, 1], vec![3]], "{on_build}");
+        }
+        let image = graph("FROM x AS unused\nFROM x AS a\nFROM wants\n").unwrap();
+        assert_eq!(order(&image, 8), [vec![1], vec![2]]);
+        let later = graph("FROM x AS base\nONBUILD COPY --from=b /x /\nFROM base AS a\nFROM x AS b\nFROM a\n");
+        let later = later.unwrap_err().to_string();
+        assert!(later.starts_with("ONBUILD of base:1:") && later.contains("comes later"), "{later}");
+        // A stage that is only on one which has triggers, and not on what wrote them, runs none.
+        let grandchild = graph("FROM x AS a\nFROM wants AS b\nFROM b\n").unwrap();
+        assert_eq!(order(&grandchild, 8), [vec![0], vec![1], vec![2]]);
     }
 
     #[test]

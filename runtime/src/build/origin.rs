@@ -13,11 +13,12 @@ use super::arguments::Values;
 use super::context::Context;
 use super::dockerfile::{Dockerfile, Origin, SCRATCH, Trigger};
 use super::driver::{Build, Progress, Stage};
+use super::explain::Place as Step;
 use super::graph::{Graph, origins};
 use super::remote::Address;
 use super::state::State;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::reference::Reference;
 use crate::registry::platform::Platform;
 
@@ -93,9 +94,13 @@ impl Build<'_> {
             let from = &file.stages[stage];
             let own = self.platform(from, globals)?;
             let target = self.options.platform.clone();
-            let mut needed = vec![(file.base(stage, &bases[stage]), &own, from.original.as_str())];
-            for instruction in &from.instructions {
-                let origins = origins(file, instruction)?.into_iter();
+            let triggers = self.triggers(stage, &bases[stage], globals)?;
+            let mut needed = vec![(self.below(stage, &bases[stage]), &own, from.original.as_str())];
+            let replaced = self.named(Origin::Stage(stage)).is_some();
+            let written = from.instructions.iter().filter(|_| !replaced);
+            let all = triggers.iter().map(|trigger| (&trigger.source, &trigger.instruction));
+            for (source, instruction) in all.chain(written.map(|instruction| (&file.source, instruction))) {
+                let origins = origins(file, source, instruction)?.into_iter();
                 needed.extend(origins.map(|(origin, _)| (origin, &target, instruction.original.as_str())));
             }
             for (origin, platform, text) in needed {
@@ -114,13 +119,41 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// What a stage for this platform is on that is `FROM` this, and the instructions that it wants to be run there.
-    pub(super) fn base(&mut self, origin: Origin<'_>, platform: &Platform) -> Progress<(State, Vec<String>)> {
+    /// What a stage is on: a context of its own name takes its place.
+    pub(super) fn below<'n>(&self, stage: usize, base: &'n str) -> Origin<'n> {
+        let own = Origin::Stage(stage);
+        if self.named(own).is_some() { own } else { self.file.base(stage, base) }
+    }
+
+    /// The instructions that a stage's base wants to be run there, before it is built; an image is found for it.
+    pub(super) fn triggers(&mut self, stage: usize, base: &str, globals: &Values) -> Result<Vec<Trigger>> {
+        let file = self.file;
+        let origin = self.below(stage, base);
+        let image = match (self.named(origin), origin) {
+            (Some(Named::Files(_) | Named::Later(_)), _) | (None, Origin::Other(SCRATCH)) => return Ok(Vec::new()),
+            (None, Origin::Stage(other)) => return Trigger::parse_all(base, &file.on_build(other)),
+            (Some(Named::Image(image)), _) => image.clone(),
+            (None, Origin::Other(image)) => image.to_owned(),
+        };
+        let from = &file.stages[stage];
+        let platform = self.platform(from, globals)?;
+        let found = (self.resolve)(&image, &platform).context(|| from.shown(&file.source))?;
+        Trigger::parse_all(base, &found.config.config.on_build)
+    }
+
+    /// What a stage for this platform is on that is `FROM` this, and the instructions that it wants to be run there. `step`:
+    /// where that FROM is, and whether what it makes may be in the cache.
+    pub(super) fn base(
+        &mut self,
+        origin: Origin<'_>,
+        platform: &Platform,
+        step: (&Step<'_>, bool),
+    ) -> Progress<(State, Vec<String>)> {
         let image = match (self.named(origin).cloned(), origin) {
-            (Some(Named::Files(context)), _) => return Ok((self.on_files(context)?, Vec::new())),
+            (Some(Named::Files(context)), _) => return Ok((self.on_files(context, platform, step)?, Vec::new())),
             (Some(Named::Later(later)), _) => {
                 let files = self.brought(&later)?;
-                return Ok((self.on_files(files)?, Vec::new()));
+                return Ok((self.on_files(files, platform, step)?, Vec::new()));
             }
             (Some(Named::Image(image)), _) => image,
             (None, Origin::Other(SCRATCH)) => return Ok(State::scratch(platform).anew()),
@@ -150,19 +183,21 @@ impl Build<'_> {
         Ok(Arc::clone(later.files.get_or_init(|| Arc::new(files.named("what was brought")))))
     }
 
-    /// An image of nothing but these files.
-    fn on_files(&mut self, context: Arc<Context>) -> Progress<State> {
+    /// A stage on nothing but these files, for this platform.
+    fn on_files(
+        &mut self,
+        context: Arc<Context>,
+        platform: &Platform,
+        (place, cached): (&Step<'_>, bool),
+    ) -> Progress<State> {
         let copy = Trigger::parse("--build-context", "COPY . /")?;
-        let state = State::scratch(&self.options.platform);
-        let mut stage = Stage {
-            state,
-            values: BTreeMap::new(),
-            source: &copy.source,
-            cached: !self.options.no_cache,
-            place: Default::default(),
-        };
+        let (state, values, place) = (State::scratch(platform), BTreeMap::new(), place.clone());
+        let mut stage = Stage { state, values, source: &copy.source, cached, place };
         self.copy_all(&mut stage, &copy.instruction, context)?;
-        Ok(stage.state)
+        let (mut state, _) = stage.state.anew();
+        // The files are a step of the stage, other than its layers and history.
+        state.base_trail = 0;
+        Ok(state)
     }
 }
 

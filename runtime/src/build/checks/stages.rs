@@ -8,7 +8,9 @@ use super::{Found, Rule};
 use crate::build::arguments::{self, Values};
 use crate::build::context::{Patterns, clean};
 use crate::build::dockerfile::instruction::{CommandLine, Files};
-use crate::build::dockerfile::{Command, Dockerfile, Expander, Instruction, Node, Origin, SCRATCH, Stage, nearest};
+use crate::build::dockerfile::{
+    Command, Dockerfile, Expander, Instruction, Node, Origin, SCRATCH, Stage, Trigger, nearest,
+};
 use crate::build::graph::Graph;
 use crate::build::options::Options;
 use crate::build::origin::{Named, named};
@@ -44,8 +46,10 @@ pub(super) fn check(
         Checker { file, options, known: arguments::platform(options), globals, around, scopes: [].into() };
     let (stages, bases) = checker.bases(found)?;
     let replaced = |stage: usize| named(file, &options.contexts, Origin::Stage(stage)).is_some();
-    let needs =
-        |stage: usize| -> Result<Vec<usize>> { Ok(Graph::new(file, &bases, stage, &replaced)?.stages().collect()) };
+    let mut needs = |stage: usize| -> Result<Vec<usize>> {
+        let mut triggers = |stage: usize| checker.triggers(stage, &bases[stage]);
+        Ok(Graph::new(file, &bases, stage, &replaced, &mut triggers)?.stages().collect())
+    };
     let wanted = match &options.target {
         Some(name) => needs(file.target(name)?)?,
         None if all => {
@@ -191,14 +195,31 @@ impl<'c> Checker<'c, '_> {
         Ok(())
     }
 
-    fn scope(&mut self, index: usize, base: &str) -> Scope {
+    /// What a stage is on.
+    fn below<'b>(&self, index: usize, base: &'b str) -> Origin<'b>
+    where
+        'c: 'b,
+    {
         let origin = self.file.base(index, base);
-        let origin = match named(self.file, &self.options.contexts, origin) {
+        match named(self.file, &self.options.contexts, origin) {
             Some(Named::Files(_) | Named::Later(_)) => Origin::Other(SCRATCH),
             Some(Named::Image(image)) => Origin::Other(image),
             None => origin,
+        }
+    }
+
+    /// What a stage's base wants to be run there, as far as it is at hand.
+    fn triggers(&mut self, index: usize, base: &str) -> Result<Vec<Trigger>> {
+        let texts = match self.below(index, base) {
+            Origin::Stage(other) => self.file.on_build(other),
+            Origin::Other(SCRATCH) => Vec::new(),
+            Origin::Other(image) => (self.around.image)(image).map(|image| image.config.on_build).unwrap_or_default(),
         };
-        let mut scope = match origin {
+        Trigger::parse_all(base, &texts)
+    }
+
+    fn scope(&mut self, index: usize, base: &str) -> Scope {
+        let mut scope = match self.below(index, base) {
             Origin::Stage(other) => return self.scopes.get(&other).cloned().unwrap_or_default(),
             Origin::Other(SCRATCH) => Scope { known: true, ..Scope::default() },
             Origin::Other(name) => match (self.around.image)(name) {

@@ -56,6 +56,11 @@ pub enum Origin<'n> {
 }
 
 impl Stage {
+    /// Its FROM, and where it is in the file.
+    pub fn shown(&self, source: &Source) -> String {
+        format!("{}:{}: {}", source.name(), self.base.at.line(), self.original)
+    }
+
     /// The base with the values of `arguments`.
     pub fn base(&self, source: &Source, arguments: &mut Expander<'_>) -> Result<Word> {
         let base = source.expand(&self.base, arguments)?;
@@ -109,6 +114,16 @@ impl Dockerfile {
         }
     }
 
+    /// The instructions that a stage wants to be run in those that are on it.
+    pub fn on_build(&self, stage: usize) -> Vec<String> {
+        let instructions = self.stages.get(stage).map_or(&[][..], |stage| &stage.instructions);
+        let texts = instructions.iter().filter_map(|instruction| match &instruction.command {
+            Command::OnBuild(word) => Some(word.text.clone()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// What the expanded base of a stage is: a stage before it, if one has exactly this name.
     pub fn base<'n>(&self, stage: usize, base: &'n str) -> Origin<'n> {
         let before = self.stages.get(..stage).unwrap_or_default();
@@ -116,13 +131,14 @@ impl Dockerfile {
         found.map_or(Origin::Other(base), Origin::Stage)
     }
 
-    /// What COPY's `--from` names: a stage by number, or by its name in any case, or something else.
-    pub fn copy_from<'n>(&self, from: &'n Word) -> Result<Origin<'n>> {
+    /// What COPY's `--from` names: a stage by number, or by its name in any case, or something else. `source`: where it is
+    /// written, this file or a trigger.
+    pub fn copy_from<'n>(&self, source: &Source, from: &'n Word) -> Result<Origin<'n>> {
         match from.text.parse::<i64>() {
             Err(_) => Ok(self.mount_from(&from.text)),
             Ok(number) => match usize::try_from(number) {
                 Ok(index) if index < self.stages.len() => Ok(Origin::Stage(index)),
-                _ => Err(self.source.error(from.at, format!("invalid stage index {number}"))),
+                _ => Err(source.error(from.at, format!("invalid stage index {number}"))),
             },
         }
     }
@@ -178,6 +194,11 @@ pub struct Trigger {
 }
 
 impl Trigger {
+    /// Parses all that a base called `base` has for ONBUILD.
+    pub fn parse_all(base: &str, texts: &[String]) -> Result<Vec<Self>> {
+        texts.iter().map(|text| Self::parse(format!("ONBUILD of {base}"), text)).collect()
+    }
+
     /// Parses what an image's config has for ONBUILD; errors call it `name`.
     pub fn parse(name: impl Into<String>, text: &str) -> Result<Self> {
         let source = Source::new(name, text.as_bytes())?;

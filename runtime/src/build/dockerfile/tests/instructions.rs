@@ -27,11 +27,11 @@ fn stages_and_what_they_name() {
     assert_eq!(error, "target stage \"tow\" could not be found (did you mean two?)");
     assert!(file.target("4").is_err());
     let Command::Copy(copy) = &file.stages[3].instructions[0].command else { panic!() };
-    assert_eq!(file.copy_from(copy.from.as_ref().unwrap()).unwrap(), Origin::Stage(3));
+    assert_eq!(file.copy_from(&file.source, copy.from.as_ref().unwrap()).unwrap(), Origin::Stage(3));
     let from = |text: &str| Word { text: text.to_owned(), at: Position::START };
-    assert_eq!(file.copy_from(&from("0")).unwrap(), Origin::Stage(0));
-    assert_eq!(file.copy_from(&from("x:y")).unwrap(), Origin::Other("x:y"));
-    assert!(file.copy_from(&from("4")).is_err() && file.copy_from(&from("-1")).is_err());
+    assert_eq!(file.copy_from(&file.source, &from("0")).unwrap(), Origin::Stage(0));
+    assert_eq!(file.copy_from(&file.source, &from("x:y")).unwrap(), Origin::Other("x:y"));
+    assert!(file.copy_from(&file.source, &from("4")).is_err() && file.copy_from(&file.source, &from("-1")).is_err());
     assert_eq!(file.mount_from("0"), Origin::Other("0"));
     let file = parsed("FROM a\nRUN a \\\n\n b\n").unwrap();
     assert_eq!(file.empty_continuations, [4]);
