@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use lrun_tests::build::{build, context};
 use lrun_tests::skip;
+use serde_json::json;
 
 use crate::host::Host;
+use crate::made::{Made, archive};
 
 const SECRET: &str = "hunter2-of-the-host";
 
@@ -78,6 +81,46 @@ fn only_what_the_caller_names_is_passed_on() {
         assert!(!shown.stdout.contains(SECRET), "{option}: {}", shown.stdout);
     }
     assert!(run(&["-e", "SECRET"]).stdout.contains(&format!("SECRET={SECRET}\n")), "what is named is passed on");
+    host.unharmed();
+}
+
+/// Row 10, environment: nor do they in the config of an image, from wherever it comes: not for `run`, `exec`, a step of a
+/// build, or what is committed of them. What such an image triggers in a build reads no variable of the caller's either.
+#[test]
+fn a_config_names_nothing_of_the_callers_environment() {
+    let mut host = Host::new();
+    with_secrets(&mut host);
+    let busybox = fs::read(lrun_tests::images("busybox.tar")).expect("busybox.tar");
+    let names = ["*", "AWS_*", "HOME", "SECRET", "AWS_SECRET_ACCESS_KEY", "LD_LIBRARY_PATH", "=x", "", "=", "FINE=1"];
+    let triggers = ["ARG AWS_SECRET_ACCESS_KEY", "ENV A=$AWS_SECRET_ACCESS_KEY B=$SECRET", "RUN env"];
+    let config = json!({"Env": names, "Cmd": ["env"], "OnBuild": triggers});
+    let made = Made { name: "greedy:1".into(), config, layers: vec![&busybox] };
+    let loaded = host.lrun.run_with(&archive(&[made]), &["load", "-q"]);
+    assert_eq!(loaded.code, 0, "{}", loaded.stderr);
+    let home = host.lrun.folder().join("home");
+    let check = |shown: &str, what: &str| {
+        assert!(shown.contains("FINE=1"), "{what}: {shown}");
+        assert!(shown.contains("HOME=/root"), "{what}: {shown}");
+        for foreign in [SECRET, home.to_str().expect("UTF-8"), "AWS_", "*"] {
+            assert!(!shown.contains(foreign), "{what} shows {foreign}: {shown}");
+        }
+    };
+    check(&host.lrun.ok(&["run", "--name", "greedy", "--network", "none", "greedy:1"]), "run");
+    host.lrun.ok(&["commit", "greedy", "again:1"]);
+    check(&host.lrun.ok(&["run", "--rm", "--init", "--network", "none", "again:1"]), "commit");
+    check(&host.lrun.ok(&["run", "--rm", "again:1"]), "run with a network");
+    host.lrun.ok(&["run", "-d", "--name", "joined", "--network", "none", "greedy:1", "sleep", "1000"]);
+    check(&host.lrun.ok(&["exec", "joined", "env"]), "exec");
+    for dockerfile in ["FROM greedy:1\n", "FROM again:1\nARG SECRET\nENV C=$SECRET\nRUN env\nRUN [\"env\"]\n"] {
+        let folder = context(&host.lrun, "context", dockerfile, &[]);
+        let output = build(&host.lrun, &folder, &["-t", "built:1"]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let shown: Vec<&str> = output.stderr.lines().filter(|line| !line.starts_with("Step ")).collect();
+        check(&shown.join("\n"), dockerfile);
+        check(&host.lrun.ok(&["run", "--rm", "--network", "none", "built:1", "env"]), dockerfile);
+        assert!(!host.lrun.ok(&["inspect", "built:1"]).contains(SECRET), "{dockerfile}");
+        assert!(!host.lrun.ok(&["history", "--no-trunc", "built:1"]).contains(SECRET), "{dockerfile}");
+    }
     host.unharmed();
 }
 

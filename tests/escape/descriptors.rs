@@ -8,14 +8,14 @@ use lrun_tests::{Running, long, skip};
 use crate::host::Host;
 
 /// lrun with the canary's folder open on the numbers 3 to 24, and with it as its working directory.
-fn with_descriptors(host: &Host, args: &[&str]) -> Running {
+pub fn with_descriptors(host: &Host, args: &[&str]) -> Running {
     let canary = host.canary("");
     let opens = format!("cd {canary}; for n in {{3..24}}; do eval \"exec $n< {canary}\"; done; exec \"$@\"");
     host.lrun.spawn_in(&["bash", "-c", &opens, "bash"], args)
 }
 
 /// What a process on the host has open: numbers and targets.
-fn open_in(pid: u32) -> Vec<(String, PathBuf)> {
+pub fn open_in(pid: u32) -> Vec<(String, PathBuf)> {
     let folder = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut open: Vec<_> = folder
         .filter_map(|entry| Some((entry.file_name().into_string().ok()?, fs::read_link(entry.path()).ok()?)))

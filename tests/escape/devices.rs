@@ -3,9 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use lrun_tests::{Listing, long, skip};
+use lrun_tests::build::{built, context, in_image};
+use lrun_tests::{Entry, Listing, Tar, images, long, skip};
+use serde_json::json;
 
 use crate::host::Host;
+use crate::made::{Made, archive};
 
 /// Row 4, devices: the host's nodes are shown in the container, and cannot be changed there by a root that may own them:
 /// not by name, not as a mask over a file of `/proc`, not by the descriptor of a standard stream.
@@ -90,6 +93,110 @@ fn a_shared_dev_that_is_swapped_is_no_way_out() {
         let (shown, code) = host.lrun.pty(&run).finish();
         let own = (code, shown.as_str()) == (0, "devpts\r\n");
         assert!(own || code == 125 && shown.starts_with("lrun: "), "{code}: {shown}");
+    }
+    host.unharmed();
+}
+
+/// What an image may have in place of a device.
+const FAKES: [&str; 3] = ["link", "file", "fifo"];
+
+/// A layer with these in place of `/dev/null`, `/dev/console` and `/dev/ptmx`.
+fn fake_devices(host: &Host, kinds: [&str; 3]) -> Vec<u8> {
+    let open = host.canary("open");
+    let add = |tar: Tar, (name, kind): (&str, &str)| {
+        let name = format!("./dev/{name}");
+        match kind {
+            "link" => tar.symlink(&name, &open),
+            "file" => tar.file(&name, b"fake"),
+            _ => tar.entry(Entry { name: name.as_bytes(), kind: b'6', mode: 0o666, ..Entry::default() }),
+        }
+    };
+    ["null", "console", "ptmx"].into_iter().zip(kinds).fold(Tar::new().dir("./dev/"), add).finish()
+}
+
+/// Row 4, devices: whatever an image has for `/dev/null`, `/dev/console` and `/dev/ptmx`, in every combination of a link
+/// to the host, a regular file and a FIFO, a container has the real ones, with a terminal and without, and a step of a
+/// build has; masks are real, nothing waits for the FIFO, and what the image has there is as it was.
+#[test]
+fn devices_are_real_whatever_the_image_has_for_them() {
+    let host = Host::new();
+    let kinds: Vec<[&str; 3]> = (0..27).map(|n| [FAKES[n / 9], FAKES[n / 3 % 3], FAKES[n % 3]]).collect();
+    let busybox = fs::read(images("busybox.tar")).expect("busybox.tar");
+    let layers: Vec<Vec<u8>> = kinds.iter().map(|kinds| fake_devices(&host, *kinds)).collect();
+    let made: Vec<Made<'_>> = kinds
+        .iter()
+        .zip(&layers)
+        .map(|(kinds, layer)| Made {
+            name: format!("{}:1", kinds.join("-")),
+            config: json!({}),
+            layers: vec![&busybox, layer],
+        })
+        .collect();
+    assert_eq!(host.lrun.run_with(&archive(&made), &["load", "-q"]).code, 0);
+    let null = "echo x > /dev/null; stat -c %t:%T /dev/null; stat -c '%a %s' /dev/null | cut -d' ' -f2; \
+                for f in /proc/keys /proc/timer_list; do [ ! -e $f ] || [ \"$(stat -c %t:%T $f)\" = 1:3 ] || echo fake $f; done; ";
+    let terminal = format!("{null} readlink /dev/ptmx; stat -f -c %T /dev/ptmx; stat -c %t /dev/console; tty");
+    let (mut stages, mut copies) = (String::new(), "FROM busybox\n".to_owned());
+    for (n, made) in made.iter().enumerate() {
+        let name = made.name.as_str();
+        let run = ["run", "-ti", "--name", "fakes", "--network", "none", name, "sh", "-c", &terminal];
+        let shown = host.lrun.pty(&run).finish();
+        let expected = "1:3\r\n0\r\npts/ptmx\r\ndevpts\r\n88\r\n/dev/pts/0\r\n";
+        assert_eq!((shown.0.as_str(), shown.1), (expected, 0), "{name}");
+        assert_eq!(host.lrun.ok(&["diff", "fakes"]), "", "{name}");
+        host.lrun.ok(&["rm", "fakes"]);
+        stages += &format!(
+            "FROM {name} AS s{n}\nRUN ( {null} cat /dev/console; readlink /dev/ptmx ) > /out 2>&1 < /dev/null\n"
+        );
+        copies += &format!("COPY --from=s{n} /out /out/{n}\n");
+        host.canary.check();
+    }
+    // Without a terminal there is no console to open.
+    let folder = context(&host.lrun, "context", &format!("{stages}{copies}"), &[]);
+    let built = built(&host.lrun, &folder, &[]);
+    let kinds = in_image(&host.lrun, &built, "cat /out/* | sort | uniq -c | sed 's/^ *//'");
+    assert_eq!(kinds, "27 0\n27 1:3\n27 cat: can't open '/dev/console': No such file or directory\n27 pts/ptmx");
+    host.unharmed();
+}
+
+/// Row 4, devices: nor does a terminal lead anywhere where the directory that is mounted at `/dev` has these.
+#[test]
+fn a_terminal_needs_no_device_of_a_mounted_dev() {
+    let host = Host::new();
+    for kind in FAKES {
+        let dev = host.lrun.folder().join(kind);
+        let layer = host.lrun.file("layer.tar", fake_devices(&host, [kind; 3]));
+        fs::create_dir_all(dev.join("pts")).expect("a directory");
+        let tar = std::process::Command::new("tar")
+            .arg("-xf")
+            .arg(layer)
+            .arg("-C")
+            .arg(&dev)
+            .arg("--strip-components=2")
+            .status();
+        assert!(tar.expect("tar").success());
+        let before = Listing::of(&dev);
+        let volume = format!("{}:/dev", dev.display());
+        let run = [
+            "run",
+            "-ti",
+            "--rm",
+            "--network",
+            "none",
+            "-v",
+            &volume,
+            "busybox",
+            "stat",
+            "-f",
+            "-c",
+            "%T",
+            "/proc/self/fd/0",
+        ];
+        let (shown, code) = host.lrun.pty(&run).finish();
+        let own = (code, shown.as_str()) == (0, "devpts\r\n");
+        assert!(own || code == 125 && shown.starts_with("lrun: "), "{kind}: {code}: {shown}");
+        before.check(&dev, "a start");
+        host.canary.check();
     }
     host.unharmed();
 }

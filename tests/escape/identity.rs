@@ -5,13 +5,13 @@ use lrun_tests::{Entry, Lrun, Mode, mode};
 use crate::host::Host;
 
 /// podman's eleven, the default set.
-const DEFAULT: u64 = 0x8004_05fb;
+pub const DEFAULT: u64 = 0x8004_05fb;
 const NET_RAW: u64 = 1 << 13;
 const SYS_PTRACE: u64 = 1 << 19;
 
 /// The capability lines of a status file: inheritable, permitted, effective, bounding, ambient.
 #[track_caller]
-fn capabilities(status: &str) -> [u64; 5] {
+pub fn capabilities(status: &str) -> [u64; 5] {
     ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
         u64::from_str_radix(line.unwrap_or_else(|| panic!("no {name} in {status:?}")), 16).expect("hexadecimal digits")
@@ -47,9 +47,8 @@ fn capability_sets_are_exact() {
     host.unharmed();
 }
 
-/// An image with programs that carry privileges: file capabilities, all of them, effective or not, and the setuid bit.
-fn privileged_programs(host: &Host) {
-    host.lrun.import("busybox.tar", "busybox");
+/// The image `hostile` with programs that carry privileges: file capabilities, all of them, effective or not, and the setuid bit.
+pub fn privileged_programs(host: &Host) {
     let busybox = host.lrun.run(&["run", "--rm", "--network", "none", "busybox", "cat", "/bin/busybox"]).bytes;
     let all = |flags: u32| -> Vec<u8> {
         let words = [0x0200_0000 | flags, u32::MAX, u32::MAX, 0x1ff, 0x1ff];
@@ -69,7 +68,7 @@ fn privileged_programs(host: &Host) {
 /// no_new_privs nothing at all.
 #[test]
 fn privileged_programs_stay_in_the_bounding_set() {
-    let host = Host::empty();
+    let host = Host::new();
     privileged_programs(&host);
     let run = |options: &[&str], program: &str| {
         let start = ["run", "--rm", "--network", "none", "-u", "1000"];

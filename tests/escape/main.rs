@@ -19,12 +19,14 @@
 //! | `archives` | 24: archives that programs read differently |
 //! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
 //! | `bombs` | 28: archives that become large |
+//! | `builds` | 2, 7: what `build` starts |
 //! | `copies` | 40: copies between a container and the host |
 #![forbid(unsafe_code)]
 
 mod archives;
 mod binary;
 mod bombs;
+mod builds;
 mod caller;
 mod copies;
 mod descriptors;
@@ -33,6 +35,7 @@ mod host;
 mod identity;
 mod kernel;
 mod layers;
+mod made;
 mod mounts;
 mod names;
 mod processes;

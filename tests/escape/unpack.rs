@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use lrun_tests::{Entry, Tar, long};
+use serde_json::json;
 
 use crate::host::Host;
+use crate::made::{Made, archive};
 
 /// File, hard link, symbolic link, character and block device, directory, FIFO.
 const KINDS: [u8; 7] = *b"0123456";
@@ -153,6 +155,61 @@ fn the_root_cannot_be_replaced() {
             assert!(!taken || kind == b'5' || !["./", ".", "/"].contains(&name), "{what} was taken");
         }
     }
+    host.unharmed();
+}
+
+/// Row 21, a replaced root: nor does one layer of an image replace the root for another, or a directory that the other
+/// writes into, whichever of the two has the link; a container on such an image writes in its own.
+#[test]
+fn no_layer_replaces_the_root_for_another() {
+    let host = Host::new();
+    let busybox = fs::read(lrun_tests::images("busybox.tar")).expect("busybox.tar");
+    let private = host.canary("private");
+    let names =
+        if long() { &["./", ".", "/", "//", "././", "x/..", "./x/../", "", "x"][..] } else { &[".", "/", "x/..", "x"] };
+    let mut taken = 0;
+    for name in names {
+        for kind in KINDS {
+            let entry = Entry {
+                name: name.as_bytes(),
+                kind,
+                link: private.as_bytes(),
+                mode: 0o777,
+                data: data(kind),
+                ..Entry::default()
+            };
+            let planted = Tar::new().entry(entry).finish();
+            let writes = Tar::new().file("secret", b"owned\n").file("./x/secret", b"owned\n").file("x/new", b"owned\n");
+            let removes = Tar::new().file(".wh.secret", b"").file("x/.wh.secret", b"").file(".wh..wh..opq", b"");
+            let (writes, removes) = (writes.finish(), removes.finish());
+            for layers in [[&planted, &writes], [&writes, &planted], [&planted, &removes]] {
+                let layers = [&[busybox.as_slice()], &layers.map(Vec::as_slice)[..]].concat();
+                let made = Made { name: "stacked:1".into(), config: json!({}), layers };
+                let what = format!("{name:?} of kind {}", char::from(kind));
+                let output = host.lrun.run_with(&archive(&[made]), &["load", "-q"]);
+                assert!(output.code == 0 || output.stderr.starts_with("lrun: load "), "{what}: {output:?}");
+                host.canary.check();
+                if output.code != 0 {
+                    continue;
+                }
+                taken += 1;
+                let opaque = [
+                    "run",
+                    "--rm",
+                    "--network",
+                    "none",
+                    "stacked:1",
+                    "sh",
+                    "-c",
+                    "echo owned | tee /secret > /x/secret",
+                ];
+                let output = host.lrun.run(&opaque);
+                assert!(output.code < 3 || output.code > 124, "{what}: {output:?}");
+                host.canary.check();
+            }
+        }
+    }
+    assert!(taken > 5, "nearly everything was refused ({taken} taken)");
     host.unharmed();
 }
 
