@@ -56,7 +56,8 @@ fn inherited_descriptors_stop_before_a_step() {
         found.iter().any(|(pid, _)| name(*pid) == "sleep\n")
     });
     let own = build.child.id();
-    assert!(found.len() > 2, "{found:?}");
+    let inherited = open_in(own).into_iter().filter(|(_, to)| to.starts_with(host.canary.path())).count();
+    assert!(found.len() > 2 && inherited == 22, "the attack reaches nothing: {inherited}, {found:?}");
     for (pid, why) in found.into_iter().filter(|(pid, _)| *pid != own) {
         let leaked: Vec<_> = open_in(pid).into_iter().filter(|(_, to)| to.starts_with(host.canary.path())).collect();
         assert!(leaked.is_empty(), "{why}: {leaked:?}");
