@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Lrun, Output};
+use crate::{Lrun, Mode, Output, mode};
 
 /// A folder with these files, below the test's folder.
 pub fn folder(lrun: &Lrun, name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -70,4 +70,18 @@ pub fn unpublished(lrun: &Lrun) -> Vec<String> {
     };
     let layers = names("layers").into_iter().filter(|name| name.starts_with("build-"));
     names("staging").into_iter().chain(layers).collect()
+}
+
+/// An owner as the containers of this mapping show it.
+pub fn owner(numbers: &str) -> &str {
+    if mode() == Mode::Single { "0:0" } else { numbers }
+}
+
+/// What the commands wrote, without what the build tells.
+#[track_caller]
+pub fn written(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Vec<String> {
+    let told = build_ok(lrun, folder, flags).stderr;
+    let own =
+        |line: &&str| line.starts_with("Step ") || line.starts_with(" ---> ") || line.starts_with("Successfully ");
+    told.lines().filter(|line| !own(line)).map(str::to_owned).collect()
 }

@@ -88,8 +88,8 @@ pub struct BuildArgs {
     /// Give a file or a variable to RUN --mount=type=secret, and to no image: id=NAME,src=FILE or id=NAME,env=VARIABLE
     #[arg(long, value_name = "SECRET")]
     pub secret: Vec<String>,
-    /// Give an SSH agent to RUN --mount=type=ssh: default is that of SSH_AUTH_SOCK
-    #[arg(long, value_name = "NAME[=SOCKET]")]
+    /// Give an SSH agent to RUN --mount=type=ssh: default is that of SSH_AUTH_SOCK; or one with these private keys
+    #[arg(long, value_name = "NAME[=SOCKET|KEY]")]
     pub ssh: Vec<String>,
     /// Add a label to the image
     #[arg(long, value_name = "NAME[=VALUE]")]

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
+use lrun_runtime::build::keys;
 use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
 use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::names::ContainerId;
@@ -70,6 +71,7 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
     let unpublished = Unpublished::new(&engine, &staging);
+    let _keys = keys::serve(&mut options.agents, staging.path())?;
     let code = build(global, (&unpublished, &staging), (args, &outputs, call), &options);
     let _ = unpublished.remove();
     // What cannot be deleted now is swept later; it must not hide the outcome.

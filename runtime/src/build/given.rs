@@ -11,8 +11,17 @@ use crate::sandbox::plan::Content;
 
 /// Secrets by their ids.
 pub type Secrets = BTreeMap<String, Content>;
-/// Sockets of SSH agents by their ids.
-pub type Agents = BTreeMap<String, PathBuf>;
+/// SSH agents by their ids.
+pub type Agents = BTreeMap<String, Agent>;
+
+/// What answers for the user's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// An agent that listens here.
+    Socket(PathBuf),
+    /// An agent that is to be started with these private keys; see [`super::keys`].
+    Keys(Vec<PathBuf>),
+}
 
 /// Bytes of a secret, as docker has it.
 const LARGEST: u64 = 500 << 10;
@@ -68,30 +77,39 @@ fn read(path: &Path) -> Result<Content> {
     }
 }
 
-/// Reads `--ssh default` and `--ssh NAME[=SOCKET]`.
-pub fn parse_agent(text: &str, lookup: &Lookup<'_>) -> Result<(String, PathBuf)> {
+/// Reads `--ssh default` and `--ssh NAME[=SOCKET|KEY[,KEY]]`.
+pub fn parse_agent(text: &str, lookup: &Lookup<'_>) -> Result<(String, Agent)> {
     let (id, path) = text.split_once('=').map_or((text, None), |(id, path)| (id, Some(path)));
     if id.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, format!("--ssh {text}: it has no name")));
     }
-    let path = match path.filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path),
+    let paths = match path.filter(|path| !path.is_empty()) {
+        Some(paths) => paths.split(',').map(PathBuf::from).collect(),
         None => {
             let socket = lookup(SOCKET).filter(|path| !path.is_empty()).ok_or_else(|| {
                 let text = "invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set";
                 Error::new(ErrorKind::Invalid, text).hint("eval $(ssh-agent); ssh-add KEY")
             })?;
-            PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(socket))
+            vec![PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(socket))]
         }
     };
-    let found = std::fs::metadata(&path).context(|| format!("--ssh {id}: {}", path.display()))?;
-    if !found.file_type().is_socket() {
-        let text = format!("--ssh {id}: {} is no socket of an agent: lrun does not read keys", path.display());
-        return Err(Error::new(ErrorKind::Unsupported, text)
-            .hint(format!("an agent does: eval $(ssh-agent); ssh-add KEY; lrun build --ssh {id} …")));
+    let mut keys = Vec::new();
+    for path in &paths {
+        let found = std::fs::metadata(path).context(|| format!("--ssh {id}: {}", path.display()))?;
+        let path = std::path::absolute(path).context(|| format!("--ssh {id}"))?;
+        if found.file_type().is_socket() {
+            return match paths.len() {
+                1 => Ok((id.to_owned(), Agent::Socket(path))),
+                _ => Err(Error::new(ErrorKind::Invalid, format!("--ssh {id}: only single socket allowed"))),
+            };
+        }
+        if !found.is_file() {
+            let text = format!("--ssh {id}: {} is neither a key nor the socket of an agent", path.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        keys.push(path);
     }
-    let path = std::path::absolute(&path).context(|| format!("--ssh {id}"))?;
-    Ok((id.to_owned(), path))
+    Ok((id.to_owned(), Agent::Keys(keys)))
 }
 
 #[cfg(test)]
@@ -143,18 +161,27 @@ mod tests {
     }
 
     #[test]
-    fn agents_are_sockets() {
+    fn agents_are_sockets_or_keys() {
         let folder = tempfile::tempdir().expect("a directory");
         let socket = folder.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
         let key = folder.path().join("id_ed25519");
         std::fs::write(&key, "PRIVATE KEY").expect("a file");
         let set = |name: &str| (name == SOCKET).then(|| socket.as_os_str().as_encoded_bytes().to_vec());
-        assert_eq!(parse_agent("default", &set).expect("it is there"), ("default".to_owned(), socket.clone()));
+        assert_eq!(
+            parse_agent("default", &set).expect("it is there"),
+            ("default".to_owned(), Agent::Socket(socket.clone()))
+        );
         let given = format!("git={}", socket.display());
-        assert_eq!(parse_agent(&given, &|_| None).expect("it is there"), ("git".to_owned(), socket.clone()));
-        let error = parse_agent(&format!("git={}", key.display()), &|_| None).expect_err("a key");
-        assert!(error.to_string().contains("lrun does not read keys"), "{error}");
+        assert_eq!(
+            parse_agent(&given, &|_| None).expect("it is there"),
+            ("git".to_owned(), Agent::Socket(socket.clone()))
+        );
+        let keys = parse_agent(&format!("git={0},{0}", key.display()), &|_| None).expect("keys").1;
+        assert_eq!(keys, Agent::Keys(vec![key.clone(), key.clone()]));
+        for paths in [format!("{},{}", key.display(), socket.display()), folder.path().display().to_string()] {
+            assert_eq!(parse_agent(&format!("git={paths}"), &|_| None).expect_err(&paths).kind(), ErrorKind::Invalid);
+        }
         let error = parse_agent("default", &|_| None).expect_err("none");
         assert!(error.to_string().contains("make sure SSH_AUTH_SOCK is set"), "{error}");
         assert!(parse_agent("=x", &set).is_err() && parse_agent("a=/no/such", &set).is_err());

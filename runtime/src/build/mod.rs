@@ -16,7 +16,7 @@
 //! | `foreign` | whether this machine runs programs of another |
 //! | `files` | COPY and ADD |
 //! | `addresses` | ADD of them |
-//! | `mounts`, [`given`] | RUN --mount; secrets and agents |
+//! | `mounts`, [`given`], [`keys`] | RUN --mount; secrets and agents |
 //! | [`output`] | what becomes of the image |
 //! | [`usage`] | what the cache has, for people |
 //! | `unpublished` | what a build has made that the store does not have yet |
@@ -43,6 +43,7 @@ mod forward;
 pub mod given;
 mod graph;
 pub mod hide;
+pub mod keys;
 mod mounts;
 pub mod options;
 mod origin;

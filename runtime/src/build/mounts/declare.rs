@@ -4,7 +4,6 @@
 //! `/run/secrets/<id>`, an agent at `/run/buildkit/ssh_agent.<n>`; what is not required and not there is not mounted. Of a
 //! bind the key has what its files are, of all others only what is written.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::sources;
@@ -14,6 +13,7 @@ use crate::build::context::Context;
 use crate::build::dockerfile::instruction::{Mount, MountKind, Run, Sharing as Written};
 use crate::build::dockerfile::{Origin, SCRATCH, Word};
 use crate::build::driver::{Build, Progress, Stage};
+use crate::build::given::Agent;
 use crate::build::origin::Place;
 use crate::container::cache_mounts::Sharing;
 use crate::container::options::mounts::{check_target, clean_absolute};
@@ -186,7 +186,7 @@ impl Build<'_> {
 
     fn agent(&self, stage: &Stage<'_>, mount: &Mount, declared: &mut Declared) -> Result<()> {
         let id = mount.id.as_deref().unwrap_or(DEFAULT_AGENT);
-        let Some(agent) = self.options.agents.get(id) else {
+        let Some(Agent::Socket(agent)) = self.options.agents.get(id) else {
             if !mount.required {
                 return Ok(());
             }
@@ -199,7 +199,7 @@ impl Build<'_> {
         if number == 0 && stage.lookup(AGENT_VARIABLE).is_none() {
             declared.env.push(Variable { name: AGENT_VARIABLE.to_owned(), value: target.clone() });
         }
-        declared.mounts.push(Wanted { target, read_only: true, shows: Shows::Agent(PathBuf::from(agent), own) });
+        declared.mounts.push(Wanted { target, read_only: true, shows: Shows::Agent(agent.clone(), own) });
         Ok(())
     }
 }
