@@ -147,13 +147,19 @@ impl Root {
         self.layers().join(self.layer_folder(diff_id))
     }
 
-    /// Its path in [`Root::layers`].
+    /// Its path in [`Root::layers`]; a build's own where it has one: the store's may be damaged.
     pub fn layer_folder(&self, diff_id: &Digest) -> String {
         let hex = diff_id.hex();
-        match self.build_layers() {
-            Some(build) if self.layers().join(hex).symlink_metadata().is_err() => format!("{build}/{hex}"),
+        let there = |folder: &str| self.layers().join(folder).symlink_metadata().is_ok();
+        match self.build_layer(diff_id) {
+            Some(own) if there(&own) || !there(hex) => own,
             _ => hex.to_owned(),
         }
+    }
+
+    /// Path in [`Root::layers`] of a layer that the build has made and not published.
+    pub fn build_layer(&self, diff_id: &Digest) -> Option<String> {
+        self.build_layers().map(|build| format!("{build}/{}", diff_id.hex()))
     }
 
     /// Folder in [`Root::layers`] of the layers that the build has made and not published.

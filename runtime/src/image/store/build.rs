@@ -40,12 +40,14 @@ impl Made {
             return Ok(None);
         }
         let folder = build.layers().join(folder);
-        let layers = file::list_dir(&folder)?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();
+        let layers: Vec<Digest> =
+            file::list_dir(&folder)?.iter().filter_map(|name| Digest::from_hex(name).ok()).collect();
         let ids = file::list_dir(&images)?;
         let images: Vec<Digest> =
             ids.iter().filter_map(|name| Digest::from_hex(name.strip_suffix(".json")?).ok()).collect();
         let blobs = file::list_dir(&blobs)?.iter().map(|name| blobs.join(name)).collect();
-        Ok((!images.is_empty()).then_some(Self { folder, layers, blobs, images }))
+        // Layers alone are there where the images are the store's, whose layer was damaged.
+        Ok((!images.is_empty() || !layers.is_empty()).then_some(Self { folder, layers, blobs, images }))
     }
 }
 

@@ -180,6 +180,12 @@ impl Store {
         let target = self.layer_path(diff_id);
         let mut published = Published::Existing;
         if self.is_marked(diff_id)? {
+            if let Some(own) = self.root.build_layer(diff_id) {
+                // Not on disk yet: the damaged one stays until this is published.
+                rustix::fs::rename(wrapper, self.root.layers().join(own))
+                    .context(|| format!("keep layer {diff_id}"))?;
+                return Ok(Published::Moved);
+            }
             // A check could not mend the one that is there; what stands on it now keeps it until a collection.
             let old = self.root.layers().join(Root::replaced(diff_id)?);
             rustix::fs::renameat_with(CWD, wrapper, CWD, &target, RenameFlags::EXCHANGE)

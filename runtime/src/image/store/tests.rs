@@ -339,3 +339,32 @@ fn readers_beside_writers_never_see_half_an_image() {
         });
     });
 }
+
+#[test]
+fn a_build_leaves_a_damaged_layer_where_it_is_until_it_publishes() {
+    let dir = scratch();
+    let store = open(&dir);
+    let layer = add_layer(&store, "content");
+    let damaged = store.layer_path(&layer);
+    std::fs::write(damaged.join("diff/file"), "damaged").unwrap();
+    std::fs::write(damaged.join(Root::LAYER_DAMAGED), "").unwrap();
+    let build = store.of_build("it");
+    let folder = store.root().layers().join(build.root().build_layers().unwrap());
+    file::make_dir(&folder).unwrap();
+    let content = |store: &Store| std::fs::read_to_string(store.root().layer_diff(&layer).join("file")).unwrap();
+    assert!(content(&build) == "damaged" && !build.has_sound_layer(&layer).unwrap());
+    for (round, expected) in [Published::Moved, Published::Existing].into_iter().enumerate() {
+        let wrapper = store.root().staging().join(format!("made-{round}"));
+        file::make_dir(&wrapper).unwrap();
+        file::make_dir(&wrapper.join("diff")).unwrap();
+        std::fs::write(wrapper.join("diff/file"), format!("made {round}")).unwrap();
+        assert_eq!(build.place_layer(&wrapper, &layer).unwrap(), expected);
+        // The build goes on with its own; everybody else has what there was.
+        assert_eq!((content(&build).as_str(), content(&store).as_str()), ("made 0", "damaged"));
+        assert!(build.has_sound_layer(&layer).unwrap() && !store.has_sound_layer(&layer).unwrap());
+    }
+    assert_eq!(store.place_layer(&folder.join(layer.hex()), &layer).unwrap(), Published::Moved);
+    assert_eq!((content(&build).as_str(), content(&store).as_str()), ("made 0", "made 0"));
+    assert_eq!(file::list_dir(&folder).unwrap(), [""; 0]);
+    assert_eq!(file::list_dir(&store.root().layers()).unwrap().len(), 3, "the damaged one, too");
+}
