@@ -349,6 +349,10 @@ impl Check<'_> {
     /// What build steps made. It is not flushed, and a step whose entry is damaged runs again: nothing is lost.
     fn cache(&mut self) -> Result<()> {
         for name in file::list_dir(&self.root().cache())? {
+            // One that a build is about to write; or left by one that was killed, and a collection takes it.
+            if file::is_temporary(name.as_bytes()) {
+                continue;
+            }
             let path = self.root().cache().join(&name);
             let lost = match name.ends_with(".json") {
                 true => match self.read_sealed::<serde_json::Value>(&path)? {
@@ -364,9 +368,13 @@ impl Check<'_> {
                     (!whole).then(|| "is damaged; the files that it tells of are read again".to_owned())
                 }
             };
-            if let Some(what) = lost {
+            // What a prune has taken meanwhile is not damaged.
+            if let Some(what) = lost.filter(|_| file::exists(&path).unwrap_or(true)) {
                 if self.options.repair {
-                    std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+                    match std::fs::remove_file(&path) {
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        removed => removed.context(|| format!("remove {}", path.display()))?,
+                    }
                 }
                 self.leftover(format!("cache/{name}: {what}"));
             }
