@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use super::driver::{Build, Progress, Stop};
@@ -29,7 +30,7 @@ use crate::error::{Context as _, Error, ErrorKind, ErrorParts, Result};
 use crate::file::{self, Durability, Staging};
 use crate::stdio::terminal::Ending;
 use crate::sys;
-use crate::sys::process::{Fork, exit_now, fork_into};
+use crate::sys::process::{Fork, die_with, exit_now, fork_into};
 
 /// Bytes of output taken at once.
 const CHUNK: usize = 64 << 10;
@@ -170,13 +171,14 @@ impl<'a> Build<'a> {
         let unpublished = Unpublished::new(store, &staging);
         let (events, ours) = UnixStream::pair().context(|| "make a socket pair")?;
         let (output, written) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+        let parent = rustix::process::getpid();
         match fork_into(0).context(|| "start a worker for a stage")? {
             Fork::Child => {
                 drop((events, output));
                 let worked = signals.restore().and_then(|()| {
                     // Alone, so that a signal from the terminal comes once, from the process that has all stages.
                     rustix::process::setpgid(None, None)?;
-                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                    die_with(parent)?;
                     let number = work.before.get(&stage).copied().unwrap_or_default();
                     let of_stage = |build: &mut Build<'_>| (work.build)(build, stage);
                     let outcome = self.in_worker(&unpublished, (ours, written), number, &of_stage);
@@ -202,9 +204,11 @@ impl<'a> Build<'a> {
         stage: &dyn Fn(&mut Build<'_>) -> Progress<State>,
     ) -> Outcome {
         let mut tell = |event: Event<'_>| {
-            if let Some(told) = Told::of(event) {
-                // Where nobody hears it, nobody wants it: this process is about to be killed.
-                let _ = send(&mut events, &told);
+            // Where nobody hears it, nobody wants what is made here.
+            if let Some(told) = Told::of(event)
+                && send(&mut events, &told).is_err()
+            {
+                exit_now(1);
             }
         };
         let mut build = self.of_worker(unpublished, output.as_fd(), &mut tell);
@@ -249,6 +253,8 @@ impl<'a> Build<'a> {
 
     /// What came of a worker that has ended.
     fn end(&mut self, mut worker: Worker<'a>) -> Progress<(usize, State)> {
+        // One that could not be understood must not wait for an answer.
+        let _ = worker.events.shutdown(Shutdown::Both);
         let status = rustix::process::waitid(WaitId::PidFd(worker.pidfd.as_fd()), WaitIdOptions::EXITED)?;
         worker.drain(self.tell);
         let outcome = file::read_json::<Outcome>(&worker.staging.path().join(OUTCOME), OUTCOME_MAX);

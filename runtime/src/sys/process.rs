@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::checked;
 
@@ -78,6 +78,13 @@ pub fn fork_plainly() -> Result<Option<Pid>> {
     Ok(Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?))
 }
 
+/// Has the kernel kill the caller as soon as `parent` ends, which made it; ESRCH if that has ended already.
+pub fn die_with(parent: Pid) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // No signal comes for what happened before.
+    if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH) }
+}
+
 /// How many threads this process has. One that was joined runs nothing any more, but may be listed for a moment.
 fn threads() -> usize {
     let count = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
@@ -132,4 +139,18 @@ pub fn rename(name: &CStr) {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: ends the process; nothing can observe memory afterwards.
     unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_outlives_a_parent_that_has_ended_before() {
+        let parent = getppid().expect("this has one");
+        let tied = die_with(parent);
+        let late = die_with(rustix::process::getpid());
+        set_parent_process_death_signal(None).expect("no signal");
+        assert_eq!((tied, late), (Ok(()), Err(Errno::SRCH)));
+    }
 }
