@@ -178,7 +178,7 @@ impl<'a> Build<'a> {
             unpublished,
             elsewhere: std::mem::take(&mut self.elsewhere),
             stages: std::mem::take(&mut self.stages),
-            hashes: std::mem::take(&mut self.hashes),
+            hashes: std::mem::take(&mut self.hashes).again(&hashes(&self.steps)),
             mounted: Sources::default(),
             last: self.last.clone(),
             published: Instant::now(),

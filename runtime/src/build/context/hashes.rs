@@ -1,6 +1,6 @@
 //! What files hashed to when they were last read, so that an unchanged file is not read again.
 //!
-//! One file, made anew whenever something was added:
+//! One file, made anew whenever something was added, with what others have added meanwhile:
 //!
 //! ```text
 //! "lrunhash"  version u32  count u32                         little endian, all of it
@@ -16,9 +16,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
+
 use super::select::Seen;
-use crate::error::Result;
-use crate::file::{Durability, read_small, seal_bytes, unseal_bytes, write_atomic};
+use crate::error::{Context as _, Result};
+use crate::file::{Durability, open_dir, read_small, seal_bytes, unseal_bytes, write_atomic};
 use crate::image::tar::Time;
 
 const MAGIC: &[u8; 12] = b"lrunhash\x01\0\0\0";
@@ -107,9 +110,25 @@ pub struct Hashes {
 impl Hashes {
     /// Loads what was saved; nothing where that is not there or damaged.
     pub fn load(path: &Path) -> Self {
+        Self::default().again(path)
+    }
+
+    /// The same, with what others have saved since.
+    #[must_use]
+    pub fn again(self, path: &Path) -> Self {
         let most = MAGIC.len() + 4 + MOST * RECORD + CHECKSUM;
         let old = read_small(path, most).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default();
-        Self { used: vec![false; old.len()], old, new: HashMap::new() }
+        let used = old.iter().map(|record| self.is_used(record)).collect();
+        Self { used, old, new: self.new }
+    }
+
+    /// Whether the same was loaded before and of use.
+    fn is_used(&self, record: &Record) -> bool {
+        self.place(record.dev, record.ino).is_some_and(|at| self.used.get(at) == Some(&true))
+    }
+
+    fn place(&self, dev: u64, ino: u64) -> Option<usize> {
+        self.old.binary_search_by_key(&(dev, ino), |record| (record.dev, record.ino)).ok()
     }
 
     /// The hash of a file that is what it was.
@@ -117,7 +136,7 @@ impl Hashes {
         if let Some(record) = self.new.get(&(seen.dev, seen.ino)).filter(|record| record.is_of(seen)) {
             return Some(record.hash);
         }
-        let at = self.old.binary_search_by_key(&(seen.dev, seen.ino), |record| (record.dev, record.ino)).ok()?;
+        let at = self.place(seen.dev, seen.ino)?;
         let record = self.old.get(at).filter(|record| record.is_of(seen))?;
         if let Some(used) = self.used.get_mut(at) {
             *used = true;
@@ -132,13 +151,22 @@ impl Hashes {
         }
     }
 
-    /// Replaces the saved file, if something was added. It may be lost in a power cut.
+    /// Adds what is new to the saved file, if something is. It may be lost in a power cut.
     pub fn save(&self, path: &Path) -> Result<()> {
         if self.new.is_empty() {
             return Ok(());
         }
-        let kept = self.old.iter().zip(&self.used).filter(|(old, _)| !self.new.contains_key(&(old.dev, old.ino)));
-        let aged = kept.map(|(old, used)| Record { age: if *used { 0 } else { old.age.saturating_add(1) }, ..*old });
+        // Others may save at the same time. The lock ends with the descriptor.
+        let folder = open_dir(path.parent().unwrap_or(path))?;
+        retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive)).context(|| "lock the hashes")?;
+        let saved = Self::load(path).old;
+        let kept = saved.iter().filter(|record| !self.new.contains_key(&(record.dev, record.ino)));
+        let aged = kept.map(|record| match self.place(record.dev, record.ino) {
+            // Somebody has added it since.
+            None => *record,
+            Some(at) if self.used.get(at) == Some(&true) => Record { age: 0, ..*record },
+            Some(_) => Record { age: record.age.saturating_add(1), ..*record },
+        });
         let mut records: Vec<Record> = aged.chain(self.new.values().copied()).collect();
         if records.len() > MOST {
             records.sort_unstable_by_key(|record| record.age);
@@ -220,6 +248,38 @@ mod tests {
     }
 
     #[test]
+    fn what_others_save_meanwhile_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("hashes");
+        let mut first = Hashes::load(&path);
+        first.put(&seen(1), LATER, [1; 32]);
+        first.save(&path).expect("it is saved");
+        // As workers do, which begin with what their parent has loaded.
+        let mut workers = [Hashes::load(&path), Hashes::load(&path)];
+        assert_eq!(workers[0].get(&seen(1)), Some([1; 32]));
+        for (worker, ino) in workers.iter_mut().zip([2, 3]) {
+            worker.put(&seen(ino), LATER, [ino as u8; 32]);
+            worker.save(&path).expect("it is saved");
+        }
+        // One that begins later has what they have hashed, and what it has hashed itself.
+        let mut later = first.again(&path);
+        for ino in [1, 2, 3] {
+            assert_eq!(later.get(&seen(ino)), Some([ino as u8; 32]), "{ino}");
+        }
+        std::thread::scope(|scope| {
+            for ino in 10..20 {
+                let path = &path;
+                scope.spawn(move || {
+                    let mut hashes = Hashes::load(path);
+                    hashes.put(&seen(ino), LATER, [ino as u8; 32]);
+                    hashes.save(path).expect("it is saved");
+                });
+            }
+        });
+        assert_eq!(Hashes::load(&path).old.len(), 13);
+    }
+
+    #[test]
     fn what_was_changed_just_now_is_not_remembered() {
         for (secs, remembered) in [(1000, false), (1001, false), (1002, false), (1003, true), (999, false)] {
             let mut hashes = Hashes::default();
@@ -252,6 +312,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("hashes");
         let old: Vec<Record> = (0..MOST as u64).map(|ino| Record::new(&seen(ino), [1; 32])).collect();
+        std::fs::write(&path, encode(&old)).expect("a file");
         let mut hashes = Hashes { used: (0..MOST).map(|n| n % 2 == 0).collect(), old, new: HashMap::new() };
         for ino in 0..10 {
             hashes.put(&seen(1_000_000 + ino), LATER, [2; 32]);
