@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use jiff::Timestamp;
-use lrun_runtime::build::cache;
+use lrun_runtime::build::prune::prune;
 use lrun_runtime::container::cache_mounts;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::prune::{Pruned, prune_containers, prune_images};
@@ -62,7 +62,7 @@ pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
     let engine = context::engine(global)?;
     let takes = |time: Option<Timestamp>| query.takes(time, &BTreeMap::new());
     let (mut pruned, mut bytes) = match kinds.steps {
-        true => cache::prune(&engine.store, args.all, &takes)?,
+        true => prune(&engine.store, args.all, &takes)?,
         false => (Vec::new(), 0),
     };
     if kinds.mounts {

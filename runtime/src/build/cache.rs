@@ -3,12 +3,15 @@
 //! An entry is a small file named after the digest of the input. It keeps nothing alive: when its layer is gone the step
 //! runs again. Losing an entry costs time, no more, so that none is flushed.
 
-use jiff::Timestamp;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use serde::{Deserialize, Serialize};
 
 use super::hide::without_users;
 use crate::digest::{Digest, Hasher};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::file::{self, Durability};
 use crate::image::store::Store;
 use crate::paths::Root;
@@ -18,6 +21,16 @@ const VERSION: u32 = 1;
 pub(super) const MOST: usize = 64 << 10;
 /// How the name of a file begins that tells what the step of an entry copied.
 pub(super) const FILES: &str = "files-";
+/// The same of one that tells what is found in an image.
+pub(super) const FOUND: &str = "found-";
+/// The same of one that has the steps of a Dockerfile.
+pub(super) const STEPS: &str = "steps-";
+/// The same of one that names the container in which a step failed.
+pub(super) const FAILED: &str = "failed-";
+/// The same of one that tells what a URL led to.
+pub(super) const URL: &str = "url-";
+/// That a file was of use is noted when its time is older than this.
+const NOTED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,10 +101,11 @@ impl Key {
     }
 }
 
-/// What the step with this key made, if the store still has it. A damaged entry counts as none.
+/// What the step with this key made, if the store still has it. A damaged entry counts as none, as does one whose layer a
+/// check found damaged: the step makes it anew.
 pub fn find(store: &Store, key: &Digest) -> Option<Entry> {
     let entry = read(store.root(), key)?;
-    let there = entry.layer.as_ref().is_none_or(|layer| store.layer_exists(layer).is_ok_and(|there| there));
+    let there = entry.layer.as_ref().is_none_or(|layer| store.has_sound_layer(layer).is_ok_and(|there| there));
     there.then_some(entry)
 }
 
@@ -108,11 +122,18 @@ pub struct Found {
     pub digest: Digest,
     /// Whether that is one file.
     pub single: bool,
+    /// The image's layers.
+    pub layers: Vec<Digest>,
 }
 
 /// What the request with this key finds, if it was made before.
 pub fn remembered(root: &Root, request: &Digest) -> Option<Found> {
-    file::read_json(&root.cache_found(request), MOST).ok()
+    read_found(&root.cache_found(request))
+}
+
+/// What such a file says. A damaged one says nothing.
+pub(super) fn read_found(path: &Path) -> Option<Found> {
+    file::read_json(path, MOST).ok()
 }
 
 /// Remembers what a request finds. Where that cannot be written, the image is looked at again.
@@ -127,34 +148,15 @@ pub fn record(root: &Root, key: &Digest, entry: &Entry) -> Result<()> {
     file::write_atomic(&root.cache_entry(key), &file::to_json(entry)?, Durability::Relaxed)
 }
 
-/// Forgets what the store does not have any more, or with `all` everything, and what is known of the context's files; of
-/// that only what `takes` picks by the time when it was written. The keys of what is forgotten, and the bytes of the files
-/// that it stood in.
-pub fn prune(store: &Store, all: bool, takes: &dyn Fn(Option<Timestamp>) -> bool) -> Result<(Vec<String>, u64)> {
-    let (mut pruned, mut bytes) = (Vec::new(), 0);
-    let root = store.root();
-    for name in file::list_dir(&root.cache())? {
-        let digest = |name: &str| name.strip_suffix(".json").and_then(|hex| Digest::from_hex(hex).ok());
-        let key = digest(&name);
-        let of = key.clone().or_else(|| name.strip_prefix(FILES).and_then(digest));
-        if !all && of.is_none_or(|key| find(store, &key).is_some()) {
-            continue;
-        }
-        let path = root.cache().join(&name);
-        let found = std::fs::symlink_metadata(&path);
-        let written = found.as_ref().ok().and_then(|found| Timestamp::try_from(found.modified().ok()?).ok());
-        if !takes(written) {
-            continue;
-        }
-        let size = found.map_or(0, |found| found.len());
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            removed => removed.context(|| format!("remove {}", path.display()))?,
-        }
-        pruned.extend(key.map(|key| key.hex().to_owned()));
-        bytes += size;
+/// Notes that a file of the cache was of use: a prune takes what was not for long. Where that cannot be written, it goes
+/// sooner.
+pub(super) fn used(path: &Path) {
+    let written = path.symlink_metadata().and_then(|found| found.modified());
+    if written.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > NOTED)) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
-    Ok((pruned, bytes))
 }
 
 #[cfg(test)]
@@ -211,16 +213,5 @@ mod tests {
         bytes[20] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert_eq!(find(&store, &made), None);
-        assert_eq!(prune(&store, true, &|_| false).unwrap(), (Vec::new(), 0));
-        let (mut pruned, bytes) = prune(&store, false, &|_| true).unwrap();
-        pruned.sort();
-        let mut expected = [made.hex(), gone.hex()].map(str::to_owned);
-        expected.sort();
-        assert_eq!(pruned, expected);
-        assert!(bytes > 100);
-        assert!(find(&store, &nothing).is_some());
-        assert_eq!(prune(&store, true, &|_| true).unwrap().0, [nothing.hex()]);
-        assert_eq!(find(&store, &nothing), None);
-        assert_eq!(prune(&store, true, &|_| true).unwrap(), (Vec::new(), 0));
     }
 }

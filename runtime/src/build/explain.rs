@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -145,14 +145,14 @@ impl Last {
         for part in [&dev.to_le_bytes()[..], &ino.to_le_bytes(), name.as_os_str().as_bytes()] {
             hasher.update(part);
         }
-        let path = root.cache().join(format!("steps-{}.json", hasher.finish().hex()));
+        let path = root.cache().join(format!("{}{}.json", cache::STEPS, hasher.finish().hex()));
         let old: Memory = file::read_json(&path, MOST).unwrap_or_default();
         let old = if old.version == VERSION { old } else { Memory::default() };
         Self { path, old }
     }
 
     /// Keeps what was built for the next time. Without it the next build explains less.
-    fn save(&self, mut stages: BTreeMap<String, Vec<Digest>>) {
+    pub fn save(&self, mut stages: BTreeMap<String, Vec<Digest>>) {
         // Stages that this target did not need are as they were.
         for (stage, keys) in &self.old.stages {
             stages.entry(stage.clone()).or_insert_with(|| keys.clone());
@@ -161,6 +161,8 @@ impl Last {
         if new != self.old {
             let bytes = file::to_json(&new);
             let _ = bytes.and_then(|bytes| file::write_atomic(&self.path, &bytes, Durability::Relaxed));
+        } else {
+            cache::used(&self.path);
         }
     }
 
@@ -184,6 +186,12 @@ impl Last {
             None => "it was never built".to_owned(),
         }
     }
+}
+
+/// The keys that the file of a last build has; none, if it is damaged.
+pub(super) fn keys(path: &Path) -> Vec<Digest> {
+    let memory: Memory = file::read_json(path, MOST).unwrap_or_default();
+    memory.stages.into_values().flatten().collect()
 }
 
 fn path(root: &Root, key: &Digest) -> PathBuf {

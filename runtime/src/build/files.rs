@@ -279,7 +279,8 @@ impl Build<'_> {
     fn of_image(&mut self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<(Digest, Selection)> {
         let options = self.options.run.clone();
         let engine = self.steps.engine;
-        let request = self.request(image, wanted, placed)?;
+        let layers = engine.store.image_record(image)?.layers;
+        let request = request(&layers, wanted, placed);
         let found = match cache::remembered(engine.root(), &request) {
             Some(found) => found,
             None => {
@@ -288,7 +289,7 @@ impl Build<'_> {
                         let context = root()?;
                         let mut selection = wanted.select(&context)?;
                         let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
-                        Ok(Found { digest, single: is_single(&selection, wanted) })
+                        Ok(Found { digest, single: is_single(&selection, wanted), layers: layers.clone() })
                     })
                 })?;
                 cache::remember(engine.root(), &request, &found);
@@ -301,24 +302,21 @@ impl Build<'_> {
         }
         Ok((found.digest, selection))
     }
+}
 
-    /// All that decides what is found in an image.
-    fn request(&self, image: &Digest, wanted: &Wanted<'_>, placed: &Placed) -> Result<Digest> {
-        let mut key = Key::default();
-        let layers = self.steps.engine.store.image_record(image)?.layers;
-        // Without their number, what was found in an image of none was what its containers are given.
-        key.add("layers", layers.len().to_string().as_bytes());
-        for layer in layers {
-            key.add("layer", layer.as_str().as_bytes());
-        }
-        wanted.sources.iter().for_each(|source| key.add("source", source));
-        wanted.files.exclude.iter().for_each(|word| key.add("exclude", word.text.as_bytes()));
-        key.add("parents", &[u8::from(wanted.parents)]);
-        key.add("placed", format!("{placed:?}").as_bytes());
-        // What decides whether it is one file.
-        key.add("inline", &[u8::from(wanted.files.inline.is_empty())]);
-        Ok(key.finish().0)
-    }
+/// All that decides what is found in an image with these layers.
+fn request(layers: &[Digest], wanted: &Wanted<'_>, placed: &Placed) -> Digest {
+    let mut key = Key::default();
+    // Without their number, what was found in an image of none was what its containers are given.
+    key.add("layers", layers.len().to_string().as_bytes());
+    layers.iter().for_each(|layer| key.add("layer", layer.as_str().as_bytes()));
+    wanted.sources.iter().for_each(|source| key.add("source", source));
+    wanted.files.exclude.iter().for_each(|word| key.add("exclude", word.text.as_bytes()));
+    key.add("parents", &[u8::from(wanted.parents)]);
+    key.add("placed", format!("{placed:?}").as_bytes());
+    // What decides whether it is one file.
+    key.add("inline", &[u8::from(wanted.files.inline.is_empty())]);
+    key.finish().0
 }
 
 /// In a helper: everything that is there.

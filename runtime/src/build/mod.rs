@@ -18,7 +18,7 @@
 //! | `addresses` | ADD of them |
 //! | `mounts`, [`given`], [`keys`] | RUN --mount; secrets and agents |
 //! | [`output`] | what becomes of the image |
-//! | [`usage`] | what the cache has, for people |
+//! | [`usage`], [`prune`] | what the cache has, for people; what goes of it |
 //! | `unpublished` | what a build has made that the store does not have yet |
 //! | `complete` | the last touch on the target |
 //! | `graph`, `workers` | which stages need which; stages side by side |
@@ -48,6 +48,7 @@ mod mounts;
 pub mod options;
 mod origin;
 pub mod output;
+pub mod prune;
 pub mod remote;
 mod resume;
 mod state;

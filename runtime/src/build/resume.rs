@@ -5,6 +5,8 @@
 //! `cache/failed-<key>.json` has the container of the step with this key, from its failure until it ends well; without it
 //! the step runs on the image before it.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::driver::{Build, Progress, Stage};
@@ -33,6 +35,11 @@ pub(super) fn remember(root: &Root, key: &Digest, container: &ContainerId) {
     let _ = bytes.and_then(|bytes| file::write_atomic(&root.cache_failed(key), &bytes, Durability::Relaxed));
 }
 
+/// The container that such a file names; none, if it is damaged.
+pub(super) fn container(path: &Path) -> Option<ContainerId> {
+    file::read_json(path, MOST).ok().map(|Failed { container }| container)
+}
+
 /// The step with this key has ended well.
 pub(super) fn forget(root: &Root, key: &Digest) {
     let _ = std::fs::remove_file(root.cache_failed(key));
@@ -46,7 +53,7 @@ impl Build<'_> {
         if !self.options.resume {
             return Ok(false);
         }
-        let Ok(Failed { container }) = file::read_json(&store.root().cache_failed(key), MOST) else { return Ok(false) };
+        let Some(container) = container(&store.root().cache_failed(key)) else { return Ok(false) };
         let short = container.short();
         if containers(store).is_gone(&container) {
             (self.tell)(Event::Warning(&format!(

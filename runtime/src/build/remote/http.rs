@@ -15,6 +15,7 @@ use ureq::http::Method;
 
 use super::address::{file_name, without_user};
 use super::{Progress, Remote};
+use crate::build::cache;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
@@ -58,9 +59,10 @@ struct Note {
 
 impl Note {
     fn read(root: &Root, url: &str) -> Option<Self> {
-        file::read_json(&root.cache_url(&Digest::of(url.as_bytes())), NOTE_MAX)
-            .ok()
-            .filter(|note: &Self| note.version == VERSION)
+        let path = root.cache_url(&Digest::of(url.as_bytes()));
+        let note = file::read_json(&path, NOTE_MAX).ok().filter(|note: &Self| note.version == VERSION)?;
+        cache::used(&path);
+        Some(note)
     }
 
     /// Best effort: without it the file is downloaded again.
