@@ -194,10 +194,17 @@ pub fn settled_engine(global: &Global) -> Result<Engine> {
     Ok(engine)
 }
 
+/// Name of the variable, and of the argument of a build, that fixes the time of what is made.
+pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
 /// The time that new images carry, where the environment fixes one for reproducible results.
 pub fn source_date_epoch() -> Result<Option<jiff::Timestamp>> {
-    let Some(text) = env("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    env(SOURCE_DATE_EPOCH).map(|text| epoch(&text)).transpose()
+}
+
+/// The time that a value of [`SOURCE_DATE_EPOCH`] fixes.
+pub fn epoch(text: &str) -> Result<jiff::Timestamp> {
     let time = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     let message = || format!("SOURCE_DATE_EPOCH is \"{text}\": seconds since 1970 are expected");
-    time.map(Some).ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
+    time.ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
 }

@@ -47,7 +47,8 @@ const PEEK: u64 = 512;
 pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let mut options = args.options(&context::env_exact)?;
     if options.clock.is_none() {
-        options.clock = context::source_date_epoch()?;
+        let given = options.arguments.get(context::SOURCE_DATE_EPOCH).filter(|text| !text.is_empty());
+        options.clock = given.map_or_else(context::source_date_epoch, |text| context::epoch(text).map(Some))?;
     }
     args.add_given(&mut options, &|name| context::env_os(name).map(OsStringExt::into_vec))?;
     options.relayed = progress::is_relayed(progress::kind(args));

@@ -7,7 +7,8 @@ use super::dockerfile::{Command, Dockerfile, Expander, Source};
 use super::options::Options;
 use crate::error::Result;
 
-/// Variables that RUN gets when they are given, declared or not; they are in no history and no cache key.
+/// Variables that RUN gets when they are given, declared or not; those that are not declared are in no history and no cache
+/// key.
 pub const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",

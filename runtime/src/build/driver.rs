@@ -289,6 +289,9 @@ impl<'a> Build<'a> {
             let (name, line) = (self.file.source.name(), warning.lines.start());
             (self.tell)(Event::Warning(&format!("{name}:{line}: {}: {}", warning.rule.name, warning.detail)));
         }
+        for given in self.options.no_cache_stages.iter().filter(|given| self.file.target(given).is_err()) {
+            (self.tell)(Event::Warning(&format!("--no-cache-filter: the Dockerfile has no stage {given:?}")));
+        }
         report.error.map_or(Ok(()), Err)
     }
 
@@ -309,7 +312,8 @@ impl<'a> Build<'a> {
         let replaced = self.named(Origin::Stage(index)).is_some();
         let origin = self.below(index, base);
         let name = stage_name(file, index);
-        let cached = !self.options.no_cache && !self.options.no_cache_stages.contains(&name);
+        let again = self.options.no_cache_stages.iter().any(|given| file.is_called(index, given));
+        let cached = !self.options.no_cache && !again;
         let place = Place { stage: name, base, text: from.original.clone(), ..Place::default() };
         let (state, triggers) =
             self.base(origin, &platform, (&place, cached)).map_err(|stop| stop.context(&from.shown(&file.source)))?;
@@ -458,7 +462,8 @@ impl<'a> Build<'a> {
         key.add("directory", config.working_dir.as_bytes());
         key.add("network", format!("{network:?}").as_bytes());
         words.iter().for_each(|word| key.add("word", word.as_bytes()));
-        let declared = env.iter().filter(|variable| !PROXIES.contains(&variable.name.as_str()));
+        let hidden = |name: &str| PROXIES.contains(&name) && !stage.values.contains_key(name);
+        let declared = env.iter().filter(|variable| !hidden(&variable.name));
         let shown: Vec<String> = declared.filter_map(EnvVar::assignment).collect();
         shown.iter().for_each(|variable| key.add("argument", variable.as_bytes()));
         let count = if shown.is_empty() { String::new() } else { format!("|{} {} ", shown.len(), shown.join(" ")) };

@@ -24,7 +24,7 @@ pub struct Options {
     pub arguments: BTreeMap<String, String>,
     /// Run every step again.
     pub no_cache: bool,
-    /// The same for the steps of these stages.
+    /// The same for the steps of these stages, by name, in upper or lower case, or by number.
     pub no_cache_stages: Vec<String>,
     /// Tell of each step that is not in the cache why.
     pub explain: bool,

@@ -124,6 +124,12 @@ impl Dockerfile {
         texts.collect()
     }
 
+    /// Whether this is a name of the stage, or its number.
+    pub fn is_called(&self, stage: usize, given: &str) -> bool {
+        let name = self.stages.get(stage).and_then(|stage| stage.name.as_deref());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(given)) || given.parse() == Ok(stage)
+    }
+
     /// What the expanded base of a stage is: a stage before it, if one has exactly this name.
     pub fn base<'n>(&self, stage: usize, base: &'n str) -> Origin<'n> {
         let before = self.stages.get(..stage).unwrap_or_default();

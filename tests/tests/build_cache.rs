@@ -1,0 +1,176 @@
+//! What builds keep for later: what of it counts, what goes, and that nothing of it is lost beside other work.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lrun_tests::Lrun;
+use lrun_tests::build::{build, built, cached, context, in_image};
+
+/// What is in the cache whose name begins like this.
+fn left(lrun: &Lrun, kind: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(lrun.store().join("cache")).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let is_of_kind = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind));
+    paths.filter(is_of_kind).collect()
+}
+
+#[test]
+fn a_proxy_counts_where_it_is_declared() {
+    let lrun = Lrun::with_busybox();
+    let a = ["-t", "t", "--build-arg", "HTTP_PROXY=http://a:1"];
+    let b = ["-t", "t", "--build-arg", "HTTP_PROXY=http://b:2"];
+    let quiet = context(&lrun, "quiet", "FROM busybox\nRUN echo $HTTP_PROXY > /proxy\n", &[]);
+    assert_eq!(cached(&build(&lrun, &quiet, &a)), 0);
+    assert_eq!(cached(&build(&lrun, &quiet, &b)), 1);
+    let history = lrun.ok(&["history", "--no-trunc", "t"]);
+    assert!(!history.contains("http://"), "{history}");
+    let declared = context(&lrun, "declared", "FROM busybox\nARG HTTP_PROXY\nRUN echo $HTTP_PROXY > /proxy\n", &[]);
+    for (flags, proxy) in [(&a, "http://a:1"), (&b, "http://b:2")] {
+        let output = build(&lrun, &declared, &flags[..]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert_eq!(in_image(&lrun, "t", "cat /proxy"), proxy);
+        let history = lrun.ok(&["history", "--no-trunc", "t"]);
+        assert!(history.contains(&format!("RUN |1 HTTP_PROXY={proxy} /bin/sh -c echo")), "{history}");
+    }
+    // The same again, in lower case another one.
+    assert_eq!(cached(&build(&lrun, &declared, &b)), 2);
+    let lower = ["-t", "t", "--build-arg", "HTTP_PROXY=http://b:2", "--build-arg", "http_proxy=http://c:3"];
+    assert_eq!(cached(&build(&lrun, &declared, &lower)), 2);
+    let history = lrun.ok(&["history", "--no-trunc", "t"]);
+    assert!(history.contains("RUN |1 HTTP_PROXY=http://b:2 /bin/sh"), "{history}");
+}
+
+#[test]
+fn stages_are_run_again_by_their_names_in_any_case() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS Base\nRUN echo 1 > /1\nFROM base\nRUN echo 2 > /2\n";
+    let folder = context(&lrun, "it", dockerfile, &[]);
+    assert_eq!(build(&lrun, &folder, &[]).code, 0);
+    for (filter, expected) in [("Base", 0), ("base", 0), ("BASE,1", 0), ("1", 1), ("0", 0)] {
+        let output = build(&lrun, &folder, &["--no-cache-filter", filter]);
+        assert!(!output.stderr.contains("--no-cache-filter"), "{}", output.stderr);
+        // Where a command makes the same again, its layer has another time.
+        assert_eq!((output.code, cached(&output)), (0, expected), "{filter}: {}", output.stderr);
+    }
+    let output = build(&lrun, &folder, &["--no-cache-filter", "basic,busybox,2"]);
+    assert_eq!((output.code, cached(&output)), (0, 2), "{}", output.stderr);
+    for name in ["basic", "busybox", "2"] {
+        let warning = format!("--no-cache-filter: the Dockerfile has no stage \"{name}\"");
+        assert!(output.stderr.contains(&warning), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_check_leaves_alone_what_a_build_is_writing() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "it", "FROM busybox\nRUN echo 1 > /1\n", &[]);
+    built(&lrun, &folder, &[]);
+    let cache = lrun.store().join("cache");
+    let written = cache.join(".tmp-0123456789abcdef");
+    fs::write(&written, "half").expect("a file");
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+    assert_eq!(lrun.ok(&["system", "check", "--repair"]), "");
+    assert!(written.exists());
+    // What goes meanwhile is no reason to stop.
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let names: Vec<PathBuf> = (0..200).map(|n| cache.join(format!("{n:064x}.json"))).collect();
+            while !done.load(Ordering::Relaxed) {
+                names.iter().for_each(|name| fs::write(name, "damaged").expect("a file"));
+                for name in &names {
+                    // Whoever removes it first.
+                    let _ = fs::remove_file(name);
+                }
+            }
+        });
+        let outputs: Vec<_> = (0..15).map(|_| lrun.run(&["system", "check", "--repair"])).collect();
+        done.store(true, Ordering::Relaxed);
+        for output in outputs {
+            assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        }
+    });
+    assert_eq!(cached(&build(&lrun, &folder, &[])), 1);
+}
+
+#[test]
+fn what_stages_have_hashed_side_by_side_is_all_remembered() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS a\nCOPY a /a\nFROM busybox AS b\nCOPY b /b\nFROM busybox AS c\nCOPY c /c\nFROM busybox\nCOPY --from=a /a /a\nCOPY --from=b /b /b\nCOPY --from=c /c /c\n";
+    let files: Vec<String> = ["a", "b", "c"].iter().flat_map(|of| (0..5).map(move |n| format!("{of}/{n}"))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|name| (name.as_str(), "content")).collect();
+    let folder = context(&lrun, "it", dockerfile, &files);
+    // What was changed just before is not remembered.
+    std::thread::sleep(Duration::from_secs(4));
+    let output = build(&lrun, &folder, &["-t", "t"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let hashes = fs::read(lrun.store().join("cache/files")).expect("it is saved");
+    let count = u32::from_le_bytes(hashes[12..16].try_into().expect("four bytes"));
+    assert_eq!(count as usize, files.len());
+}
+
+#[test]
+fn a_plain_prune_takes_what_is_known_of_images_that_are_gone() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS a\nRUN echo 1 > /1\nFROM busybox\nCOPY --from=a /1 /2\nCOPY here /\n";
+    let folder = context(&lrun, "it", dockerfile, &[("here", "here")]);
+    built(&lrun, &folder, &["-t", "t"]);
+    let all = ["found-", "steps-", "files-"];
+    assert!(all.iter().all(|kind| left(&lrun, kind).len() == 1));
+    lrun.ok(&["builder", "prune", "-f"]);
+    assert!(all.iter().all(|kind| left(&lrun, kind).len() == 1));
+    assert_eq!(cached(&build(&lrun, &folder, &["-t", "t"])), 3);
+    lrun.ok(&["rmi", "-f", "t"]);
+    lrun.ok(&["image", "prune", "-f"]);
+    let pruned = lrun.ok(&["builder", "prune", "-f"]);
+    assert_eq!(pruned.lines().filter(|line| line.len() == 64).count(), 3, "{pruned}");
+    for kind in all {
+        assert!(left(&lrun, kind).is_empty(), "{kind}");
+    }
+    let usage = lrun.ok(&["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Size}} {{.Reclaimable}}"]);
+    assert!(usage.contains("Build Cache 0 0B 0B"), "{usage}");
+}
+
+#[test]
+fn an_argument_fixes_the_time_of_what_is_made() {
+    let mut lrun = Lrun::with_busybox();
+    lrun.set_env("SOURCE_DATE_EPOCH", "1100000000");
+    let folder = context(&lrun, "it", "FROM busybox\nRUN echo 1 > /1\n", &[]);
+    for (given, created) in [("1000000000", "2001-09-09T01:46:40Z"), ("", "2004-11-09T11:33:20Z")] {
+        let id = built(&lrun, &folder, &["--build-arg", &format!("SOURCE_DATE_EPOCH={given}"), "--no-cache"]);
+        assert_eq!(lrun.inspect(&id, "{{.Created}}").trim_end(), created);
+        assert_eq!(built(&lrun, &folder, &["--build-arg", &format!("SOURCE_DATE_EPOCH={given}"), "--no-cache"]), id);
+    }
+    let said = lrun.fails(1, &["build", "--build-arg", "SOURCE_DATE_EPOCH=soon", folder.to_str().expect("UTF-8")]);
+    assert!(said.contains("SOURCE_DATE_EPOCH is \"soon\": seconds since 1970 are expected"), "{said}");
+}
+
+#[test]
+fn a_build_brings_a_layer_that_is_damaged_anew() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN echo content > /made\nRUN sed s/content/copied/ /made > /copy\n";
+    let folder = context(&lrun, "it", dockerfile, &[]);
+    let flags = ["-t", "t", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"];
+    let id = built(&lrun, &folder, &flags);
+    let layers = lrun.inspect("t", "{{range .RootFS.Layers}}{{.}} {{end}}");
+    let digest = layers.split(' ').nth(1).and_then(|digest| digest.strip_prefix("sha256:")).expect("a digest");
+    let layer = lrun.store().join("layers").join(digest);
+    let made = layer.join("diff/made");
+    fs::write(&made, "damaged").expect("the layer is the user's");
+    // Nothing else has the same, so that it cannot be mended.
+    let output = lrun.run(&["system", "check", "--repair"]);
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(layer.join("damaged").exists());
+    // What a cached step made does not count where it is damaged.
+    let output = build(&lrun, &folder, &flags);
+    assert_eq!((output.code, cached(&output)), (0, 1), "{}", output.stderr);
+    assert_eq!(lrun.inspect("t", "{{.Id}}").trim().trim_start_matches("sha256:"), id.trim_start_matches("sha256:"));
+    assert_eq!(in_image(&lrun, "t", "cat /made /copy"), "content\ncopied");
+    assert!(!layer.join("damaged").exists());
+    lrun.ok(&["system", "prune", "-f"]);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+    let folders = fs::read_dir(lrun.store().join("layers")).expect("a folder");
+    assert!(folders.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with("build-")));
+}
