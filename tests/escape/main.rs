@@ -14,6 +14,7 @@
 //! | `caller` | 10 to 13: the environment, terminal, keys and sockets of the caller |
 //! | `kernel` | 14, 16, 17, 18: system calls, settings and files of the kernel |
 //! | `names` | 30, 48, 50, 51: names, options and texts; permissions of the store |
+//! | `zeros` | 48: names with a zero byte |
 //! | `processes` | 1, 18: what of the host a container sees and reaches |
 //! | `unpack` | 19 to 23: archives that write outside |
 //! | `archives` | 24: archives that programs read differently |
@@ -40,3 +41,4 @@ mod mounts;
 mod names;
 mod processes;
 mod unpack;
+mod zeros;
