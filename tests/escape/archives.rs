@@ -1,10 +1,12 @@
-//! Row 24: archives that programs read differently.
+//! Row 24: archives that programs read differently. GNU tar is one of them, umoci, with Go's reader and writer, another.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lrun_tests::{Entry, Tar};
+use lrun_tests::{Entry, Tar, skip};
 
 use crate::host::Host;
 
@@ -27,6 +29,24 @@ fn names_by_tar(archive: &[u8]) -> Option<BTreeSet<String>> {
         .map(|name| name.trim_start_matches("./").trim_end_matches('/').to_owned())
         .collect();
     output.status.success().then_some(names)
+}
+
+/// What lrun exports of an image.
+fn exported(host: &Host, image: &str) -> Vec<u8> {
+    let id = host.lrun.ok(&["create", image, "x"]);
+    let exported = host.lrun.run(&["export", &id]).bytes;
+    host.lrun.ok(&["rm", &id]);
+    exported
+}
+
+/// What the engine itself adds to every container.
+const ENGINE: [&str; 9] = ["", "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
+
+/// The names in an image.
+fn names_by_lrun(host: &Host, image: &str) -> BTreeSet<String> {
+    let mut names = names_by_tar(&exported(host, image)).expect("a good archive");
+    names.retain(|name| !ENGINE.contains(&name.as_str()));
+    names
 }
 
 fn good(data: &[u8]) -> Entry<'_> {
@@ -167,12 +187,7 @@ fn archives_mean_what_they_mean_to_tar_or_nothing() {
             continue;
         }
         let by_tar = names_by_tar(&archive);
-        let id = host.lrun.ok(&["create", "attack", "x"]);
-        let exported = host.lrun.run(&["export", &id]).bytes;
-        host.lrun.ok(&["rm", &id]);
-        let engine = ["", "dev", "proc", "sys", "etc", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
-        let mut names = names_by_tar(&exported).expect("a good archive");
-        names.retain(|name| !engine.contains(&name.as_str()));
+        let names = names_by_lrun(&host, "attack");
         let Some(mut by_tar) = by_tar else { panic!("{what}: GNU tar refuses what lrun takes for {names:?}") };
         by_tar.retain(|name| !name.is_empty());
         assert_eq!(names, by_tar, "{what}");
@@ -201,4 +216,113 @@ fn compressed(program: &str, data: &[u8]) -> Vec<u8> {
         Command::new(program).arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(program);
     child.stdin.take().expect("piped").write_all(data).expect("write");
     child.wait_with_output().expect(program).stdout
+}
+
+/// umoci in the test's folder, as a user without privileges; whether it succeeded.
+fn umoci(host: &Host, args: &[&str]) -> bool {
+    let output = Command::new("umoci").args(args).current_dir(host.lrun.folder()).output().expect("umoci");
+    output.status.success()
+}
+
+/// The names below a folder, as GNU tar would print them.
+fn names_below(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for path in fs::read_dir(&next).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let name = path.strip_prefix(folder).expect("below the folder").to_string_lossy().replace('\n', "\\n");
+            found.insert(name);
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Row 24, parser differentials: what lrun takes of those archives, Go's reader sees in the same way or refuses.
+#[test]
+fn archives_mean_what_they_mean_to_go_or_nothing() {
+    if Command::new("umoci").arg("--version").output().is_err() {
+        skip!("umoci is not installed");
+    }
+    let host = Host::empty();
+    assert!(umoci(&host, &["init", "--layout", "go"]) && umoci(&host, &["new", "--image", "go:empty"]));
+    let (mut same, mut refused) = (0, Vec::new());
+    for (n, (what, archive)) in confusing().into_iter().enumerate() {
+        let taken = host.lrun.run_with(&archive, &["import", "-", "attack"]).code == 0;
+        if !taken {
+            continue;
+        }
+        host.lrun.file("layer.tar", &archive);
+        let (tag, image, root) = (format!("t{n}"), format!("go:t{n}"), format!("root{n}"));
+        let by_go = umoci(&host, &["raw", "add-layer", "--image", "go:empty", "--tag", &tag, "layer.tar"])
+            && umoci(&host, &["raw", "unpack", "--rootless", "--image", &image, &root]);
+        if by_go {
+            assert_eq!(names_by_lrun(&host, "attack"), names_below(&host.lrun.folder().join(&root)), "{what}");
+            same += 1;
+        } else {
+            refused.push(what);
+        }
+    }
+    assert!(same > 5, "Go took {same}, and refused {refused:?}");
+    host.unharmed();
+}
+
+/// What Go's writer puts into PAX records: long and odd names and targets, times before 1970 and with fractions; and
+/// links, a hole, a FIFO, modes.
+const TREE: &str = r"
+    long=$(printf 'n%.0s' $(seq 120)); mkdir -p d $long/$long/$long empty; echo 1 > d/f; ln d/f g; ln -s f d/l
+    truncate -s 1M hole; echo x >> hole; echo 2 > $long/$long/$long/f; ln $long/$long/$long/f linked; mkfifo fifo
+    ln -s $long/$long/$long/f target; ln -s gone $long/dangling; printf x > ' x '; printf x > -x
+    printf x > $(printf '\303\251\\\nx'); printf x > $(printf '\377\376'); chmod 4755 d/f; chmod 1777 empty; chmod 0 ./-x
+    touch -d '1960-01-01 00:00:00.5' old; touch -d 2030-01-01 new; touch -d '2020-01-01 00:00:00.123456789' fraction";
+
+/// What GNU tar lists of an archive but for the root: modes, sizes, times, names and targets. Owners are the mapping's.
+fn listed(host: &Host, archive: &[u8]) -> BTreeSet<String> {
+    let mut tar = Command::new("tar");
+    tar.args(["-tv", "--full-time", "--quoting-style=escape", "-f"]).arg(host.lrun.file("listed.tar", archive));
+    let output = tar.env("TZ", "UTC").output().expect("tar");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let (mode, _) = (words.next()?, words.next()?);
+        let rest: Vec<&str> = words.skip_while(|word| word.is_empty()).collect();
+        (rest.get(3).is_some_and(|name| !["./", "."].contains(name))).then(|| format!("{mode} {}", rest.join(" ")))
+    };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(line).collect()
+}
+
+/// Row 24, parser differentials: a layer that Go wrote is to lrun, which exports it again, what it is to GNU tar.
+#[test]
+fn what_go_writes_means_the_same() {
+    if Command::new("umoci").arg("--version").output().is_err() {
+        skip!("umoci is not installed");
+    }
+    let host = Host::empty();
+    assert!(umoci(&host, &["init", "--layout", "go"]) && umoci(&host, &["new", "--image", "go:empty"]));
+    assert!(umoci(&host, &["unpack", "--rootless", "--image", "go:empty", "bundle"]));
+    let root = host.lrun.folder().join("bundle/rootfs");
+    let tree = Command::new("sh").args(["-ec", TREE]).current_dir(root).output().expect("sh");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    assert!(umoci(&host, &["repack", "--image", "go:full", "bundle"]));
+    assert!(umoci(&host, &["rm", "--image", "go:empty"]) && umoci(&host, &["gc", "--layout", "go"]));
+    let loaded = host.lrun.ok(&["load", "-i", "go"]);
+    let id = loaded.strip_prefix("Loaded image ID: ").expect("an image without a name").to_owned();
+    let blobs = fs::read_dir(host.lrun.folder().join("go/blobs/sha256")).expect("the layout").flatten();
+    let layer = blobs.map(|blob| blob.path()).find(|blob| fs::read(blob).expect("a blob").starts_with(&[0x1f, 0x8b]));
+    let layer = Command::new("gzip").arg("-dc").stdin(fs::File::open(layer.expect("a layer")).expect("it")).output();
+    let by_tar = listed(&host, &layer.expect("gzip").stdout);
+    assert_eq!(by_tar.len(), 21, "{by_tar:#?}");
+    assert_eq!(listed(&host, &exported(&host, &id)), by_tar);
+    host.canary.check();
+    assert!(
+        Command::new("chmod")
+            .args(["-R", "u+rwX"])
+            .arg(host.lrun.folder().join("bundle"))
+            .status()
+            .expect("chmod")
+            .success()
+    );
+    host.unharmed();
 }

@@ -22,6 +22,12 @@ fn hex(data: &[u8]) -> String {
 
 /// An archive in docker's layout with these images; each layer is in it once.
 pub fn archive(images: &[Made<'_>]) -> Vec<u8> {
+    archive_of(images, &[])
+}
+
+/// The same, where some layers are stored in another form: the layer, and what a compressor made of it.
+pub fn archive_of(images: &[Made<'_>], forms: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let stored = |layer: &[u8]| forms.iter().find(|(plain, _)| plain == layer).map_or(layer, |(_, form)| form).to_vec();
     let mut files = BTreeMap::new();
     let mut document = Vec::new();
     for image in images {
@@ -35,7 +41,7 @@ pub fn archive(images: &[Made<'_>]) -> Vec<u8> {
         let name = format!("{}.json", hex(&config));
         document.push(json!({"Config": &name, "RepoTags": [&image.name], "Layers": &layers}));
         files.insert(name, config);
-        files.extend(layers.into_iter().zip(image.layers.iter().map(|layer| layer.to_vec())));
+        files.extend(layers.into_iter().zip(image.layers.iter().map(|layer| stored(layer))));
     }
     files.insert("manifest.json".to_owned(), Value::from(document).to_string().into_bytes());
     files.iter().fold(Tar::new(), |tar, (name, data)| tar.file(name, data)).finish()

@@ -21,6 +21,7 @@
 //! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
 //! | `bombs` | 28: archives that become large |
 //! | `builds` | 2, 7: what `build` starts |
+//! | `helpers` | 29: programs and libraries of an image that the engine would run |
 //! | `copies` | 40: copies between a container and the host |
 #![forbid(unsafe_code)]
 
@@ -32,6 +33,7 @@ mod caller;
 mod copies;
 mod descriptors;
 mod devices;
+mod helpers;
 mod host;
 mod identity;
 mod kernel;
