@@ -166,7 +166,7 @@ fn no_layer_replaces_the_root_for_another() {
     let busybox = fs::read(lrun_tests::images("busybox.tar")).expect("busybox.tar");
     let private = host.canary("private");
     let names =
-        if long() { &["./", ".", "/", "//", "././", "x/..", "./x/../", "", "x"][..] } else { &[".", "/", "x/..", "x"] };
+        if long() { &["./", ".", "/", "//", "././", "x/..", "./x/../", "", "x"][..] } else { &[".", "x/..", "x"] };
     let mut taken = 0;
     for name in names {
         for kind in KINDS {
