@@ -83,6 +83,32 @@ fn gibibytes_of_zeros_take_no_memory_and_no_space() {
     }
 }
 
+/// 20 GiB out of half a megabyte are refused once 16 GiB have come, with one line, and nothing stays. Without `--long` a
+/// layer like that is made of a tenth: taken.
+#[test]
+fn what_becomes_too_many_times_as_large_is_refused() {
+    let host = Host::empty();
+    let mebibytes = if long() { 20 << 10 } else { 2 << 10 };
+    // A frame of 256 MiB as often as is needed.
+    let mut parts = zeros(mebibytes);
+    let head = fs::read(compressed(&host, &["zstd", "-q"], parts.by_ref().take(1))).expect("the head");
+    let path = compressed(&host, &["zstd", "-q"], parts.take(256));
+    let frame = fs::read(&path).expect("a frame");
+    let end = compressed(&host, &["zstd", "-q"], std::iter::once(vec![0; 1024]));
+    let end = fs::read(end).expect("the end");
+    fs::write(&path, [head, frame.repeat(mebibytes / 256), end].concat()).expect("write the archive");
+    let output = import(&host, &path, "zstd");
+    if long() {
+        assert_eq!((output.code, output.stdout.as_str()), (1, ""), "{output:?}");
+        let limit = "more than 2048 times as many, the limit beyond 17179869184";
+        assert!(output.stderr.contains("the zstd data becomes 1") && output.stderr.contains(limit), "{output:?}");
+        assert!(output.stderr.contains("  hint: uncompress it on the way: zstd -d --long=31 < FILE"), "{output:?}");
+    } else {
+        assert_eq!(output.code, 0, "{output:?}");
+    }
+    host.unharmed();
+}
+
 /// Zeros without an entry are an empty archive and too much behind it.
 #[test]
 fn zeros_instead_of_an_archive_are_refused() {

@@ -2,11 +2,13 @@
 //!
 //! Everything is decompressed in-process, by the thread that reads; no program of the host or of an image is run.
 
+mod growth;
+
 use std::io::{self, BufRead, BufReader, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Context, Error, ErrorKind, Result};
+
+pub use growth::{Growth, Ratio};
 
 /// How an archive was compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,27 +52,16 @@ impl Compression {
             Self::Bzip2 => "bzip2",
         }
     }
-}
 
-/// Counts the bytes that pass; for progress over compressed input.
-pub struct Counted<R> {
-    inner: R,
-    count: Arc<AtomicU64>,
-}
-
-impl<R: Read> Counted<R> {
-    /// The reader, and the counter to look at from elsewhere.
-    pub fn new(inner: R) -> (Self, Arc<AtomicU64>) {
-        let count = Arc::new(AtomicU64::new(0));
-        (Self { inner, count: Arc::clone(&count) }, count)
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let got = self.inner.read(into)?;
-        self.count.fetch_add(got as u64, Ordering::Relaxed);
-        Ok(got)
+    /// The program that uncompresses anything of the format.
+    fn program(self) -> &'static str {
+        match self {
+            Self::None => "cat",
+            Self::Gzip => "gzip -d",
+            Self::Zstd => "zstd -d --long=31",
+            Self::Xz => "xz -d --memlimit=max",
+            Self::Bzip2 => "bzip2 -d",
+        }
     }
 }
 
@@ -95,36 +86,45 @@ pub struct Windows {
     zstd: u32,
     /// MiB of xz: 8 at its default level, 32 with `-8`, 64 with `-9`.
     xz: u32,
-    /// The command that takes uncompressed data instead; empty for a layer inside an archive.
-    instead: &'static str,
+    instead: Instead,
 }
 
-/// The way out for a layer inside an archive: layers of docker's layout are not compressed.
-const ANOTHER_LAYOUT: &str =
-    "make an archive of uncompressed layers: skopeo copy oci-archive:FILE docker-archive:NEW:NAME:TAG";
+/// The way out for data that would need more than the limits.
+#[derive(Clone, Copy, Debug)]
+enum Instead {
+    /// The command that takes it uncompressed from a pipe.
+    Pipe(&'static str),
+    /// What makes an archive of it whose layers are not compressed: docker's layout.
+    Copy(&'static str),
+}
 
 impl Windows {
     /// For an archive that is one layer.
-    pub const IMPORT: Self = Self { zstd: 32, xz: 64, instead: "lrun import - NAME" };
+    pub const IMPORT: Self = Self { zstd: 32, xz: 64, instead: Instead::Pipe("lrun import - NAME") };
     /// For an archive of images.
-    pub const OUTER: Self = Self { zstd: 32, xz: 32, instead: "lrun load" };
+    pub const OUTER: Self = Self { zstd: 32, xz: 32, instead: Instead::Pipe("lrun load") };
     /// For a layer in an archive that is not compressed itself.
-    pub const LAYER: Self = Self { zstd: 32, xz: 32, instead: "" };
+    pub const LAYER: Self = Self { zstd: 32, xz: 32, instead: Instead::Copy("oci-archive:FILE") };
     /// For a layer in a compressed archive: both decoders are at work at once.
-    pub const INNER: Self = Self { zstd: 8, xz: 8, instead: "" };
+    pub const INNER: Self = Self { zstd: 8, xz: 8, instead: Instead::Copy("oci-archive:FILE") };
+    /// For a layer that a registry sends.
+    pub const PULLED: Self = Self { instead: Instead::Copy("docker://NAME:TAG"), ..Self::IMPORT };
 }
 
 /// [`decompress_within`] the limits of `import`.
 pub fn decompress<'a>(reader: Box<dyn Read + Send + 'a>) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
-    decompress_within(reader, Windows::IMPORT)
+    let growth = Growth::default();
+    decompress_within(Box::new(growth.source(reader)), Windows::IMPORT, &growth)
 }
 
 /// The uncompressed bytes of `reader`, whatever it is compressed with. Damaged and truncated data end in an `Invalid`
-/// error (inside the `io::Error`) that names the format, and so does data that needs larger windows. Unknown content is
-/// passed on as it is.
+/// error (inside the `io::Error`) that names the format, and so does data that needs larger windows, or of which comes
+/// more than the ratio of `growth` lets pass; `reader` is one of its sources, or inside one. Unknown content is passed on
+/// as it is.
 pub fn decompress_within<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
     windows: Windows,
+    growth: &Growth,
 ) -> Result<(Box<dyn Read + Send + 'a>, Compression)> {
     let mut start = Vec::with_capacity(2 * MAGIC);
     reader.by_ref().take(MAGIC as u64).read_to_end(&mut start).context(|| "read the archive")?;
@@ -148,7 +148,7 @@ pub fn decompress_within<'a>(
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
         Compression::Gzip | Compression::None => Box::new(gzip(source)),
     };
-    Ok((Box::new(Named { decoder, compression, windows }), compression))
+    Ok((Box::new(Named { decoder, compression, windows, growth: growth.clone() }), compression))
 }
 
 fn gzip(source: impl BufRead) -> impl Read {
@@ -174,11 +174,16 @@ struct Named<'a> {
     decoder: Box<dyn Read + Send + 'a>,
     compression: Compression,
     windows: Windows,
+    growth: Growth,
 }
 
 impl Read for Named<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.decoder.read(into).map_err(|error| self.named(error))
+        let got = self.decoder.read(into).map_err(|error| self.named(error))?;
+        match self.growth.made(got as u64) {
+            Ok(()) => Ok(got),
+            Err(text) => Err(self.windows.bomb(self.compression, &text).into()),
+        }
     }
 }
 
@@ -203,19 +208,23 @@ impl Named<'_> {
 
 impl Windows {
     fn too_large(self, compression: Compression) -> Error {
-        let (most, program) = match compression {
-            Compression::Xz => (self.xz, "xz -d --memlimit=max"),
-            _ => (self.zstd, "zstd -d --long=31"),
-        };
+        let most = if compression == Compression::Xz { self.xz } else { self.zstd };
         let message = format!("the {} data needs a window of more than {most} MiB, the limit", compression.name());
-        self.way_out(Error::new(ErrorKind::Invalid, message), program)
+        self.way_out(Error::new(ErrorKind::Invalid, message), compression.program())
+    }
+
+    fn bomb(self, compression: Compression, text: &str) -> Error {
+        let message = format!("the {} data becomes {text}", compression.name());
+        self.way_out(Error::new(ErrorKind::Invalid, message), compression.program())
     }
 
     fn way_out(self, error: Error, program: &str) -> Error {
-        match self.instead {
-            "" => error.hint(ANOTHER_LAYOUT),
-            instead => error.hint(format!("uncompress it on the way: {program} < FILE | {instead}")),
-        }
+        error.hint(match self.instead {
+            Instead::Pipe(command) => format!("uncompress it on the way: {program} < FILE | {command}"),
+            Instead::Copy(from) => {
+                format!("make an archive of uncompressed layers: skopeo copy {from} docker-archive:NEW:NAME:TAG")
+            }
+        })
     }
 }
 
@@ -379,10 +388,45 @@ mod tests {
         assert_eq!((error.kind(), error.errno()), (ErrorKind::Io, Some(libc::EIO)));
     }
 
+    /// 16 MiB of one byte: gzip makes 16 KB of them or more, the others much less.
     #[test]
-    fn bytes_are_counted() {
-        let (mut reader, count) = Counted::new(&b"hello"[..]);
-        io::copy(&mut reader, &mut io::sink()).unwrap();
-        assert_eq!(count.load(Ordering::Relaxed), 5);
+    fn what_becomes_too_large_is_refused_but_for_gzip() {
+        let data = vec![b'a'; 16 << 20];
+        let expand = |kind, ratio: Ratio| {
+            let (packed, growth) = (compress(kind, &data), Growth::within(ratio));
+            let source = growth.source(io::Cursor::new(&packed));
+            let (mut reader, _) = decompress_within(Box::new(source), Windows::IMPORT, &growth).unwrap();
+            let copied = io::copy(&mut reader, &mut io::sink()).map_err(Error::from);
+            drop(reader);
+            assert!(growth.read() <= packed.len() as u64);
+            copied
+        };
+        for kind in COMPRESSED {
+            assert_eq!(expand(kind, Ratio { free: 16 << 20, most: 1 }).unwrap(), 16 << 20, "{}", kind.name());
+            assert_eq!(expand(kind, Ratio::default()).unwrap(), 16 << 20, "{}", kind.name());
+        }
+        let strict = Ratio { free: 1 << 20, ..Ratio::default() };
+        assert_eq!(expand(Compression::Gzip, strict).unwrap(), 16 << 20);
+        for kind in [Compression::Zstd, Compression::Xz, Compression::Bzip2] {
+            let error = expand(kind, strict).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().starts_with(&format!("the {} data becomes ", kind.name())), "{error}");
+            assert!(error.to_string().ends_with(", more than 2048 times as many, the limit beyond 1048576"), "{error}");
+            assert!(error.hint_text().unwrap().contains(&format!("{} < FILE | lrun import", kind.program())));
+        }
+    }
+
+    /// A bomb in a bomb is small twice: what counts is the outermost file.
+    #[test]
+    fn decoders_in_one_another_count_together() {
+        let inner = compress(Compression::Gzip, &vec![0; 64 << 20]);
+        let packed = compress(Compression::Gzip, &inner);
+        let growth = Growth::within(Ratio { free: 1 << 20, ..Ratio::default() });
+        let source = growth.source(io::Cursor::new(packed));
+        let (outer, _) = decompress_within(Box::new(source), Windows::OUTER, &growth).unwrap();
+        let (mut reader, _) = decompress_within(outer, Windows::INNER, &growth).unwrap();
+        let error = Error::from(io::copy(&mut reader, &mut io::sink()).unwrap_err());
+        assert!(error.to_string().contains("more than 2048 times as many"), "{error}");
+        assert!(error.hint_text().unwrap().contains("skopeo copy oci-archive:FILE docker-archive:"), "{error}");
     }
 }

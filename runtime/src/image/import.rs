@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use jiff::Timestamp;
 
-use super::compress::{Counted, decompress};
+use super::compress::{Growth, Windows, decompress_within};
 use super::config::apply_changes;
 use super::config::{History, ImageConfig, RootFs, RunConfig};
 use super::store::{LayerMeta, Published, Store};
@@ -90,14 +90,15 @@ pub(crate) fn unpack_into(
 ) -> Result<Unpacked> {
     let directory = file::open_dir(wrapper)?;
     helper::run(map, directory.as_fd(), progress, |work| {
-        let (counted, read) = Counted::new(File::from(archive.try_clone()?));
-        let (mut tar, compression) = decompress(Box::new(counted))?;
+        let growth = Growth::default();
+        let source = growth.source(File::from(archive.try_clone()?));
+        let (mut tar, compression) = decompress_within(Box::new(source), Windows::IMPORT, &growth)?;
         tracing::debug!(compression = compression.name(), "archive");
         let mut told = 0;
         let mut flusher = Flusher::new(work.root.as_fd())?;
         let mut report = |passed| {
             flusher.passed(passed);
-            let now = read.load(std::sync::atomic::Ordering::Relaxed);
+            let now = growth.read();
             if now - told >= 1 << 20 {
                 told = now;
                 work.report(now);

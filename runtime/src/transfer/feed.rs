@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::idmap::IdMap;
 use crate::idmap::helper::Work;
-use crate::image::compress::decompress;
+use crate::image::compress::{Growth, Windows, decompress_within};
 use crate::image::unpack::{Flusher, Limits, Unpacked, unpack};
 
 const LAYER: u8 = b'L';
@@ -123,19 +123,20 @@ impl Read for Feed {
 /// The work of a helper: unpacks what comes, each layer into the directory of its number, and answers each with what came
 /// out. Ends with the pipe, or with the first layer that cannot be unpacked.
 pub(super) fn unpack_all(work: &Work, pipe: File, map: &IdMap) -> Result<()> {
-    let feed = Feed::new(pipe);
+    let (feed, growth) = (Feed::new(pipe), Growth::default());
     while let Some(number) = feed.next()? {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let layer =
             openat(&work.root, number.to_string(), flags, Mode::empty()).context(|| "open the layer's directory")?;
-        let unpacked = unpack_one(&feed, &layer, map)?;
+        let unpacked = unpack_one(&feed, &growth, &layer, map)?;
         work.answer(&unpacked)?;
     }
     Ok(())
 }
 
-fn unpack_one(feed: &Feed, layer: impl AsFd, map: &IdMap) -> Result<Unpacked> {
-    let (mut tar, compression) = decompress(Box::new(feed.clone()))?;
+fn unpack_one(feed: &Feed, growth: &Growth, layer: impl AsFd, map: &IdMap) -> Result<Unpacked> {
+    let source = growth.source(feed.clone());
+    let (mut tar, compression) = decompress_within(Box::new(source), Windows::PULLED, growth)?;
     tracing::debug!(compression = compression.name(), "layer");
     let mut flusher = Flusher::new(layer.as_fd())?;
     let mut passed = |now| flusher.passed(now);

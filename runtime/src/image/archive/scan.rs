@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::idmap::IdMap;
 use crate::idmap::helper::Work;
-use crate::image::compress::{Compression, Counted, Windows, decompress_within};
+use crate::image::compress::{Compression, Growth, Windows, decompress_within};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
 use crate::image::tar::{BLOCK, Head, Kind, Limits, invalid, join, normalise, padding, shown, split};
@@ -56,21 +55,22 @@ pub(super) type Held = HashMap<Digest, Digest>;
 
 /// Reads the whole archive, and flushes what was made of it.
 pub(super) fn scan(work: &Work, archive: File, held: &Held, map: &IdMap) -> Result<Contents> {
-    let (counted, read) = Counted::new(archive);
-    let (mut stream, compression) = decompress_within(Box::new(counted), Windows::OUTER)?;
+    let growth = Growth::default();
+    let source = growth.source(archive);
+    let (mut stream, compression) = decompress_within(Box::new(source), Windows::OUTER, &growth)?;
     let windows = if compression == Compression::None { Windows::LAYER } else { Windows::INNER };
     mkdirat(&work.root, "documents", Mode::from_raw_mode(0o700)).context(|| "make a directory")?;
     let mut told = 0;
     let mut flusher = Flusher::new(work.root.as_fd())?;
     let mut report = |passed| {
         flusher.passed(passed);
-        let now = read.load(Ordering::Relaxed);
+        let now = growth.read();
         if now - told >= REPORT {
             told = now;
             work.report(now);
         }
     };
-    let place = Place { work, map, windows };
+    let place = Place { work, map, windows, growth: &growth };
     let mut scan = Scan { place, held, found: Contents::default(), document_bytes: 0, seen: 0 };
     scan.run(&mut *stream, &mut report)?;
     // What follows is padding, and a compressed file's end is checked.
@@ -101,19 +101,19 @@ pub(super) fn unpack_files(
     files: &[(&str, OwnedFd)],
     map: &IdMap,
 ) -> Result<BTreeMap<String, Layer>> {
-    let place = Place { work, map, windows: Windows::LAYER };
+    let growth = Growth::default();
+    let place = Place { work, map, windows: Windows::LAYER, growth: &growth };
     let mut layers = BTreeMap::new();
-    let mut before = 0;
+    let mut told = 0;
     let mut flusher = Flusher::new(work.root.as_fd())?;
     for (number, (path, file)) in (first..).zip(files) {
-        let (mut file, read) = Counted::new(File::from(file.try_clone()?));
-        let mut told = 0;
+        let mut file = growth.source(File::from(file.try_clone()?));
         let mut report = |passed| {
             flusher.passed(passed);
-            let now = read.load(Ordering::Relaxed);
+            let now = growth.read();
             if now - told >= REPORT {
                 told = now;
-                work.report(before + now);
+                work.report(now);
             }
         };
         let start = head_of(&mut file)?;
@@ -122,7 +122,6 @@ pub(super) fn unpack_files(
         }
         let layer = place.unpack(number, start, &mut file, &mut report);
         layers.insert((*path).to_owned(), layer.context(|| format!("layer {}", shown(path.as_bytes())))?);
-        before += read.load(Ordering::Relaxed);
     }
     flush_all(flusher, layers.values())?;
     Ok(layers)
@@ -164,6 +163,7 @@ struct Place<'a> {
     work: &'a Work,
     map: &'a IdMap,
     windows: Windows,
+    growth: &'a Growth,
 }
 
 impl Place<'_> {
@@ -182,7 +182,7 @@ impl Place<'_> {
         let compressed = Compression::of(&start) != Compression::None;
         let mut input =
             Hashed { inner: io::Cursor::new(start).chain(rest), hasher: compressed.then(Hasher::new), size: 0 };
-        let (mut tar, compression) = decompress_within(Box::new(&mut input), self.windows)?;
+        let (mut tar, compression) = decompress_within(Box::new(&mut input), self.windows, self.growth)?;
         let unpacked = unpack(&mut *tar, directory.as_fd(), self.map, &Limits::default(), report)?;
         drop(tar);
         io::copy(&mut input, &mut io::sink())?;
