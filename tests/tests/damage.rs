@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use lrun_tests::{Entry, Lrun, Output, Tar, images};
+use lrun_tests::{Entry, Lrun, Output, Tar, eventually, images};
 
 const HINT: &str = "  hint: lrun system check --repair mends what can be mended";
 
@@ -223,6 +223,70 @@ fn attributes_and_folders_are_checked_too() {
     assert!(check(&lrun).stdout.contains(": its read-write layer is missing"));
     fs::rename(lrun.folder().join("diff"), trash.join("layer/diff")).expect("rename");
     assert_sound(&lrun, "the trash");
+}
+
+/// Locks are empty files of one mode: one that has a byte, or lets others in, is told of and mended.
+#[test]
+fn locks_are_checked_and_mended() {
+    let lrun = store();
+    let (containers, trash) = (lrun.store().join("containers"), inside(&lrun, "trash").remove(0));
+    let box_ = containers.join(lrun.inspect("box", "{{.Id}}"));
+    lrun.ok(&["rm", "-f", "--no-trash", "runs"]);
+    let own = ["lock", "restart.lock", "pause.lock", "record.lock"];
+    let mut locks: Vec<(PathBuf, String)> =
+        ["lock", "refs.lock", "names.lock"].map(|name| (lrun.store().join(name), name.to_owned())).into();
+    locks.extend(own.map(|name| (box_.join(name), format!("container box: {name}"))));
+    locks.extend(own.map(|name| (trash.join(name), format!(": {name}"))));
+    locks.retain(|(path, _)| path.exists());
+    assert!(locks.len() >= 5, "{locks:?}");
+    type Harm = fn(&Path);
+    let byte: Harm = |path| fs::write(path, "x").expect("write");
+    let mode: Harm = |path| fs::set_permissions(path, fs::Permissions::from_mode(0o640)).expect("chmod");
+    for (path, name) in locks {
+        for (harm, what) in [(byte, "has 1 bytes, a lock has none"), (mode, "its mode is 640, not 600")] {
+            harm(&path);
+            let output = check(&lrun);
+            assert!(output.code == 1 && output.stdout.contains(&format!("{name}: {what}")), "{name}: {output:?}");
+            repaired(&lrun);
+            assert_sound(&lrun, &name);
+        }
+    }
+}
+
+/// Every byte of a log, of a container that runs, one that has ended and one in the trash.
+#[test]
+fn a_changed_byte_of_a_log_is_found_and_named() {
+    let lrun = Lrun::with_busybox();
+    let talk = "echo one; echo two >&2; printf three";
+    let run = |name: &str| lrun.run(&["run", "--name", name, "--network", "none", "busybox", "sh", "-c", talk]).code;
+    assert_eq!((run("ended"), run("gone")), (0, 0));
+    let runs = lrun.ok(&["run", "-d", "--network", "none", "busybox", "sh", "-c", &format!("{talk}; sleep 1000")]);
+    lrun.ok(&["rm", "gone"]);
+    let log_of = |container: &str| lrun.store().join("containers").join(lrun.inspect(container, "{{.Id}}")).join("log");
+    eventually("all is said", || lrun.run(&["logs", &runs]).stdout.ends_with("three"));
+    let trash = inside(&lrun, "trash").remove(0).join("log");
+    let name = lrun.inspect(&runs, "{{.Name}}");
+    let running = format!("container {}: log: ", name.trim_start_matches('/'));
+    assert_sound(&lrun, "nothing");
+    for (path, line) in
+        [(log_of("ended"), "container ended: log: "), (log_of(&runs), running.as_str()), (trash, ": log: ")]
+    {
+        let whole = fs::read(&path).expect("the log");
+        assert!(whole.len() >= 2 * 32 + 13, "{whole:?}");
+        for at in (0..whole.len()).step_by(3) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1 << (at % 8);
+            fs::write(&path, changed).expect("write");
+            let output = check(&lrun);
+            assert!(output.code == 1 && output.stdout.contains(line), "byte {at}, {line}: {output:?}");
+        }
+        let output = lrun.run(&["system", "check", "--repair"]);
+        assert_eq!(output.code, 1, "{output:?}");
+        assert!(output.stderr.contains("nothing can mend a log; `lrun logs` shows"), "{output:?}");
+        fs::write(&path, &whole).expect("write");
+        assert_sound(&lrun, line);
+    }
+    lrun.ok(&["rm", "-f", &runs]);
 }
 
 /// Commands that come across damage say what is damaged and what helps.

@@ -1,9 +1,9 @@
 //! `system check`: everything that the store keeps is read again, and mended where there is something to mend it from.
 //!
 //! Runs in the CLI; layers are read in the storage helper. The store lock is shared meanwhile, so that nothing is
-//! collected. What a container changes while it runs (its read-write layer, its log, its generated files) has nothing to be
-//! compared with.
+//! collected. What a container itself changes (its read-write layer, its generated files) has nothing to be compared with.
 
+mod beside;
 mod containers;
 mod images;
 
@@ -87,6 +87,7 @@ pub fn check(
         stacks: BTreeSet::new(),
     };
     check.format()?;
+    check.locks()?;
     check.images()?;
     check.containers()?;
     check.layers()?;

@@ -90,7 +90,15 @@ impl Staging {
 
     /// The directory's lock, once the directory has been renamed to its final place.
     pub fn into_lock(self) -> Lock {
-        self.lock
+        let lock = self.lock.into_fd();
+        // No sweep comes there, so the host does not matter any more. Best effort: it does no harm, either.
+        let _ = rustix::fs::ftruncate(&lock, 0);
+        Lock::from_fd(lock)
+    }
+
+    /// Whether this is what such a lock has in it when it is this host's.
+    pub fn is_mark(content: &[u8]) -> bool {
+        content == host_id().as_bytes()
     }
 
     /// Deletes the directory now.

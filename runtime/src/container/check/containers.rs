@@ -43,6 +43,7 @@ impl Check<'_> {
             if !file::exists(&paths.layer_diff())? && !removed(&paths)? {
                 self.tell(format!("{place}: its read-write layer is missing"), false, Some(hint.to_owned()));
             }
+            self.beside(&paths, &place)?;
         }
         Ok(())
     }
@@ -122,6 +123,7 @@ impl Check<'_> {
                 self.tell(format!("{words}: {what} is missing"), false, Some(hint.clone()));
             }
         }
+        self.beside(&paths, &words)?;
         let Some(record) = record else { return Ok(None) };
         if record.id != *id {
             self.tell(format!("{words}: record: is another container's"), false, Some(hint));

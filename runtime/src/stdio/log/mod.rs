@@ -14,7 +14,7 @@
 //! | 0–3 | magic `lrL1` |
 //! | 4 | kind: 1 stdout, 2 stderr, 3 note of dropped output (payload: bytes u64, lines u64) |
 //! | 5 | 1: the payload begins a line of its stream; 0: it may |
-//! | 6–7 | 0 |
+//! | 6–7 | sum of the payload, see [`sum`]; 0: there is none |
 //! | 8–11 | length of the payload, at least 1 |
 //! | 12–15 | check: FNV-1a of the other 28 bytes |
 //! | 16–23 | time it was read from the container, Unix ns |
@@ -24,10 +24,12 @@
 //! by the end of the file was torn by a crash; its bytes that are there count.
 
 mod reader;
+mod verify;
 mod view;
 mod writer;
 
 pub use reader::{Frame, Item, LogReader};
+pub use verify::damage;
 pub use view::{Notice, View, show};
 pub use writer::{LogWriter, Taken};
 
@@ -86,6 +88,8 @@ struct Header {
     kind: Kind,
     /// Whether the payload is known to begin a line of its stream.
     begins: bool,
+    /// Of the payload; 0: not known.
+    sum: u16,
     length: u32,
     time: u64,
     position: u64,
@@ -102,6 +106,7 @@ impl Header {
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4] = kind;
         bytes[5] = self.begins.into();
+        bytes[6..8].copy_from_slice(&self.sum.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.time.to_le_bytes());
         bytes[24..].copy_from_slice(&self.position.to_le_bytes());
@@ -128,6 +133,7 @@ impl Header {
         let header = Header {
             kind,
             begins: fixed[5] == 1,
+            sum: u16::from_le_bytes([fixed[6], fixed[7]]),
             length,
             time: u64::from_le_bytes(time.try_into().ok()?),
             position: u64::from_le_bytes(position.try_into().ok()?),
@@ -148,6 +154,21 @@ impl Header {
 fn check(bytes: &[u8; HEADER]) -> u32 {
     let covered = bytes[..12].iter().chain(&bytes[16..]);
     covered.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The 16-bit little-endian words of a payload (an odd last byte is one) added up modulo 65535, plus 1: any single byte
+/// that changes shows for certain, and whatever else nearly so.
+fn sum(payload: &[u8]) -> u16 {
+    // Modulo 65535, 65536 is 1, so larger words have the same sum.
+    let (words, rest) = payload.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let halves = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        (word >> 32) + (word & 0xffff_ffff)
+    };
+    let total = words.iter().map(halves).sum::<u64>() + halves(&last);
+    (total % 65535) as u16 + 1
 }
 
 /// Bytes from this offset to the end of its block.

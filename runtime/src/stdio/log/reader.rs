@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{BLOCK, Dropped, HEADER, Header, Kind, MAX_FILES, Stream, file_name, frame_start, room_in_block};
+use super::{BLOCK, Dropped, HEADER, Header, Kind, MAX_FILES, Stream, file_name, frame_start, room_in_block, sum};
 use crate::error::{Context, Result};
 
 /// One piece of output.
@@ -48,6 +48,14 @@ pub(super) struct RawFrame<'a> {
     pub(super) payload: &'a [u8],
 }
 
+impl RawFrame<'_> {
+    /// Whether the payload is as it was written, as far as it is there and that can be said.
+    pub(super) fn is_sound(&self) -> bool {
+        let torn = self.payload.len() < self.header.length as usize;
+        torn || self.header.sum == 0 || self.header.sum == sum(self.payload)
+    }
+}
+
 pub(super) enum Step<'a> {
     Frame(RawFrame<'a>),
     /// The rest of a block is unreadable: so many bytes were skipped.
@@ -78,12 +86,35 @@ impl LogFile {
         self.offset = offset;
     }
 
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Goes back to `offset`, and reads from the file again what is there.
+    pub(super) fn read_again(&mut self, offset: u64) {
+        self.forget(offset);
+        self.offset = offset;
+    }
+
+    /// Whether the beginning of a frame is there, or not even as much as a header, which is written at once.
+    pub(super) fn may_begin(&mut self, at: u64) -> Result<bool> {
+        self.forget(at);
+        let found = self.load(at, HEADER)?;
+        Ok(found < HEADER || self.header(at, found).is_some())
+    }
+
+    /// Whether there is nothing but zeros between two places in one block.
+    pub(super) fn is_zero(&mut self, from: u64, to: u64) -> Result<bool> {
+        let found = self.load(from, (to - from) as usize)?;
+        Ok(self.bytes(from, found).iter().all(|byte| *byte == 0))
+    }
+
     /// Whether it has not been rotated away.
     fn has_name(&self) -> bool {
         rustix::fs::fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    fn size(&self) -> Result<u64> {
+    pub(super) fn size(&self) -> Result<u64> {
         Ok(rustix::fs::fstat(&self.file)?.st_size.try_into().unwrap_or(0))
     }
 

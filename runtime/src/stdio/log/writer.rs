@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::reader::{LogFile, Step};
 use super::{
     BLOCK, Dropped, HEADER, Header, Kind, LogOptions, MAX_FILES, MIN_FRAME, Stream, file_name, frame_start,
-    room_in_block,
+    room_in_block, sum,
 };
 use crate::error::{Context, Result};
 
@@ -136,7 +136,7 @@ impl LogWriter {
     }
 
     fn header(&self, kind: Kind, length: usize) -> Header {
-        Header { kind, begins: false, length: length as u32, time: now(), position: self.position }
+        Header { kind, begins: false, sum: 0, length: length as u32, time: now(), position: self.position }
     }
 
     fn advance(&mut self, payload: usize) {
@@ -174,7 +174,7 @@ impl LogWriter {
 
 /// Writes header and payload at this offset; how much of the payload is there now (the header says so, too).
 fn write_frame(file: BorrowedFd<'_>, offset: u64, header: Header, payload: &[u8]) -> rustix::io::Result<usize> {
-    let bytes = header.encode();
+    let bytes = Header { sum: sum(payload), ..header }.encode();
     let slices = [IoSlice::new(&bytes), IoSlice::new(payload)];
     let written = rustix::io::retry_on_intr(|| rustix::io::pwritev(file, &slices, offset))?;
     let written = written.saturating_sub(HEADER);
@@ -186,7 +186,7 @@ fn write_frame(file: BorrowedFd<'_>, offset: u64, header: Header, payload: &[u8]
         let _ = rustix::fs::ftruncate(file, offset);
         return Ok(0);
     }
-    let header = Header { length: written as u32, ..header };
+    let header = Header { length: written as u32, sum: sum(payload.get(..written).unwrap_or_default()), ..header };
     write_all(file, &header.encode(), offset)?;
     Ok(written)
 }
@@ -223,8 +223,9 @@ fn recover(file: &OwnedFd) -> Result<(u64, u64)> {
         while let Step::Frame(frame) = log.step(true)?
             && frame.offset < block + BLOCK
         {
-            let torn = Header { length: frame.payload.len() as u32, ..frame.header };
+            let mut torn = Header { length: frame.payload.len() as u32, ..frame.header };
             if torn != frame.header {
+                torn.sum = sum(frame.payload);
                 write_all(file.as_fd(), &torn.encode(), frame.offset)?;
             }
             end = frame.offset + (HEADER + frame.payload.len()) as u64;
