@@ -21,6 +21,7 @@
 //! | `layers` | 25 to 27: whiteouts and orders to overlayfs |
 //! | `bombs` | 28: archives that become large |
 //! | `builds` | 2, 7: what `build` starts |
+//! | `labels` | 49, 54: words of an image; privileges in files |
 //! | `helpers` | 29: programs and libraries of an image that the engine would run |
 //! | `copies` | 40: copies between a container and the host |
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ mod helpers;
 mod host;
 mod identity;
 mod kernel;
+mod labels;
 mod layers;
 mod made;
 mod mounts;

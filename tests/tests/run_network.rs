@@ -117,6 +117,29 @@ fn pasta_reaches_what_the_host_reaches() {
     assert_eq!(output.stdout.lines().next(), Some(name.trim_end()), "the server's greeting");
 }
 
+/// Row 53, spoofed addresses: a service of the host sees that the host's own address comes to it, and never one of the
+/// loopback device, which some trust. (Nothing comes the other way: no port of a container is published.)
+#[test]
+fn a_service_of_the_host_sees_no_loopback_address_come() {
+    if mode() != Mode::Root || !pasta() {
+        skip!("it takes root to make a network, and pasta");
+    }
+    let lrun = Lrun::with_busybox();
+    let server = "import socket
+s = socket.create_server(('0.0.0.0', 8080)); print('up', flush=True); s.settimeout(60)
+c, peer = s.accept(); print(peer[0], flush=True); c.sendall(b'hello'); c.close()";
+    let script = "set -e; export PATH=$PATH:/usr/sbin:/sbin; ip link set lo up; ip addr add 203.0.113.5/32 dev lo
+        ip tuntap add dev near mode tap; ip addr add 192.0.2.10/24 dev near; ip link set near up
+        ip route add default via 192.0.2.1
+        python3 -c \"$0\" & while ! ss -tln | grep -q :8080; do sleep 0.1; done
+        \"$@\" run --rm busybox nc -w 5 203.0.113.5 8080; wait";
+    let output = lrun.spawn_in(&["unshare", "--net", "sh", "-c", script, server], &[] as &[&str]).wait();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert!(lines[0] == "up" && ["203.0.113.5", "192.0.2.10"].contains(&lines[1]), "{lines:?}");
+    assert!(output.stdout.ends_with("hello"), "{lines:?}");
+}
+
 #[test]
 fn names_and_servers_can_be_given() {
     let lrun = Lrun::with_busybox();

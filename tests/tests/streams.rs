@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lrun_tests::{Lrun, eventually};
+use lrun_tests::{Lrun, eventually, long};
 use rustix::process::Signal;
 
 fn log_has(lrun: &Lrun, container: &str, text: &str) {
@@ -279,7 +279,8 @@ fn the_log_is_bounded_when_it_shall_be_and_says_so() {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("memory");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     };
-    for _ in 0..200 {
+    // A minute of it with `--long`.
+    for _ in 0..if long() { 6000 } else { 200 } {
         let logs = logs();
         assert!(logs.len() <= 4 && logs.iter().sum::<u64>() <= 4 * 64 * 1024, "{logs:?}");
         assert!(resident() < 4096, "{} kB", resident());

@@ -32,7 +32,12 @@ fn an_image_goes_and_comes_back() {
     let kept = lrun.folder().join("home/.docker/config.json");
     assert!(!kept.exists() && output.stderr.contains("unauthorized"), "{}", output.stderr);
     registry.login(&lrun);
-    assert_eq!(fs::metadata(&kept).expect("it is kept").permissions().mode() & 0o7777, 0o600);
+    let mode = || fs::metadata(&kept).expect("it is kept").permissions().mode() & 0o7777;
+    assert_eq!(mode(), 0o600);
+    // Also where a file that others can read was there.
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o644)).expect("chmod");
+    registry.login(&lrun);
+    assert_eq!(mode(), 0o600);
 
     let (digest, said) = pushed(&lrun, &name);
     assert!(
