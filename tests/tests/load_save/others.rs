@@ -30,14 +30,17 @@ fn committed() -> (Lrun, String) {
     (lrun, id)
 }
 
-/// Loads into a store of its own; the id of the one image there.
+const LAYERS: &str = "{{json .RootFS.Layers}}";
+
+/// Loads into a store of its own, where it has these layers; the id of the one image there, and what was said.
 #[track_caller]
-fn loaded(from: &Lrun, path: &str) -> (String, String) {
+fn loaded(from: &Lrun, path: &str, layers: &str) -> (String, String) {
     let other = Lrun::new();
     let path = from.folder().join(path);
     let line = other.ok(&["load", "-i", path.to_str().expect("UTF-8")]);
     let id = other.ok(&["images", "-q", "--no-trunc"]);
     assert_eq!(other.ok(&["run", "--rm", "--network", "none", &id, "cat", "/etc/one"]), "one");
+    assert_eq!(other.inspect(&id, LAYERS), layers, "{}", path.display());
     (id, line)
 }
 
@@ -47,20 +50,26 @@ fn skopeo_reads_and_writes_every_layout() {
         skip!("skopeo is not installed");
     }
     let (lrun, id) = committed();
+    let layers = lrun.inspect("base:v1", LAYERS);
     let copy = |from: &str, to: &str| tool(&lrun, &["skopeo", "--insecure-policy", "copy", "-q", from, to]);
     lrun.ok(&["save", "-o", "docker.tar", "base:v1"]);
     lrun.ok(&["save", "--format", "oci-archive", "-o", "oci.tar", "base:v1"]);
     lrun.ok(&["save", "--format", "oci-dir", "-o", "layout", "base:v1"]);
     for (n, from) in ["docker-archive:docker.tar", "oci-archive:oci.tar", "oci:layout"].iter().enumerate() {
         let raw = tool(&lrun, &["skopeo", "inspect", "--config", "--raw", from]);
-        assert!(raw.contains("\"rootfs\""), "{raw}");
+        let config: serde_json::Value = serde_json::from_str(&raw).expect("JSON");
+        assert_eq!(config["rootfs"]["diff_ids"].to_string(), layers);
         copy(from, &format!("docker-archive:out{n}.tar:r.io/x:v1"));
-        assert_eq!(loaded(&lrun, &format!("out{n}.tar")), (id.clone(), "Loaded image: r.io/x:v1".to_owned()), "{from}");
+        assert_eq!(
+            loaded(&lrun, &format!("out{n}.tar"), &layers),
+            (id.clone(), "Loaded image: r.io/x:v1".to_owned()),
+            "{from}"
+        );
         // skopeo compresses the layers of an OCI layout.
         copy(from, &format!("oci:out{n}:r.io/x:v2"));
-        assert_eq!(loaded(&lrun, &format!("out{n}")).1, "Loaded image: r.io/x:v2", "{from}");
+        assert_eq!(loaded(&lrun, &format!("out{n}"), &layers).1, "Loaded image: r.io/x:v2", "{from}");
         copy(from, &format!("oci-archive:oci{n}.tar:v3"));
-        assert!(loaded(&lrun, &format!("oci{n}.tar")).1.starts_with("Loaded image ID: "), "{from}");
+        assert!(loaded(&lrun, &format!("oci{n}.tar"), &layers).1.starts_with("Loaded image ID: "), "{from}");
     }
     copy("oci:layout", "dir:plain");
     let error = lrun.fails(1, &["load", "-i", "plain"]);
@@ -87,6 +96,20 @@ fn umoci_unpacks_and_changes_a_layout() {
         other.ok(&["run", "--rm", "--network", "none", "base:v3", "sh", "-c", "cat /etc/one /etc/two; echo $A"]),
         "one\ntwo\nb"
     );
+    // What umoci says of its images is what they are here, and the layers below its own are those that it was given.
+    let below = lrun.inspect("base:v1", LAYERS);
+    assert_eq!(other.inspect("base:v1", LAYERS), below);
+    for (tag, more) in [("v1", 0), ("v2", 1), ("v3", 1)] {
+        let said = tool(&lrun, &["umoci", "stat", "--json", "--image", &format!("layout:{tag}")]);
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let history = said["history"].as_array().expect("a history");
+        let theirs: Vec<&str> =
+            history.iter().filter_map(|step| step["diff_id"].as_str()).filter(|id| !id.is_empty()).collect();
+        let ours = other.inspect(&format!("base:{tag}"), LAYERS);
+        assert_eq!(serde_json::to_string(&theirs).expect("JSON"), ours, "{tag}");
+        assert!(ours.starts_with(below.trim_end_matches(']')), "{tag}: {ours}");
+        assert_eq!(theirs.len(), 2 + more, "{tag}");
+    }
 }
 
 #[test]
@@ -98,6 +121,7 @@ fn podman_loads_and_saves() {
         skip!("podman stores no image with one id");
     }
     let (lrun, id) = committed();
+    let layers = lrun.inspect("base:v1", LAYERS);
     let folder = lrun.folder().to_str().expect("UTF-8").to_owned();
     let (root, run) = (format!("{folder}/storage"), format!("{folder}/r"));
     let podman = |args: &[&str]| {
@@ -118,10 +142,11 @@ fn podman_loads_and_saves() {
         lrun.ok(&["save", "--format", format, "-o", "in.tar", "base:v1"]);
         assert!(podman(&["load", "-q", "-i", "in.tar"]).contains("/base:v1"), "{format}");
         assert_eq!(podman(&["images", "-q", "--no-trunc"]).trim(), id, "{format}");
+        assert_eq!(podman(&["image", "inspect", "--format", LAYERS, &id]).trim(), layers, "{format}");
     }
     for format in ["docker-archive", "oci-archive", "oci-dir"] {
         podman(&["save", "-q", "--format", format, "-o", format, "base:v1"]);
-        let (got, line) = loaded(&lrun, format);
+        let (got, line) = loaded(&lrun, format, &layers);
         assert!(line.ends_with("base:v1"), "{format}: {line}");
         assert!(format != "docker-archive" || got == id, "{format}: {got}");
     }

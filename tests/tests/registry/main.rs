@@ -11,6 +11,7 @@ mod lines;
 mod manifests;
 mod mirrors;
 mod repair;
+mod round_trip;
 mod tls;
 mod trust;
 mod uploads;
