@@ -342,10 +342,13 @@ impl Lrun {
 /// How this process belongs to the folder `needle`, if it does.
 fn belongs(pid: u32, needle: &str) -> Option<String> {
     let proc = Path::new("/proc").join(pid.to_string());
-    let contains = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
+    let has = |bytes: &[u8], needle: &str| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
+    let contains = |bytes: &[u8]| has(bytes, needle);
     let name = fs::read_to_string(proc.join("comm")).unwrap_or_default().trim_end().to_owned();
-    for file in ["cmdline", "environ", "mountinfo"] {
-        if fs::read(proc.join(file)).is_ok_and(|bytes| contains(&bytes)) {
+    // Mounts have their sources' paths within a file system, which need not be the host's root.
+    let (_, within) = needle.rsplit_once('/').unwrap_or_default();
+    for (file, needle) in [("cmdline", needle), ("environ", needle), ("mountinfo", &format!("/{within}/"))] {
+        if fs::read(proc.join(file)).is_ok_and(|bytes| has(&bytes, needle)) {
             return Some(format!("{name}: {file}"));
         }
     }

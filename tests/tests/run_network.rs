@@ -126,18 +126,21 @@ fn a_service_of_the_host_sees_no_loopback_address_come() {
     }
     let lrun = Lrun::with_busybox();
     let server = "import socket
-s = socket.create_server(('0.0.0.0', 8080)); print('up', flush=True); s.settimeout(60)
-c, peer = s.accept(); print(peer[0], flush=True); c.sendall(b'hello'); c.close()";
+s = socket.create_server(('0.0.0.0', 8080)); print('up', flush=True)
+while True:
+    c, peer = s.accept(); print(peer[0], flush=True); c.sendall(b'hello\\n'); c.close()";
+    // Of a client that has ended its own side, pasta may lose the answer: another asks.
     let script = "set -e; export PATH=$PATH:/usr/sbin:/sbin; ip link set lo up; ip addr add 203.0.113.5/32 dev lo
         ip tuntap add dev near mode tap; ip addr add 192.0.2.10/24 dev near; ip link set near up
         ip route add default via 192.0.2.1
-        python3 -c \"$0\" & while ! ss -tln | grep -q :8080; do sleep 0.1; done
-        \"$@\" run --rm busybox nc -w 5 203.0.113.5 8080; wait";
+        python3 -c \"$0\" & server=$!; while ! ss -tln | grep -q :8080; do sleep 0.1; done
+        \"$@\" run --rm busybox sh -c 'while [ ! -s /tmp/got ]; do
+            nc -w 1 203.0.113.5 8080 >>/tmp/got 2>/dev/null & sleep 0.1; done; cat /tmp/got'; kill $server";
     let output = lrun.spawn_in(&["unshare", "--net", "sh", "-c", script, server], &[] as &[&str]).wait();
     assert_eq!(output.code, 0, "{}", output.stderr);
-    let lines: Vec<&str> = output.stdout.lines().collect();
-    assert!(lines[0] == "up" && ["203.0.113.5", "192.0.2.10"].contains(&lines[1]), "{lines:?}");
-    assert!(output.stdout.ends_with("hello"), "{lines:?}");
+    let (answers, peers): (Vec<&str>, Vec<&str>) = output.stdout.lines().partition(|line| *line == "hello");
+    assert!(!answers.is_empty() && peers.len() > 1 && peers[0] == "up", "{}", output.stdout);
+    assert!(peers[1..].iter().all(|peer| ["203.0.113.5", "192.0.2.10"].contains(peer)), "{peers:?}");
 }
 
 #[test]
