@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitOptions};
@@ -200,8 +201,17 @@ fn ready() -> Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, "/", flags, rustix::fs::Mode::empty())?)
 }
 
-/// Leaves everything but `dir`: afterwards `/` is that directory and no other mount exists.
+/// Leaves everything but `dir`: afterwards `/` is that directory and no other mount exists. A directory that was removed
+/// is an error of that kind, also when it was meanwhile.
 fn confine(dir: BorrowedFd<'_>) -> Result<()> {
+    confine_to(dir).map_err(|error| match rustix::fs::fstat(dir) {
+        // The mount goes with the directory that it is on, and all that follows fails in some way.
+        Ok(found) if found.st_nlink == 0 => Error::from(Errno::NOENT).context("enter the work directory"),
+        _ => error,
+    })
+}
+
+fn confine_to(dir: BorrowedFd<'_>) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "tie to the parent")?;
     rustix::mount::mount_change(
         "/",
