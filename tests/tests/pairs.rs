@@ -84,6 +84,10 @@ fn at_once(lrun: &Lrun, made: Made, one: &str, other: &str) {
         let all = [words(one), words(other)].map(|args| (lrun.spawn(&args), args));
         for (running, args) in all {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            if (one, args[0]) == ("pause box", "exec") {
+                // What was there when the container was paused stands still with it.
+                lrun.run(&["unpause", "box"]);
+            }
             sensible(&what, &args, &running.wait_for(Duration::from_secs(60)));
         }
         let ids = lrun.ok(&["ps", "-aq", "--no-trunc"]);
