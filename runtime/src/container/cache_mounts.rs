@@ -104,12 +104,12 @@ pub fn hold(engine: &Engine, (key, id): (&Digest, &str), sharing: Sharing, mut n
 fn lock(root: &Root, name: &str, sharing: Sharing) -> Result<Option<Lock>> {
     let path = root.cache_mounts().join(name).join(LOCK);
     for _ in 0..ATTEMPTS {
-        file::ensure_dir(&root.cache_mounts().join(name))?;
-        let taken = match sharing {
+        let taken = file::ensure_dir(&root.cache_mounts().join(name)).and_then(|()| match sharing {
             Sharing::Shared => Lock::shared(&path).map(Some),
             Sharing::Locked => Lock::exclusive(&path).map(Some),
             Sharing::Private => Lock::try_exclusive(&path),
-        };
+        });
+        // A prune may have taken it away at any point.
         match taken {
             Ok(None) => return Ok(None),
             Ok(Some(lock)) if lock.is_at(&path)? => return Ok(Some(lock)),
