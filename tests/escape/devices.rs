@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use lrun_tests::build::{built, context, in_image};
 use lrun_tests::{Entry, Listing, Tar, images, long, skip};
@@ -74,27 +75,20 @@ fn a_shared_dev_that_is_swapped_is_no_way_out() {
     let racer = ["run", "-d", "--name", "racer", "--network", "none", "-v", &weapon, "-v", &volume, "busybox"];
     host.lrun.ok(&[&racer[..], &["/attack", "swap", "/shared/pts", "/shared/link"]].concat());
     for _ in 0..if long() { 2000 } else { 25 } {
-        let volume = format!("{}:/dev", shared.display());
-        let run = [
-            "run",
-            "-ti",
-            "--rm",
-            "--network",
-            "none",
-            "-v",
-            &volume,
-            "busybox",
-            "stat",
-            "-f",
-            "-c",
-            "%T",
-            "/proc/self/fd/0",
-        ];
-        let (shown, code) = host.lrun.pty(&run).finish();
-        let own = (code, shown.as_str()) == (0, "devpts\r\n");
-        assert!(own || code == 125 && shown.starts_with("lrun: "), "{code}: {shown}");
+        own_terminal_or_none(&host, &shared);
     }
     host.unharmed();
+}
+
+/// A container with this folder as its `/dev` has a terminal of its own, or does not start.
+#[track_caller]
+fn own_terminal_or_none(host: &Host, dev: &Path) {
+    let volume = format!("{}:/dev", dev.display());
+    let look = ["busybox", "stat", "-f", "-c", "%T", "/proc/self/fd/0"];
+    let run = [&["run", "-ti", "--rm", "--network", "none", "-v", &volume][..], &look].concat();
+    let (shown, code) = host.lrun.pty(&run).finish();
+    let own = (code, shown.as_str()) == (0, "devpts\r\n");
+    assert!(own || code == 125 && shown.starts_with("lrun: "), "{}: {code}: {shown}", dev.display());
 }
 
 /// What an image may have in place of a device.
@@ -176,25 +170,7 @@ fn a_terminal_needs_no_device_of_a_mounted_dev() {
             .status();
         assert!(tar.expect("tar").success());
         let before = Listing::of(&dev);
-        let volume = format!("{}:/dev", dev.display());
-        let run = [
-            "run",
-            "-ti",
-            "--rm",
-            "--network",
-            "none",
-            "-v",
-            &volume,
-            "busybox",
-            "stat",
-            "-f",
-            "-c",
-            "%T",
-            "/proc/self/fd/0",
-        ];
-        let (shown, code) = host.lrun.pty(&run).finish();
-        let own = (code, shown.as_str()) == (0, "devpts\r\n");
-        assert!(own || code == 125 && shown.starts_with("lrun: "), "{kind}: {code}: {shown}");
+        own_terminal_or_none(&host, &dev);
         before.check(&dev, "a start");
         host.canary.check();
     }

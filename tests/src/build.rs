@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::{Lrun, Mode, Output, mode};
 
@@ -84,4 +85,18 @@ pub fn written(lrun: &Lrun, folder: &Path, flags: &[&str]) -> Vec<String> {
     let own =
         |line: &&str| line.starts_with("Step ") || line.starts_with(" ---> ") || line.starts_with("Successfully ");
     told.lines().filter(|line| !own(line)).map(str::to_owned).collect()
+}
+
+/// Runs `git` in a folder, with a user and nothing else configured; what it wrote.
+#[track_caller]
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "protocol.file.allow=always"])
+        .args(arguments)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lrun_tests::build::{build, context, in_image};
+use lrun_tests::build::{build, context, git, in_image};
 use lrun_tests::server::{Request, Response, Server};
 use lrun_tests::{Lrun, Tar};
 
@@ -16,18 +16,6 @@ const ENCODED: &str = "tok3n%2Fand+more";
 const BASIC: &str = "Basic YWRhOnRvazNuL2FuZCttb3Jl";
 /// `x-access-token` and the password.
 const TOKEN: &str = "Basic eC1hY2Nlc3MtdG9rZW46dG9rM24vYW5kK21vcmU=";
-
-/// Runs `git` in a folder, with a user and nothing else configured.
-fn git(folder: &Path, arguments: &[&str]) {
-    let output = Command::new("git")
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "protocol.file.allow=always"])
-        .args(arguments)
-        .current_dir(folder)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 /// A folder with a repository `x.git`, whose submodule is `s.git` beside it, and some files.
 fn served(lrun: &Lrun) -> PathBuf {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use std::sync::{Arc, Mutex};
 
-use lrun_tests::build::{build, built, context, folder, in_image};
+use lrun_tests::build::{build, built, context, folder, git, in_image};
 use lrun_tests::server::{Response, Server};
 use lrun_tests::{Lrun, Tar};
 
@@ -200,19 +200,6 @@ fn a_context_is_at_a_url() {
     let output = lrun.run_with(b"FROM busybox\nCOPY f /g\n", &["build", "-q", "-f", "-", "-t", "stdin", &context]);
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert_eq!(in_image(&lrun, "stdin", "cat /g"), "f");
-}
-
-/// Runs `git` in a folder, with a user and nothing else configured.
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let output = std::process::Command::new("git")
-        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "protocol.file.allow=always"])
-        .args(arguments)
-        .current_dir(folder)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .output()
-        .expect("git runs");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// A repository with a few commits, as plain files over HTTP; its folder, its URL and its first commit.

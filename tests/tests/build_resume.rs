@@ -82,6 +82,10 @@ fn without_a_container_the_step_begins_anew_and_a_step_that_ended_well_is_not_re
     let after = build(&lrun, &folder, &["--secret", &source, "--resume", "--no-cache", "-t", "well"]);
     assert_eq!(after.code, 0, "{}", after.stderr);
     assert!(!after.stderr.contains("going on"), "{}", after.stderr);
+    let why = "--resume: no container of a failed attempt at this step is kept: it begins anew";
+    assert_eq!(after.stderr.matches(why).count(), 1, "{}", after.stderr);
+    let cached = build(&lrun, &folder, &["--secret", &source, "--resume"]);
+    assert!(cached.code == 0 && !cached.stderr.contains("--resume"), "{}", cached.stderr);
     assert_eq!(in_image(&lrun, "well", "cat /made"), "made");
 }
 

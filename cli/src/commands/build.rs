@@ -72,8 +72,8 @@ pub fn run(global: &Global, args: &BuildArgs) -> Result<u8> {
     let engine = context::settled_engine(global)?;
     let staging = Staging::new(engine.root())?;
     let unpublished = Unpublished::new(&engine, &staging);
-    let _keys = keys::serve(&mut options.agents, staging.path())?;
-    let code = build(global, (&unpublished, &staging), (args, &outputs, call), &options);
+    let keys = keys::serve(&mut options.agents, staging.path());
+    let code = keys.and_then(|_serving| build(global, (&unpublished, &staging), (args, &outputs, call), &options));
     let _ = unpublished.remove();
     // What cannot be deleted now is swept later; it must not hide the outcome.
     let _ = staging.remove(&mut |path| engine.remove_tree(path));

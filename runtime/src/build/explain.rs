@@ -52,6 +52,8 @@ pub(super) struct Place<'s> {
     pub base: &'s str,
     /// The number of the first step that was not in the cache.
     pub missed: Option<usize>,
+    /// Whether it was told what `--resume` comes to.
+    pub resumed: bool,
     /// The instruction.
     pub text: String,
     /// What it copies from the context.

@@ -17,8 +17,8 @@ use crate::image::store::Store;
 const MOST_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Forgets what is of no use any more: steps and files whose layers the store does not have, failures whose container it
-/// does not have, and what was not used for 30 days; or with `all` everything, and what is known of the context's files. Of that only what `takes` picks by the time
-/// when it was written. The keys of the steps that are forgotten, and the bytes of all files that go.
+/// does not have, and what was not used for 30 days; or with `all` everything, and what is known of the context's files. Of
+/// that only what `takes` picks by the time when it was written. The keys of the steps that are forgotten, and the bytes of all files that go.
 pub fn prune(store: &Store, all: bool, takes: &dyn Fn(Option<Timestamp>) -> bool) -> Result<(Vec<String>, u64)> {
     let (mut pruned, mut bytes) = (Vec::new(), 0);
     let folder = store.root().cache();

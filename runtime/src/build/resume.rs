@@ -53,7 +53,14 @@ impl Build<'_> {
         if !self.options.resume {
             return Ok(false);
         }
-        let Some(container) = container(&store.root().cache_failed(key)) else { return Ok(false) };
+        let first = !std::mem::replace(&mut stage.place.resumed, true);
+        let Some(container) = container(&store.root().cache_failed(key)) else {
+            if first {
+                let text = "--resume: no container of a failed attempt at this step is kept: it begins anew";
+                (self.tell)(Event::Warning(text));
+            }
+            return Ok(false);
+        };
         let short = container.short();
         if containers(store).is_gone(&container) {
             (self.tell)(Event::Warning(&format!(

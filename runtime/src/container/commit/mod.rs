@@ -64,7 +64,7 @@ pub fn commit(engine: &Engine, record: &Record, options: &CommitOptions) -> Resu
 }
 
 /// The layers of a container that has ended, bottom first, with what it changed as the last; no image. They are on disk when
-/// this returns, and the container has them below an empty read-write layer.
+/// this returns, and the container has them below an empty read-write layer. The caller holds the store's lock shared.
 pub fn commit_layers(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Vec<Digest>> {
     let attempt = || format!("commit container {}", record.id.short());
     let options = CommitOptions { clock, ..CommitOptions::default() };

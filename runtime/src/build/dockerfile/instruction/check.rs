@@ -374,13 +374,13 @@ fn stage_name(word: &Word) -> Parsed<String> {
     }
 }
 
-/// The text of an instruction with its name in capitals, as documented.
 /// What is shown of an instruction, and kept in the image's history.
 fn shown(name: &str, original: &str) -> String {
     let text = capitals(name, original);
     if matches!(name, "ADD" | "COPY" | "ONBUILD") { without_users(&text) } else { text }
 }
 
+/// The text of an instruction with its name in capitals, as documented.
 fn capitals(name: &str, original: &str) -> String {
     match original.split_at_checked(name.len()) {
         Some((typed, rest)) if typed.eq_ignore_ascii_case(name) => format!("{name}{rest}"),

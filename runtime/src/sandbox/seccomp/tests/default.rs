@@ -4,14 +4,7 @@ use super::*;
 
 /// Refused whatever the arguments with the default capabilities, written down independently of the profile.
 #[cfg(target_arch = "x86_64")]
-const NEVER: &str = "_sysctl acct add_key afs_syscall bpf clock_settime create_module delete_module fanotify_init \
-    finit_module fsconfig fsmount fsopen fspick get_kernel_syms get_mempolicy getpmsg init_module io_uring_enter \
-    io_uring_register io_uring_setup ioperm iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie \
-    lsm_get_self_attr lsm_list_modules lsm_set_self_attr mbind migrate_pages mount mount_setattr move_mount move_pages \
-    nfsservctl open_by_handle_at open_tree open_tree_attr perf_event_open pidfd_getfd pivot_root process_madvise \
-    putpmsg query_module quotactl quotactl_fd reboot request_key security set_mempolicy set_mempolicy_home_node \
-    setdomainname sethostname setns settimeofday swapoff swapon sysfs syslog tuxcall umount2 unshare uprobe uselib \
-    userfaultfd ustat vhangup vserver";
+const NEVER: &str = include_str!("refused.txt");
 
 #[test]
 #[cfg(target_arch = "x86_64")]
