@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use lrun_tests::Lrun;
 use lrun_tests::build::{build, built, context};
+use lrun_tests::{Lrun, skip};
 
 /// What a command read is told with the verdict, also where it came to the same, and by `--explain`; of the rest nothing.
 #[test]
@@ -40,6 +40,33 @@ fn what_a_command_read_that_changes_is_told() {
             "Step 4/4 RUN ls /proc /proc/sys/kernel > /dev/null; cat /proc/self/status > /dev/null: idempotent",
         ]
     );
+}
+
+/// What came in over a network of the step's own is told too, and neither the loopback nor what only goes out.
+#[test]
+fn that_a_command_read_the_network_is_told() {
+    let lrun = Lrun::with_busybox();
+    let looked = lrun.run(&["run", "--rm", "busybox", "sh", "-c", "ip route | grep ^default"]);
+    if looked.code != 0 {
+        skip!("no pasta, or the host has no way out: there is no network to read");
+    }
+    let around = "(echo | nc -l -p 7 127.0.0.1 &); sleep 0.2; nc -w 1 127.0.0.1 7";
+    // Whoever answers, nobody at that address or only the way there.
+    let out = "nc -w 1 198.51.100.7 9 < /dev/null || true";
+    let dockerfile = format!("FROM busybox\nRUN {around}\nRUN {out}\nRUN --network=none {out}\n");
+    let folder = context(&lrun, "network", &dockerfile, &[]);
+    let folder = folder.to_str().expect("UTF-8");
+    lrun.ok(&["build", "-q", folder]);
+    let explained = lrun.run(&["build", "--explain", folder]);
+    let told: Vec<&str> = explained.stderr.lines().filter(|line| line.contains("it read")).collect();
+    let expected = format!("Step 3/4 RUN {out}: cached: when it ran it read the network, which may have changed");
+    assert_eq!(told, [expected], "{}", explained.stderr);
+    let verified = lrun.run(&["build", "--verify", folder]);
+    let told: Vec<&str> = verified.stderr.lines().filter(|line| line.contains("idempotent")).collect();
+    let [first, second, third] = told[..] else { panic!("{}", verified.stderr) };
+    assert!(first.ends_with(": idempotent") && third.ends_with(": idempotent"), "{told:?}");
+    assert!(second.ends_with(": idempotent (read the network)"), "{told:?}");
+    assert_eq!(verified.code, 0, "{}", verified.stderr);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Entry {
     /// The instruction as it is written; nothing, if it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// What a command read that is not the same each time, paths.
+    /// What a command read that is not the same each time, as [`super::step::Made::reads`] has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<String>,
 }
@@ -56,7 +56,7 @@ impl Entry {
         Self { version: VERSION, layer, created, input, text: String::new(), reads: Vec::new() }
     }
 
-    /// The same, of a command that read these paths.
+    /// The same, of a command that read this.
     #[must_use]
     pub fn reading(self, reads: Vec<String>) -> Self {
         Self { reads, ..self }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::remote::Remote;
 use super::unpublished::prepare;
-use crate::container::commit::take_layer;
+use crate::container::commit::{Taken, take_layer};
 use crate::container::create::{Created, draft};
 use crate::container::engine::Engine;
 use crate::container::launch::{self, Host};
@@ -23,6 +23,9 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::config::ImageConfig;
 use crate::stdio::attach;
 use crate::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
+
+/// Stands for a network among what a step read.
+const NETWORK: &str = "the network";
 
 /// What all steps of a build have in common.
 pub struct Steps<'a> {
@@ -43,7 +46,7 @@ pub struct Steps<'a> {
 pub struct Made {
     /// Its layer.
     pub layer: Option<Digest>,
-    /// What it read that is not the same each time, paths; see [`crate::sandbox::reads`].
+    /// What it read that is not the same each time: paths, see [`crate::sandbox::reads`], and [`NETWORK`].
     pub reads: Vec<String>,
 }
 
@@ -77,7 +80,7 @@ impl Steps<'_> {
             });
         let mut ran = self.ended(&record, outcome)?;
         if let (Ran::Well(made), Some(reads)) = (&mut ran, &passing.reads) {
-            made.reads = reads.take();
+            made.reads.extend(reads.take());
         }
         Ok(ran)
     }
@@ -138,10 +141,11 @@ impl Steps<'_> {
 
     /// What has changed in the container becomes a layer; the container goes.
     fn layer(&self, record: &Record) -> Result<Made> {
-        let layer = take_layer(self.engine, record, self.clock);
+        let taken = take_layer(self.engine, record, self.clock);
         let removed = self.remove(record);
-        let layer = layer?;
-        removed.map(|()| Made { layer, reads: Vec::new() })
+        let Taken { layer, received } = taken?;
+        let reads = received.then(|| NETWORK.to_owned()).into_iter().collect();
+        removed.map(|()| Made { layer, reads })
     }
 
     fn remove(&self, record: &Record) -> Result<()> {

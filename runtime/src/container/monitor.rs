@@ -25,6 +25,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock};
 use crate::idmap::enter::Unmapped;
 use crate::network::pasta::{Pasta, PastaOptions};
+use crate::network::received::Counters;
 use crate::paths::ContainerPaths;
 use crate::sandbox::channel::{self, Heard, Supervisor};
 use crate::sandbox::init::{self, Instructions};
@@ -154,6 +155,8 @@ impl Monitor {
     fn supervise(&mut self, init: &mut Init, streams: Streams, client: &OwnedFd, hello: Hello) -> Result<()> {
         let host_pid = host_pid(&init.pidfd)?;
         let mut pasta = self.config.pasta.as_ref().map(|program| start_pasta(program, host_pid)).transpose()?;
+        let counted = pasta.is_some() && self.config.build.is_some();
+        let counters = counted.then(|| Counters::of(host_pid)).flatten();
         // Made while init works.
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let log = self.config.log.map(|options| LogWriter::open(&self.container, options)).transpose()?;
@@ -180,12 +183,14 @@ impl Monitor {
         self.before = None;
         pump.started()?;
         let code = self.serve(init, &epoll, &mut pump)?;
+        // The interface goes with pasta.
+        let received = counters.is_some_and(|counters| counters.received());
         if let Some(pasta) = pasta {
             pasta.stop();
         }
         // Who sees the exit, finds the whole log; who is told of it, finds it recorded and the container free.
         pump.close()?;
-        let grave = self.record_exit(code);
+        let grave = self.record_exit(code, received);
         if grave.is_none() {
             self.lock = None;
         }
@@ -293,7 +298,7 @@ impl Monitor {
     /// The read-write layer is on disk: its unmount wrote it back before the exit was seen. Best effort from here on, for
     /// the program has ended and whoever waits must hear of it; an exit that could not be recorded reads as "monitor
     /// lost". With `--rm`, where the container is that nobody sees any more.
-    fn record_exit(&self, code: u8) -> Option<PathBuf> {
+    fn record_exit(&self, code: u8, received: bool) -> Option<PathBuf> {
         if self.config.auto_remove && !is_restarting(&self.paths) {
             return self.bury();
         }
@@ -305,6 +310,7 @@ impl Monitor {
                 init: None,
                 monitor_pid: None,
                 exit_code: i32::from(code),
+                received,
                 finished: Some(jiff::Timestamp::now()),
                 ..before
             };

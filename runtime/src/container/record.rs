@@ -163,6 +163,9 @@ pub struct State {
     /// The kernel ended it for its use of memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,
+    /// A step of a build received something over a network of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub received: bool,
     /// Last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,

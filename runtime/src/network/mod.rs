@@ -1,7 +1,9 @@
-//! Networks of a container: the files under `/etc` that tell it about its network, and pasta, which connects it.
+//! Networks of a container: the files under `/etc` that tell it about its network, pasta, which connects it, and
+//! whether anything came in.
 
 pub mod files;
 pub mod pasta;
+pub mod received;
 pub mod uplink;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -1,6 +1,6 @@
 //! What a container reads that is not the same each time: `inotify(7)` on its own `/proc` and on the files that the engine
-//! makes for it. It costs the container nothing that could be measured, and what it does not see is not told: the clock,
-//! random numbers and the network, which are used by system calls, and device nodes, which are the host's.
+//! makes for it. It costs the container nothing that could be measured, and what it does not see is not told: the clock
+//! and random numbers, which no file has, and device nodes, which are the host's.
 //!
 //! The caller makes the queue and reads it; init, which alone sees the container's `/proc` before anything runs in it,
 //! adds the watches there. Best effort: without inotify nothing is seen.

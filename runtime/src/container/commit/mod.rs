@@ -26,7 +26,7 @@ use crate::reference::Reference;
 
 pub use ended::recover;
 pub use merge::merge_layers;
-pub use step::take_layer;
+pub use step::{Taken, take_layer};
 
 /// What `commit` was asked for.
 #[derive(Clone, Debug, Default)]

@@ -16,15 +16,25 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
 use crate::idmap::helper;
 
+/// What is left of a step.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its layer; `None` where nothing was changed.
+    pub layer: Option<Digest>,
+    /// Whether it received something over a network of its own.
+    pub received: bool,
+}
+
 /// Makes the read-write layer of a container that has ended one of the build's layers; `engine` is the build's view of the
-/// store. `None` where nothing was changed. The container has no read-write layer afterwards: all that is left to do
+/// store. The container has no read-write layer afterwards: all that is left to do
 /// with it is to remove it.
-pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Option<Digest>> {
+pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Taken> {
     let attempt = || format!("commit container {}", record.id.short());
     let (container, record) = lifecycle::hold_stopped(engine, &record.id)?
         .ok_or_else(|| Error::new(ErrorKind::Conflict, "it runs").context(attempt()))?;
+    let received = record.state.received;
     if !record.has_layer() {
-        return Ok(None);
+        return Ok(Taken { layer: None, received });
     }
     let directory = file::open_dir(container.paths.path())?;
     let top = top_layer(engine, &record.layers)?;
@@ -40,9 +50,9 @@ pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) ->
     })
     .context(attempt)?;
     if packed.empty {
-        return Ok(None);
+        return Ok(Taken { layer: None, received });
     }
     check_depth(record.layers.len() + 1, false).context(attempt)?;
     engine.store.place_layer(&container.paths.layer(), &packed.diff_id).context(attempt)?;
-    Ok(Some(packed.diff_id))
+    Ok(Taken { layer: Some(packed.diff_id), received })
 }
