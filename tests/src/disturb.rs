@@ -1,50 +1,95 @@
 //! Commands that are killed, or whose calls fail, at one system call after the other.
 //!
-//! A first traced run counts the calls of each kind; then, for each call, the command is run again on a store in the
-//! same state with strace(1) killing whoever makes it, or letting it fail. A sample of fixed seed by default, every call
-//! with `LRUN_TEST_LONG`. strace must be root's, for it follows `newuidmap`: without root these tests are skipped.
+//! A first traced run counts the calls of every process of the command; then, for each case, the command is run again on a
+//! store in the same state, and [`crate::tracer`] disturbs that one call. A sample of fixed seed by default, every case with
+//! `LRUN_TEST_LONG`. The tracer must be root's, for it follows `newuidmap`: without root these tests are skipped.
+//!
+//! Killed are whoever makes the call, that process and the client together (or client and monitor), and all at once; in the
+//! long form each of the three at each call. Calls that only look, one after the other in one process, are one case there:
+//! between them nothing is changed, so that a kill at the second finds what a kill at the first does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::catch_unwind;
+
+use nix::errno::Errno;
 
 use crate::environment::{Mode, long, mode, record_skip, victim};
 use crate::lrun::{Lrun, Output};
+use crate::tracer::{CAN_FAIL, Call, Disturbance, count, disturb};
 use crate::watch::eventually;
 
-/// Calls that change something, start something, or tell somebody.
-pub const CALLS: [&str; 29] = [
-    "clone3",
-    "execve",
-    "exit_group",
-    "fchmodat",
-    "fchownat",
-    "fsconfig",
-    "fsmount",
-    "fsync",
-    "linkat",
-    "mkdirat",
-    "mknodat",
-    "move_mount",
-    "openat",
-    "pivot_root",
-    "rename",
-    "renameat",
-    "renameat2",
-    "sendmsg",
-    "setns",
-    "setxattr",
-    "symlink",
-    "symlinkat",
-    "syncfs",
-    "umount2",
-    "unlink",
-    "unlinkat",
-    "utimensat",
-    "waitid",
-    "write",
+/// Calls that change nothing that another process could see, nor wait for one.
+const LOOKS: [&str; 62] = [
+    "access",
+    "arch_prctl",
+    "brk",
+    "capget",
+    "clock_getres",
+    "clock_gettime",
+    "faccessat",
+    "faccessat2",
+    "fgetxattr",
+    "flistxattr",
+    "fstat",
+    "fstatfs",
+    "futex",
+    "getcwd",
+    "getdents64",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getgroups",
+    "getpeername",
+    "getpgid",
+    "getpgrp",
+    "getpid",
+    "getppid",
+    "getrandom",
+    "getresgid",
+    "getresuid",
+    "getrlimit",
+    "getsid",
+    "getsockname",
+    "getsockopt",
+    "gettid",
+    "gettimeofday",
+    "getuid",
+    "getxattr",
+    "lgetxattr",
+    "listxattr",
+    "llistxattr",
+    "lseek",
+    "lstat",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "newfstatat",
+    "pread64",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "set_robust_list",
+    "set_tid_address",
+    "sigaltstack",
+    "stat",
+    "statfs",
+    "statx",
+    "uname",
 ];
 
-/// How many calls of each command are tried in the short form.
-const SAMPLE: usize = 14;
+/// How many cases of each command are tried in the short form.
+const SAMPLE: usize = 9;
+
+/// How often a case is tried until the call is made: where two processes wait for each other, one makes a call more or less
+/// from run to run, and what begins at once begins in one order or the other.
+const ATTEMPTS: usize = 3;
 
 /// One command under test.
 pub struct Scenario {
@@ -63,89 +108,107 @@ pub fn words(args: &[&str]) -> Vec<String> {
     args.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The calls made by the command: for each name the most that one process makes.
-fn count(scenario: &Scenario, user: &str, calls: &[&'static str]) -> BTreeMap<&'static str, usize> {
-    let lrun = Lrun::as_user(user);
-    (scenario.prepare)(&lrun);
-    let log = lrun.folder().join("calls");
-    let filter = format!("trace={}", calls.join(","));
-    let log_path = log.to_str().expect("UTF-8");
-    let wrapper = ["strace", "-u", user, "-f", "-qq", "-e", &filter, "-o", log_path];
-    let output = lrun.run_in(&wrapper, &scenario.args);
-    assert_eq!(output.code, 0, "{}: {}", scenario.name, output.stderr);
-    (scenario.check)(&lrun, &output);
-    let mut each: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
-    for line in std::fs::read_to_string(&log).expect("the trace").lines() {
-        let mut fields = line.splitn(2, ' ');
-        let (Some(pid), Some(rest)) = (fields.next(), fields.next()) else { continue };
-        if let Some(call) = calls.iter().find(|call| rest.trim_start().starts_with(&format!("{call}("))) {
-            *each.entry((pid.to_owned(), call)).or_default() += 1;
-        }
-    }
-    let mut most = BTreeMap::new();
-    for ((_, call), n) in each {
-        let slot: &mut usize = most.entry(call).or_default();
-        *slot = n.max(*slot);
-    }
-    assert!(most.len() > 1, "{}: {most:?}", scenario.name);
-    most
+/// A call, and what happens at it.
+type Case = (Call, Disturbance);
+
+const KILLS: [Disturbance; 3] = [Disturbance::KillTheCaller, Disturbance::KillTheClientToo, Disturbance::KillAll];
+
+const ERRORS: [Disturbance; 3] =
+    [Disturbance::Fail(Errno::ENOSPC), Disturbance::Fail(Errno::EIO), Disturbance::Fail(Errno::EDQUOT)];
+
+/// Kills processes of the command at each of its calls.
+pub fn kill_at_every_call(scenario: &Scenario) {
+    at_every_call(scenario, |call, before| before.is_none_or(|before| !looks(before)) || !looks(call), KILLS);
 }
 
-/// The cases to try: all, or a sample that takes every kind of call alike, by a fixed sequence of numbers that looks
-/// random (a linear congruential generator).
-fn cases(counted: BTreeMap<&'static str, usize>) -> Vec<(&'static str, usize)> {
-    let all: usize = counted.values().sum();
-    if long() || all <= SAMPLE {
-        return counted.into_iter().flat_map(|(call, n)| (1..=n).map(move |at| (call, at))).collect();
+/// Lets these calls of lrun's processes fail, as on a full, overdrawn or broken disk.
+pub fn fail_every_call(scenario: &Scenario, calls: &[&'static str]) {
+    if !CAN_FAIL {
+        record_skip("system calls are made to fail on x86-64 alone");
+        return;
     }
+    at_every_call(scenario, |call, _| calls.contains(&call.name) && call.program.starts_with("lrun"), ERRORS);
+}
+
+fn looks(call: &Call) -> bool {
+    LOOKS.contains(&call.name)
+}
+
+fn at_every_call(scenario: &Scenario, chosen: impl Fn(&Call, Option<&Call>) -> bool, what: [Disturbance; 3]) {
+    let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
+        record_skip("the tracer has to be root");
+        return;
+    };
+    let cases = cases(counted(scenario, &user), chosen, what);
+    println!("{}: {} cases", scenario.name, cases.len());
+    let (mut missed, mut lost, all) = (0, Vec::new(), cases.len());
+    for (call, what) in cases {
+        // All are tried, so that what is found is the whole of it.
+        let attempt = || (0..ATTEMPTS).any(|_| at_this_call(scenario, &user, &call, what));
+        match catch_unwind(attempt) {
+            Ok(disturbed) => missed += usize::from(!disturbed),
+            Err(_) => lost.push(format!("{what:?} at {call:?}")),
+        }
+    }
+    println!("{}: {all} cases, {} lost, {missed} not made again", scenario.name, lost.len());
+    assert!(lost.is_empty(), "{}: {} of {all} lost: {lost:#?}", scenario.name, lost.len());
+    assert!(missed * 5 <= all, "{}: {missed} of {all} calls were not made again", scenario.name);
+}
+
+/// One case; whether the call was made.
+fn at_this_call(scenario: &Scenario, user: &str, call: &Call, what: Disturbance) -> bool {
+    let lrun = Lrun::as_user(user);
+    (scenario.prepare)(&lrun);
+    let traced = disturb(&lrun, &scenario.args, call, what);
+    println!("{}: {what:?} at {call:?}: {}, code {}", scenario.name, traced.disturbed, traced.output.code);
+    assert!(!traced.output.stderr.contains("panicked"), "{}", traced.output.stderr);
+    (scenario.check)(&lrun, &traced.output);
+    nothing_is_left(&lrun);
+    traced.disturbed
+}
+
+/// The calls of the command when nothing disturbs it.
+fn counted(scenario: &Scenario, user: &str) -> Vec<Call> {
+    let lrun = Lrun::as_user(user);
+    (scenario.prepare)(&lrun);
+    let traced = count(&lrun, &scenario.args);
+    assert_eq!(traced.output.code, 0, "{}: {}", scenario.name, traced.output.stderr);
+    (scenario.check)(&lrun, &traced.output);
+    assert!(traced.calls.len() > 100, "{}: {} calls", scenario.name, traced.calls.len());
+    traced.calls
+}
+
+/// The cases to try: all, or a sample that takes every process, and of a process every kind of call, alike.
+fn cases(mut calls: Vec<Call>, chosen: impl Fn(&Call, Option<&Call>) -> bool, what: [Disturbance; 3]) -> Vec<Case> {
+    // Stable: each process's calls stay in their order.
+    calls.sort_by(|a, b| a.process.cmp(&b.process));
+    let before = |n: usize| calls[..n].last().filter(|before| before.process == calls[n].process);
+    let calls: Vec<&Call> = (0..calls.len()).filter(|n| chosen(&calls[*n], before(*n))).map(|n| &calls[n]).collect();
+    if long() {
+        return calls.into_iter().flat_map(|call| what.map(|what| (call.clone(), what))).collect();
+    }
+    sample(&calls).into_iter().enumerate().map(|(n, call)| (call.clone(), what[n % what.len()])).collect()
+}
+
+/// By a fixed sequence of numbers that looks random (a linear congruential generator).
+fn sample(calls: &[&Call]) -> BTreeSet<Call> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
-    let counted: Vec<_> = counted.into_iter().collect();
-    let mut chosen = Vec::new();
-    while chosen.len() < SAMPLE {
-        let (call, n) = counted[next(counted.len())];
-        let one = (call, 1 + next(n));
-        if !chosen.contains(&one) {
-            chosen.push(one);
-        }
+    let mut kinds: BTreeMap<&str, BTreeMap<&str, Vec<&Call>>> = BTreeMap::new();
+    for call in calls {
+        kinds.entry(&call.process).or_default().entry(call.name).or_default().push(call);
+    }
+    let kinds: Vec<Vec<Vec<&Call>>> = kinds.into_values().map(|kinds| kinds.into_values().collect()).collect();
+    let mut chosen = BTreeSet::new();
+    while chosen.len() < SAMPLE.min(calls.len()) {
+        let process = &kinds[next(kinds.len())];
+        let kind = &process[next(process.len())];
+        chosen.insert(kind[next(kind.len())].clone());
     }
     chosen
-}
-
-/// Kills whoever makes the call, at each of these calls.
-pub fn kill_at_every_call(scenario: &Scenario, calls: &[&'static str]) {
-    at_every_call(scenario, calls, |_| "signal=KILL");
-}
-
-/// Lets calls that change files fail, as on a full, overdrawn or broken disk.
-pub fn fail_every_call(scenario: &Scenario, calls: &[&'static str]) {
-    at_every_call(scenario, calls, |number| ["error=ENOSPC", "error=EIO", "error=EDQUOT"][number % 3]);
-}
-
-/// What strace is told to do at the numbered case.
-type Disturbance = fn(usize) -> &'static str;
-
-fn at_every_call(scenario: &Scenario, calls: &[&'static str], disturbance: Disturbance) {
-    let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
-        record_skip("strace has to be run by root");
-        return;
-    };
-    for (number, (call, at)) in cases(count(scenario, &user, calls)).into_iter().enumerate() {
-        let lrun = Lrun::as_user(&user);
-        (scenario.prepare)(&lrun);
-        let what = disturbance(number);
-        let inject = format!("inject={call}:{what}:when={at}");
-        let trace = format!("trace={call}");
-        let wrapper = ["strace", "-u", &user, "-f", "-qq", "-e", &trace, "-e", &inject, "-o", "/dev/null"];
-        let output = lrun.run_in(&wrapper, &scenario.args);
-        println!("{}: {call} {at} {what}: code {}", scenario.name, output.code);
-        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
-        (scenario.check)(&lrun, &output);
-        nothing_is_left(&lrun);
-    }
 }
 
 /// The next command sweeps what was in progress; no process is left.

@@ -20,6 +20,7 @@ mod lrun;
 mod pty;
 pub mod server;
 mod tar;
+mod tracer;
 mod watch;
 
 pub use canary::{Canary, Listing};

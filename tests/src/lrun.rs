@@ -38,7 +38,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let what = format!("{command:?}");
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -80,12 +80,21 @@ impl Running {
             self.child.kill().expect("kill a child");
             self.child.wait().expect("reap a child");
         }
-        let rest = if status.is_some() { end - Instant::now() } else { Duration::from_secs(1) };
+        let Some(status) = status else {
+            let rest = Duration::from_secs(1);
+            let streams = (self.stdout.recv_timeout(rest), self.stderr.recv_timeout(rest));
+            panic!("{} did not end: {streams:?}", self.what);
+        };
+        self.streams(exit_code(status), end - Instant::now())
+    }
+
+    /// What a command wrote that has ended with this code, and whose streams everybody closes in this time.
+    #[track_caller]
+    pub(crate) fn streams(self, code: i32, rest: Duration) -> Output {
         let streams = (self.stdout.recv_timeout(rest), self.stderr.recv_timeout(rest));
-        let Some(status) = status else { panic!("{} did not end: {streams:?}", self.what) };
         let (Ok(bytes), Ok(stderr)) = streams else { panic!("{}: ended, but its output is held open", self.what) };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Output { stdout: text(&bytes), stderr: text(&stderr), code: exit_code(status), bytes }
+        Output { stdout: text(&bytes), stderr: text(&stderr), code, bytes }
     }
 }
 

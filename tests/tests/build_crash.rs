@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use lrun_tests::build::cached;
-use lrun_tests::disturb::{CALLS, Scenario, fail_every_call, kill_at_every_call, words};
+use lrun_tests::disturb::{Scenario, fail_every_call, kill_at_every_call, words};
 use lrun_tests::{Lrun, Mode, images, mode, skip};
 
 const DOCKERFILE: &str = "FROM busybox AS one\nRUN echo one > /one\nFROM busybox\nCOPY d /d/\nENV A=1\nRUN cat /d/* > /all && rm /d/f3\nCOPY --from=one /one /\nWORKDIR /w\n";
@@ -67,7 +67,7 @@ fn build_of_two_stages() -> Scenario {
 
 #[test]
 fn a_build_that_is_killed() {
-    kill_at_every_call(&build_of_two_stages(), &CALLS);
+    kill_at_every_call(&build_of_two_stages());
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn calls_fail_while_ids_are_found_out() {
 
 #[test]
 fn processes_are_killed_while_ids_are_found_out() {
-    kill_at_every_call(&the_first_command(), &LOOKING);
+    kill_at_every_call(&the_first_command());
 }
 
 /// Every file that tells of a user's ids, and each way to look at it, fails once.

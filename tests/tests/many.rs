@@ -1,6 +1,7 @@
 //! Many containers and many commands at once on one store.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use lrun_tests::{Lrun, eventually};
@@ -10,7 +11,7 @@ const CONTAINERS: usize = 250;
 
 #[test]
 fn two_hundred_and_fifty_containers_run_at_once() {
-    let lrun = Lrun::with_busybox();
+    let lrun = &Lrun::with_busybox();
     // As after a login: a session keyring of the user's own, which takes one of the quota.
     let keyed = ["keyctl", "session", "-"];
     let start = |n: usize| {
@@ -19,19 +20,47 @@ fn two_hundred_and_fifty_containers_run_at_once() {
         let output = lrun.run_in(&keyed, &args);
         assert_eq!(output.code, 0, "{name}: {}", output.stderr);
     };
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for worker in 0..4 {
-            scope.spawn(move || (worker..CONTAINERS).step_by(4).for_each(start));
-        }
+        let listed = scope.spawn(|| listed_until(lrun, &over));
+        thread::scope(|scope| {
+            for worker in 0..4 {
+                scope.spawn(move || (worker..CONTAINERS).step_by(4).for_each(start));
+            }
+        });
+        over.store(true, Ordering::Relaxed);
+        let listed = listed.join().expect("the lists");
+        // What was there once is there until somebody removes it.
+        assert!(listed.len() > 10 && listed.is_sorted(), "{listed:?}");
     });
     let running = lrun.ok(&["ps", "-q", "--no-trunc"]);
     assert_eq!(running.lines().collect::<HashSet<_>>().len(), CONTAINERS);
     assert_eq!(lrun.ok(&["exec", "c0", "echo", "here"]), "here");
     assert_eq!(lrun.ok(&["exec", &format!("c{}", CONTAINERS - 1), "echo", "here"]), "here");
     let ids: Vec<&str> = running.lines().collect();
-    let removed = lrun.run_for(std::time::Duration::from_secs(120), &[&["rm", "-f"][..], &ids].concat());
-    assert_eq!(removed.code, 0, "{}", removed.stderr);
+    over.store(false, Ordering::Relaxed);
+    thread::scope(|scope| {
+        let listed = scope.spawn(|| listed_until(lrun, &over));
+        let removed = lrun.run_for(std::time::Duration::from_secs(120), &[&["rm", "-f"][..], &ids].concat());
+        assert_eq!(removed.code, 0, "{}", removed.stderr);
+        over.store(true, Ordering::Relaxed);
+        let listed = listed.join().expect("the lists");
+        assert!(listed.len() > 2 && listed.is_sorted_by(|a, b| a >= b), "{listed:?}");
+    });
     assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+/// How many containers `ps -a` shows, again and again, each of them once and whole.
+fn listed_until(lrun: &Lrun, over: &AtomicBool) -> Vec<usize> {
+    let mut counts = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let listed = lrun.ok(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.Image}} {{.State}}"]);
+        let rows: Vec<Vec<&str>> = listed.lines().map(|line| line.split(' ').collect()).collect();
+        assert!(rows.iter().all(|row| row.len() == 4 && row[2] == "busybox"), "{listed}");
+        counts.push(rows.iter().map(|row| row[0]).collect::<HashSet<_>>().len());
+        assert_eq!(counts.last(), Some(&rows.len()), "{listed}");
+    }
+    counts
 }
 
 #[test]

@@ -33,7 +33,10 @@ fn every_command_that_writes_is_whole_or_not_at_all() {
     lrun.ok(&["commit", "box", "base"]);
     lrun.ok(&["save", "-o", "saved.tar", "base"]);
     lrun.ok(&["rmi", "base"]);
-    let commands: [&[&str]; 7] = [
+    std::fs::create_dir(lrun.folder().join("context")).expect("a folder");
+    lrun.file("context/Dockerfile", "FROM busybox\nCOPY f /f\nRUN wc -c < /f > /g\n");
+    lrun.file("context/f", vec![b'f'; 50_000]);
+    let commands: [&[&str]; 9] = [
         &["import", archive, "made"],
         &["load", "-q", "-i", "saved.tar"],
         &["create", "--name", "made", "busybox", "true"],
@@ -41,6 +44,8 @@ fn every_command_that_writes_is_whole_or_not_at_all() {
         &["tag", "busybox", "made"],
         &["rename", "box", "box2"],
         &["save", "-o", "out.tar", "busybox"],
+        &["run", "--name", "made", "--network", "none", "busybox", "true"],
+        &["build", "-q", "--network", "none", "-t", "made", "context"],
     ];
     let mut failed = 0;
     for limit in LIMITS {
@@ -52,7 +57,9 @@ fn every_command_that_writes_is_whole_or_not_at_all() {
             match args[0] {
                 "rename" if worked => drop(lrun.ok(&["rename", "box2", "box"])),
                 "rename" => drop(lrun.ok(&["inspect", "box"])),
-                "create" => assert_eq!(lrun.run(&["rm", "--no-trash", "made"]).code, i32::from(!worked), "{what}"),
+                "create" | "run" => {
+                    assert_eq!(lrun.run(&["rm", "--no-trash", "made"]).code, i32::from(!worked), "{what}")
+                }
                 "save" => assert_eq!(std::fs::remove_file(lrun.folder().join("out.tar")).is_ok(), worked, "{what}"),
                 "load" => assert_eq!(lrun.run(&["rmi", "base"]).code, i32::from(!worked), "{what}"),
                 _ => assert_eq!(lrun.run(&["rmi", "made"]).code, i32::from(!worked), "{what}"),

@@ -47,8 +47,8 @@ impl Target {
     /// Has it written. With `durably` it is on disk when this returns. A failure leaves nothing of it; `None`: its reader has
     /// gone away, at which a program ends quietly with [`READER_GONE`].
     pub fn write<T>(self, durably: bool, write: impl FnOnce(OwnedFd) -> Result<T>) -> Result<Option<T>> {
-        match self.descriptor().and_then(write) {
-            Ok(written) => self.finish(durably).map(|()| Some(written)),
+        match self.descriptor().and_then(write).and_then(|written| self.finish(durably).map(|()| written)) {
+            Ok(written) => Ok(Some(written)),
             Err(error) => {
                 self.discard();
                 if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) { Ok(None) } else { Err(error) }
@@ -63,13 +63,13 @@ impl Target {
         })
     }
 
-    fn finish(self, durably: bool) -> Result<()> {
+    fn finish(&self, durably: bool) -> Result<()> {
         let Self::File { draft, path, name } = self else { return Ok(()) };
         let attempt = || format!("write {}", name.display());
         if durably {
             draft.sync_all().context(attempt)?;
         }
-        std::fs::rename(&path, &name).context(attempt)?;
+        std::fs::rename(path, name).context(attempt)?;
         if durably && let Some(parent) = name.parent() {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             File::open(parent).and_then(|parent| parent.sync_all()).context(attempt)?;

@@ -61,7 +61,10 @@ impl Engine {
 
     /// Removes what interrupted commands left behind. Best effort: the next command tries again.
     pub fn sweep(&self) {
-        let _ = file::Staging::sweep(self.root(), &mut |path| self.remove_tree(path));
+        let _ = file::Staging::sweep(self.root(), &mut |path| {
+            super::pause::mend(self, path)?;
+            self.remove_tree(path)
+        });
         let _ = self.sweep_builds();
     }
 

@@ -3,15 +3,17 @@
 //! [`pause`] and [`resume`] are for the user, who says when it goes on; the record tells of it from before the first
 //! process is stopped, so that `unpause` mends what a killed `pause` leaves. During a commit a guardian does it: a process
 //! forked by the CLI, in the host's namespaces, as the user. It stops all processes, tells the CLI, and waits until the CLI
-//! closes its pipe or is gone, however that happens; then it lets them go on. So a container never stays stopped because a
-//! command was killed. One command at a time does any of this (`pause.lock`): a guardian would let go on what another one
-//! stopped. Not transparent to the container: parents can see that their children were stopped; a freezer cgroup would be,
-//! where there is one.
+//! closes its pipe or is gone, however that happens; then it lets them go on. If the guardian is killed, the CLI does it; if
+//! both are, the next command, which finds a mark in the directory in `staging/` that they left. So a container never stays
+//! stopped because a command was killed. One command at a time does any of this (`pause.lock`): a guardian would let go on
+//! what another one stopped. Not transparent to the container: parents can see that their children were stopped; a freezer
+//! cgroup would be, where there is one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -21,10 +23,11 @@ use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal};
 use super::alive;
 use super::engine::Engine;
 use super::lifecycle::{containers, init_of};
+use super::names::ContainerId;
 use super::processes::{self, namespace_of, state_of};
 use super::record::{Record, Status, not_running};
 use crate::error::{Context, Error, ErrorKind, ErrorParts, Result};
-use crate::file::{Durability, Lock};
+use crate::file::{self, Durability, Lock, Staging};
 use crate::sys::process::{Fork, exit_now, fork_into};
 
 /// How long processes may take to stop.
@@ -32,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A process that waits in the kernel (for a child after vfork(2), for a disk) is taken as stopped after this time: the
 /// signal waits for it.
 const WAITING: Duration = Duration::from_millis(500);
+/// The file in a directory in `staging/` that has the id of the container that its owner makes stand still.
+const MARK: &str = "pauses";
+const MARK_MAX: usize = 64;
 
 /// The container stands still until this is dropped.
 #[derive(Debug)]
@@ -39,25 +45,30 @@ pub struct Pause {
     /// Its end tells the guardian; an `Option` so that it is closed before the guardian is waited for.
     hold: Option<OwnedFd>,
     guardian: Pid,
+    namespace: Vec<u8>,
+    mark: PathBuf,
     /// The guardian has it, too: nobody else stops what it is about to let go on, or lets go on what it stopped.
     _alone: Lock,
 }
 
 impl Pause {
-    /// Stops the processes of a running container whose first process `init` refers to. The caller has one thread.
-    pub fn begin(engine: &Engine, record: &Record, init: &OwnedFd) -> Result<Self> {
+    /// Stops the processes of a running container whose first process `init` refers to, for the owner of `staging`. The
+    /// caller has one thread.
+    pub fn begin(engine: &Engine, record: &Record, init: &OwnedFd, staging: &Staging) -> Result<Self> {
         let alone = containers(engine).lock_pause(&record.id)?;
         let namespace = namespace_held(record, init)?;
+        let mark = staging.path().join(MARK);
+        std::fs::write(&mark, record.id.as_str()).context(|| format!("write {}", mark.display()))?;
         let (held, hold) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         let (answer, report) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         match fork_into(0).context(|| "fork")? {
             Fork::Child => {
                 drop((hold, answer));
-                guard(&namespace, held, report)
+                guard(&namespace, &mark, held, report)
             }
             Fork::Parent { pid, .. } => {
                 drop((held, report));
-                let pause = Self { hold: Some(hold), guardian: pid, _alone: alone };
+                let pause = Self { hold: Some(hold), guardian: pid, namespace, mark, _alone: alone };
                 let mut text = Vec::new();
                 File::from(answer).read_to_end(&mut text).context(|| "wait for the container to stand still")?;
                 match serde_json::from_slice::<Option<ErrorParts>>(&text) {
@@ -73,8 +84,32 @@ impl Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         drop(self.hold.take());
-        let _ = rustix::process::waitpid(Some(self.guardian), WaitOptions::empty());
+        let ended = rustix::process::waitpid(Some(self.guardian), WaitOptions::empty());
+        let status = ended.ok().flatten().and_then(|(_, status)| status.exit_status());
+        if status != Some(0) {
+            // It was killed. What cannot be done now is the next command's to do.
+            let _ = members(&self.namespace).map(|stopped| let_go(&stopped, &self.mark));
+        }
     }
+}
+
+/// Lets the container go on of which a directory in `staging/` tells that its owner and the guardian were killed while it
+/// stood still. An error keeps the directory for the next command.
+pub fn mend(engine: &Engine, left: &Path) -> Result<()> {
+    let all = containers(engine);
+    let mark = file::read_small(&left.join(MARK), MARK_MAX).unwrap_or_default();
+    let Ok(id) = ContainerId::parse(&String::from_utf8_lossy(&mark)) else { return Ok(()) };
+    // One that is gone or has ended needs nothing.
+    let Ok(record) = all.read(&id) else { return Ok(()) };
+    let Ok(init) = init_of(&record) else { return Ok(()) };
+    let Some(_alone) = all.try_lock_pause(&id)? else {
+        return Err(Error::new(ErrorKind::Conflict, format!("container {id} is being paused")));
+    };
+    // What the user paused stays so.
+    if all.read(&id)?.state.status != Status::Paused {
+        go_on(&members(&namespace_held(&record, &init)?)?);
+    }
+    Ok(())
 }
 
 /// Stops all processes of a running container, until [`resume`].
@@ -97,15 +132,7 @@ pub fn resume(engine: &Engine, record: &Record) -> Result<()> {
     let record = &all.read(&record.id)?;
     let namespace = namespace_held(record, &init_of(record)?)?;
     if record.state.status == Status::Paused {
-        let mut stopped = BTreeMap::new();
-        for pid in processes::all()? {
-            if namespace_of(pid).as_deref() == Some(&*namespace)
-                && let Some(pidfd) = open_member(pid, &namespace)?
-            {
-                stopped.insert(pid, pidfd);
-            }
-        }
-        go_on(&stopped);
+        go_on(&members(&namespace)?);
     }
     set_status(engine, record, Status::Paused, Status::Running, "not paused")
 }
@@ -135,6 +162,25 @@ fn namespace_held(record: &Record, init: &OwnedFd) -> Result<Vec<u8>> {
     }
 }
 
+/// All processes of a namespace.
+fn members(namespace: &[u8]) -> Result<BTreeMap<i32, OwnedFd>> {
+    let mut members = BTreeMap::new();
+    for pid in processes::all()? {
+        if namespace_of(pid).as_deref() == Some(namespace)
+            && let Some(pidfd) = open_member(pid, namespace)?
+        {
+            members.insert(pid, pidfd);
+        }
+    }
+    Ok(members)
+}
+
+/// Has processes go on, and what told of them go.
+fn let_go(stopped: &BTreeMap<i32, OwnedFd>, mark: &Path) {
+    go_on(stopped);
+    let _ = std::fs::remove_file(mark);
+}
+
 /// Parents after their children, as far as numbers tell: so a shell does not find that its command was stopped.
 fn go_on(stopped: &BTreeMap<i32, OwnedFd>) {
     for pidfd in stopped.values().rev() {
@@ -143,7 +189,7 @@ fn go_on(stopped: &BTreeMap<i32, OwnedFd>) {
 }
 
 /// The guardian's whole life.
-fn guard(namespace: &[u8], held: OwnedFd, report: OwnedFd) -> ! {
+fn guard(namespace: &[u8], mark: &Path, held: OwnedFd, report: OwnedFd) -> ! {
     // Ctrl-C at the terminal is for the client.
     let _ = rustix::process::setsid();
     let mut stopped = BTreeMap::new();
@@ -152,7 +198,7 @@ fn guard(namespace: &[u8], held: OwnedFd, report: OwnedFd) -> ! {
     if told && outcome.is_none() {
         let _ = File::from(held).read(&mut [0]);
     }
-    go_on(&stopped);
+    let_go(&stopped, mark);
     exit_now(0)
 }
 

@@ -64,7 +64,7 @@ fn copy_and_pack(
     file::make_dir(&wrapper)?;
     let to = file::open_dir(&wrapper)?;
     let pause = match options.pause {
-        true => match init_of(record).and_then(|init| Pause::begin(engine, record, &init)) {
+        true => match init_of(record).and_then(|init| Pause::begin(engine, record, &init, staging)) {
             Ok(pause) => Some(pause),
             Err(_) if has_ended(engine, record)? => return Ok(None),
             Err(error) => return Err(error.context("pause the container")),

@@ -235,6 +235,11 @@ impl Containers {
         Lock::exclusive(&self.paths(id).pause_lock()).map_err(|error| self.gone(error, id))
     }
 
+    /// The same without waiting: `None` while another one has it.
+    pub fn try_lock_pause(&self, id: &ContainerId) -> Result<Option<Lock>> {
+        Lock::try_exclusive(&self.paths(id).pause_lock()).map_err(|error| self.gone(error, id))
+    }
+
     /// What a failure means if the container was removed meanwhile, perhaps with its layers: that it is not here.
     pub fn unless_removed(&self, error: Error, id: &ContainerId) -> Error {
         if self.is_gone(id) { no_such_container(id.as_str()) } else { error }
@@ -304,10 +309,16 @@ impl Containers {
             record.name = name.clone();
             Ok(())
         });
-        // The record decides which of the two symlinks counts.
-        let dropped = if updated.is_ok() { &old } else { name };
-        self.drop_name(dropped, id)?;
-        updated?;
+        // The record decides which of the two symlinks counts; one that could not be flushed may be either after a crash.
+        match updated {
+            Ok(_) => self.drop_name(&old, id)?,
+            Err(error) => {
+                if self.has_name(id, &old) {
+                    self.drop_name(name, id)?;
+                }
+                return Err(error);
+            }
+        }
         file::fsync_dir(&self.root.names())
     }
 
