@@ -85,18 +85,18 @@ pub fn die_with(parent: Pid) -> Result<()> {
     if getppid() == Some(parent) { Ok(()) } else { Err(Errno::SRCH) }
 }
 
-/// How many threads this process has. One that was joined runs nothing any more, but may be listed for a moment.
+/// How many threads this process has. One that was joined runs nothing any more, but is listed until it was given a processor
+/// once more.
 fn threads() -> usize {
     let count = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    (0..100)
-        .map(|_| count())
-        .find(|count| {
-            *count == 1 || {
-                std::thread::yield_now();
-                false
-            }
-        })
-        .unwrap_or_else(count)
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let now = count();
+        if now == 1 || std::time::Instant::now() > end {
+            return now;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Joins namespaces (bits of [`namespace`]) of the process that `pidfd` refers to, in one step; Linux 5.8.
