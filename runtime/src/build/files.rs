@@ -17,7 +17,7 @@ use super::options::Event;
 use super::origin::Place;
 use super::remote::{Address, is_archive};
 use crate::container::cp::{
-    Extraction, Inside, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in,
+    Extraction, Inside, New, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in,
 };
 use crate::container::engine::Engine;
 use crate::container::record::Record;
@@ -227,7 +227,7 @@ impl Build<'_> {
                     steps.change(options, |record| {
                         let placing = place(steps.engine, record, wanted, (&to, single))?;
                         let directory = placing.directory();
-                        let to = (record, &directory, placing.owner.unwrap_or_default());
+                        let to = (record, &directory, placing.new_directories());
                         let told = put_from(steps.engine, to, other, |out| {
                             let context = root()?;
                             let mut selection = wanted.select(&context)?;
@@ -337,10 +337,14 @@ fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
 fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, (to, single): (&Typed, bool)) -> Result<Placing> {
     let chown = wanted.files.chown.as_ref().map(|word| word.text.as_str());
     let unsure = single && !to.asserts_directory();
-    let question = Question { directory: unsure.then_some(to), owner: chown };
+    let question = Question { place: unsure.then_some(to), owner: chown };
     let answer = if unsure || chown.is_some() { ask(engine, record, question)? } else { Default::default() };
     Ok(Placing {
-        to: if unsure && !answer.directory { to.clone() } else { to.as_directory() },
+        to: match answer.at {
+            Some(at) => Typed::inside(&at),
+            None if unsure && !answer.directory => to.clone(),
+            None => to.as_directory(),
+        },
         owner: (!wanted.keeps_owners()).then_some(answer.owner),
         mode: wanted.mode()?,
     })
@@ -354,6 +358,12 @@ impl Placing {
 
     fn directory(&self) -> Typed {
         if self.to.asserts_directory() { self.to.clone() } else { Typed::inside(self.to.parent()).as_directory() }
+    }
+
+    /// How the directories on the way are made.
+    fn new_directories(&self) -> New {
+        let mode = self.mode.as_ref().map_or(0o755, Chmod::of_new_directories);
+        New { owner: self.owner.unwrap_or_default(), mode }
     }
 
     fn placed(&self) -> Placed {
@@ -384,7 +394,7 @@ fn inside(
     if !archives.is_empty() && wanted.files.chmod.is_some() {
         warnings.push("--chmod: files of an archive keep the modes that it says".to_owned());
     }
-    let how = Extraction { make: Some(owner), owner: wanted.files.chown.as_ref().map(|_| owner) };
+    let how = Extraction { make: Some(New::of(owner)), owner: wanted.files.chown.as_ref().map(|_| owner) };
     for archive in archives {
         // What an archive is extracted to is a directory, whatever its name ends with.
         let all = Typed::inside(placing.to.path()).as_directory();
@@ -393,7 +403,7 @@ fn inside(
     }
     if !selection.sources.is_empty() {
         rename(&mut selection, placing);
-        warnings.extend(put(engine, (record, &directory, owner), |out| {
+        warnings.extend(put(engine, (record, &directory, placing.new_directories()), |out| {
             context.stream(&selection, &placing.placed(), out).map(drop)
         })?);
     }
@@ -405,7 +415,7 @@ fn inlined(engine: &Engine, record: &Record, (wanted, placing): (&Wanted<'_>, &P
     if wanted.files.inline.is_empty() {
         return Ok(Vec::new());
     }
-    let to = (record, &placing.directory(), placing.owner.unwrap_or_default());
+    let to = (record, &placing.directory(), placing.new_directories());
     put(engine, to, |out| inline(&wanted.files.inline, placing, out))
 }
 

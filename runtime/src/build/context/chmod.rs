@@ -54,10 +54,18 @@ impl Chmod {
             }
         };
         parsed.ok_or_else(|| {
-            let text =
-                format!("invalid chmod parameter: {text:?}: it is neither octal, up to 07777, nor as in u=rwX,go=rX");
-            Error::new(ErrorKind::Invalid, text)
+            let shown = text.escape_default();
+            let text = format!("invalid chmod parameter: '{shown}'. it should be octal string and between 0 and 07777");
+            Error::new(ErrorKind::Invalid, text).hint("or chmod's words, as in u=rwX,go=rX")
         })
+    }
+
+    /// The mode of directories that are made on the way to the destination.
+    pub fn of_new_directories(&self) -> u32 {
+        match self {
+            Self::Octal(mode) => *mode,
+            Self::Symbolic(_) => 0o755,
+        }
     }
 
     /// The bits of something that had these.

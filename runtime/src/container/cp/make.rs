@@ -1,25 +1,30 @@
 //! What a build asks of a container's files, and makes in them, besides copying. In the same helpers as `cp`.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat};
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, readlinkat};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Seen;
 use super::path::{There, Typed};
-use super::place::Place;
+use super::place::{MOST_LINKS, Place, path_of};
 use super::{Access, Engine, Extraction, Inside, Record, is_broken_pipe, pipe, received_warnings};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::helper::{self, Helper, Work};
 use crate::image::compress;
 use crate::image::files::{Ownership, Received, Receiver, Target};
+use crate::image::tar::join;
 use crate::sandbox::user;
+
+/// How directories are opened that something is made in.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 /// Whose files become: numbers inside the id mapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,21 +35,39 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// How directories become that are made where they are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct New {
+    /// Whose.
+    pub owner: Owner,
+    /// Their permission bits.
+    pub mode: u32,
+}
+
+impl New {
+    /// As anybody may enter them.
+    pub fn of(owner: Owner) -> Self {
+        Self { owner, mode: 0o755 }
+    }
+}
+
 /// What is asked of a container's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Question<'a> {
-    /// Whether this is a directory, links followed.
-    pub directory: Option<&'a Typed>,
+    /// Where this is, links followed.
+    pub place: Option<&'a Typed>,
     /// Who `user[:group]` is, by names or numbers. A group that is not given is a named user's own, and has the number of
     /// one that is a number.
     pub owner: Option<&'a str>,
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     /// It is a directory.
     pub directory: bool,
+    /// Where it is or would be, from the root; `None`: it is a directory, or what it would be in is not there.
+    pub at: Option<Vec<u8>>,
     /// Root, where nobody was asked for.
     pub owner: Owner,
 }
@@ -54,13 +77,14 @@ pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<A
     let access = Access::open(engine, record)?;
     let helper = access.start(engine, Seen::Reading, &[], |_| {
         let owner = question.owner.map(owner_of).transpose()?.unwrap_or_default();
-        let directory = match question.directory.map(|path| Place::inside()?.destination(path)) {
-            None => false,
-            Some(Ok(found)) => found.there == There::Directory,
-            Some(Err(error)) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => false,
+        let (directory, at) = match question.place.map(|path| Place::inside()?.destination(path)) {
+            None => (false, None),
+            Some(Ok(found)) if found.there == There::Directory => (true, None),
+            Some(Ok(found)) => (false, Some(join(&path_of(found.directory.as_fd())?, &found.name))),
+            Some(Err(error)) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => (false, None),
             Some(Err(error)) => return Err(error),
         };
-        Ok(Answer { directory, owner })
+        Ok(Answer { directory, at, owner })
     })?;
     let answer = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
@@ -83,7 +107,8 @@ fn owner_of(text: &str) -> Result<Owner> {
 /// Makes a directory and those above it where they are missing, of mode 0755 and for this owner. Whether any was.
 pub fn make_directory(engine: &Engine, record: &Record, path: &Typed, owner: Owner) -> Result<()> {
     let access = Access::open(engine, record)?;
-    let helper = access.start(engine, Seen::Writing, &[], |_| Place::inside()?.make_directories(path, owner))?;
+    let helper =
+        access.start(engine, Seen::Writing, &[], |_| Place::inside()?.make_directories(path, New::of(owner)))?;
     let made = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
     made.context(|| format!("make directory {}", path.shown()))?;
@@ -104,8 +129,8 @@ pub fn look<T: Serialize + DeserializeOwned>(
     ended.map(|()| found)
 }
 
-/// Where a tar goes: the container, the directory, and for whom the directories on the way are made.
-pub type Destination<'a> = (&'a Record, &'a Typed, Owner);
+/// Where a tar goes: the container, the directory, and how the directories on the way are made.
+pub type Destination<'a> = (&'a Record, &'a Typed, New);
 
 /// Puts into a container the tar that `produce` writes. Entries keep the owners that the tar says, as far as the id mapping
 /// has them. What the user should know, one line each.
@@ -180,9 +205,9 @@ struct Receiving {
 }
 
 impl Receiving {
-    fn start(engine: &Engine, (record, path, owner): Destination<'_>, archive: OwnedFd) -> Result<Self> {
+    fn start(engine: &Engine, (record, path, new): Destination<'_>, archive: OwnedFd) -> Result<Self> {
         let access = Access::open(engine, record)?;
-        let how = Extraction { make: Some(owner), owner: None };
+        let how = Extraction { make: Some(new), owner: None };
         let helper = access.extract(engine, &archive, (Inside { name: "image", path }, how))?;
         Ok(Self { access, helper })
     }
@@ -201,35 +226,43 @@ impl Receiving {
 }
 
 impl Place {
-    /// Makes the directories of this path that are missing. Links on the way are followed.
-    pub(super) fn make_directories(&self, path: &Typed, owner: Owner) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    /// Makes the directories of this path that are missing. Links on the way are followed, also to what is not there yet.
+    pub(super) fn make_directories(&self, path: &Typed, new: New) -> Result<()> {
+        let names = |path: &[u8]| -> Vec<Vec<u8>> {
+            path.split(|b| *b == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+        };
+        let mut todo = VecDeque::from(names(path.path()));
+        let mut links = 0;
         let mut at = self.open_root()?;
-        for name in path.path().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
-            at = match self.open(at.as_fd(), name, flags) {
-                Err(Errno::NOENT) => {
-                    match mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
-                        // A link that leads nowhere.
-                        Err(Errno::EXIST) => {
-                            let shown = String::from_utf8_lossy(name).into_owned();
-                            let text = format!("{shown} is a link to what does not exist");
-                            return Err(Error::new(ErrorKind::Conflict, text));
-                        }
-                        made => made?,
+        while let Some(name) = todo.pop_front() {
+            at = match self.open(at.as_fd(), &name, DIRECTORY) {
+                Err(Errno::NOENT) => match mkdirat(&at, name.as_slice(), Mode::from_raw_mode(new.mode)) {
+                    // A link that leads nowhere yet.
+                    Err(Errno::EXIST) if links < MOST_LINKS => {
+                        links += 1;
+                        let target = readlinkat(&at, name.as_slice(), Vec::new())?.into_bytes();
+                        names(&target).into_iter().rev().for_each(|name| todo.push_front(name));
+                        if target.starts_with(b"/") { self.open_root()? } else { at }
                     }
-                    let made = self.open(at.as_fd(), name, flags | OFlags::NOFOLLOW)?;
-                    // Whatever the umask, and before it is somebody's.
-                    fchmod(&made, Mode::from_raw_mode(0o755))?;
-                    match fchown(&made, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid))) {
-                        // An id that the mapping does not have: it stays root's, as what is copied does.
-                        Err(Errno::INVAL) => {}
-                        changed => changed?,
-                    }
-                    made
-                }
+                    Err(Errno::EXIST) => return Err(Errno::LOOP.into()),
+                    made => made.map_err(Error::from).and_then(|()| self.adopt(at.as_fd(), &name, new))?,
+                },
                 opened => opened?,
             };
         }
         Ok(())
+    }
+
+    /// Gives a directory that was just made its mode and its owner.
+    fn adopt(&self, at: BorrowedFd<'_>, name: &[u8], new: New) -> Result<OwnedFd> {
+        let made = self.open(at, name, DIRECTORY | OFlags::NOFOLLOW)?;
+        // Whatever the umask, and before it is somebody's.
+        fchmod(&made, Mode::from_raw_mode(new.mode))?;
+        match fchown(&made, Some(Uid::from_raw(new.owner.uid)), Some(Gid::from_raw(new.owner.gid))) {
+            // An id that the mapping does not have: it stays root's, as what is copied does.
+            Err(Errno::INVAL) => {}
+            changed => changed?,
+        }
+        Ok(made)
     }
 }

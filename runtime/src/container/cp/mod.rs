@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use make::{Answer, Owner, Question, ask, look, make_directory, put, put_from, take_from};
+pub use make::{Answer, New, Owner, Question, ask, look, make_directory, put, put_from, take_from};
 pub use path::Typed;
 
 use super::engine::Engine;
@@ -71,8 +71,8 @@ pub struct Copied {
 /// How an archive is extracted into a container.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extraction {
-    /// For whom the directory and those above it are made where they are missing; `None`: it must be there.
-    pub make: Option<Owner>,
+    /// How the directory and those above it are made where they are missing; `None`: it must be there.
+    pub make: Option<New>,
     /// Whose all of it becomes; `None`: as the archive says.
     pub owner: Option<Owner>,
 }
@@ -146,8 +146,8 @@ impl Access {
     ) -> Result<Helper<Received>> {
         let work = |at: &Work| {
             let place = Place::inside()?;
-            if let Some(owner) = how.make {
-                place.make_directories(to.path, owner)?;
+            if let Some(new) = how.make {
+                place.make_directories(to.path, new)?;
             }
             let found = inside_destination(&place, to)?;
             if found.there != There::Directory {

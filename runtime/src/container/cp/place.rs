@@ -14,7 +14,7 @@ use crate::image::files::{Root, is_kernels};
 use crate::image::tar::split;
 
 /// Links on the way to a destination; `path_resolution(7)`.
-const MOST_LINKS: usize = 40;
+pub(super) const MOST_LINKS: usize = 40;
 /// Tries to open a path that somebody else keeps changing.
 const MOST_TRIES: usize = 1000;
 
