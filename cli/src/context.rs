@@ -205,6 +205,6 @@ pub fn source_date_epoch() -> Result<Option<jiff::Timestamp>> {
 /// The time that a value of [`SOURCE_DATE_EPOCH`] fixes.
 pub fn epoch(text: &str) -> Result<jiff::Timestamp> {
     let time = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    let message = || format!("SOURCE_DATE_EPOCH is \"{text}\": seconds since 1970 are expected");
+    let message = || format!("invalid SOURCE_DATE_EPOCH: {text}: seconds since 1970 are expected");
     time.ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
 }

@@ -448,7 +448,10 @@ fn what_is_wrong_in_a_dockerfile_is_shown() {
         ("RUN true\n", "Dockerfile:1:1: no build stage in current context"),
         ("FROM busybox\nCOPY a\n", "Dockerfile:2:1: COPY requires at least two arguments"),
         ("FROM busybox\nENV ${\n", "Dockerfile:2:5: ENV must have two arguments"),
-        ("FROM busybox AS itself\nCOPY --from=itself /x /\n", "Dockerfile:2:6: it copies from a stage"),
+        (
+            "FROM busybox AS itself\nCOPY --from=itself /x /\n",
+            "Dockerfile:2:6: circular dependency detected on stage: itself",
+        ),
         (
             "FROM busybox\nADD https://example.invalid/x /\n",
             "Dockerfile:2: ADD https://example.invalid/x /: https://example.invalid/x: https://example.invalid: ",

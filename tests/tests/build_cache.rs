@@ -144,7 +144,19 @@ fn an_argument_fixes_the_time_of_what_is_made() {
         assert_eq!(built(&lrun, &folder, &["--build-arg", &format!("SOURCE_DATE_EPOCH={given}"), "--no-cache"]), id);
     }
     let said = lrun.fails(1, &["build", "--build-arg", "SOURCE_DATE_EPOCH=soon", folder.to_str().expect("UTF-8")]);
-    assert!(said.contains("SOURCE_DATE_EPOCH is \"soon\": seconds since 1970 are expected"), "{said}");
+    assert!(said.contains("invalid SOURCE_DATE_EPOCH: soon: seconds since 1970 are expected"), "{said}");
+    // The Dockerfile's own time, where nobody says another.
+    let folder = context(&lrun, "own", "ARG SOURCE_DATE_EPOCH=900000000\nFROM base\nLABEL a=b\n", &[]);
+    for (environment, created) in [("1100000000", "2004-11-09T11:33:20Z"), ("", "1998-07-09T16:00:00Z")] {
+        lrun.set_env("SOURCE_DATE_EPOCH", environment);
+        let id = built(&lrun, &folder, &["--build-context", "base=docker-image://scratch"]);
+        assert_eq!(lrun.inspect(&id, "{{.Created}} {{.RootFS.Layers}}").trim_end(), format!("{created} []"));
+    }
+    let text = folder.to_str().expect("UTF-8");
+    let unused =
+        ["build", "--build-arg", "A=1", "--build-arg", "no_proxy=x", "--build-context", "base=docker-image://scratch"];
+    let said = lrun.run(&[&unused[..], &[text]].concat()).stderr;
+    assert!(said.contains("WARNING: One or more build-args [A] were not consumed\n"), "{said}");
 }
 
 #[test]

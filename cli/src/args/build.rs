@@ -22,6 +22,9 @@ mod steps;
 pub use call::{Call, CallFlags};
 pub use output::{OutputFlags, Outputs};
 
+/// The build argument that says what the host is called for RUN.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 /// How a build shows what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProgressKind {
@@ -48,7 +51,7 @@ pub struct BuildArgs {
     /// Name of the new image
     #[arg(short, long, value_name = "NAME[:TAG]")]
     pub tag: Vec<String>,
-    /// The Dockerfile (default PATH/Dockerfile, else PATH/Containerfile); - is standard input
+    /// The Dockerfile (default PATH/Dockerfile, else dockerfile or Containerfile there); - is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Build up to this stage
@@ -135,6 +138,10 @@ impl BuildArgs {
             ..RunOptions::default()
         };
         self.steps.apply(&mut run)?;
+        let arguments = self.arguments(lookup)?;
+        if let Some(name) = arguments.get(HOSTNAME).filter(|name| !name.is_empty()) {
+            run.hostname = Some(network::parse_hostname(name).context(|| format!("--build-arg {HOSTNAME}"))?);
+        }
         if let Network::Container(name) = &run.network {
             let text = format!("--network container:{name}: a step does not join another container's network");
             return Err(Error::new(ErrorKind::Unsupported, text).hint("--network is pasta, host or none"));
@@ -145,7 +152,7 @@ impl BuildArgs {
         });
         Ok(Options {
             target: self.target.clone().filter(|target| !target.is_empty()),
-            arguments: self.arguments(lookup)?,
+            arguments,
             no_cache: self.no_cache,
             explain: self.explain,
             resume: self.resume,

@@ -10,7 +10,7 @@ use std::path::Path;
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
 use lrun_runtime::build::keys;
-use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished};
+use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished, global_arguments};
 use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::digest::Digest;
@@ -38,7 +38,7 @@ use crate::ui::report::{Family, exit_code};
 use crate::ui::{escape, output};
 
 /// Names of the Dockerfile where none is given.
-const NAMES: [&str; 2] = ["Dockerfile", "Containerfile"];
+const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
 /// As much of standard input as tells what it is.
 const PEEK: u64 = 512;
@@ -109,6 +109,8 @@ fn build(
     }
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
+    let clock = options.clock.map_or_else(|| dockerfiles_clock(&file, options), |clock| Ok(Some(clock)))?;
+    let options = &Options { clock, ..options.clone() };
     let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
     let mut bases = Bases { global, engine, machine: &options.machine, pulling: &pulling, known: BTreeMap::new() };
     let mut resolve = |name: &str, platform: &Platform| bases.find_once(name, platform);
@@ -156,6 +158,13 @@ fn build(
         }
         Built::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
     }
+}
+
+/// The time that the Dockerfile fixes itself, by a default of the argument before its first stage. Given as nothing, it
+/// fixes none.
+fn dockerfiles_clock(file: &Dockerfile, options: &Options) -> Result<Option<jiff::Timestamp>> {
+    let given = global_arguments(file, options)?.remove(context::SOURCE_DATE_EPOCH);
+    given.filter(|text| !text.is_empty()).map(|text| context::epoch(&text)).transpose()
 }
 
 /// A build that fails leaves no id, and not that of the one before either.

@@ -18,6 +18,7 @@ use super::dockerfile::{self, Command, Dockerfile, Expander, Instruction, Origin
 use super::elsewhere::Elsewhere;
 use super::explain::{Last, Place};
 use super::foreign;
+use super::frontend;
 use super::graph::Graph;
 use super::mounts::Sources;
 use super::options::{Built, Event, Options};
@@ -243,13 +244,18 @@ impl<'a> Build<'a> {
         let bases = self.bases(&globals)?;
         let contexts = &self.options.contexts;
         let replaced = |stage: usize| named(file, contexts, Origin::Stage(stage)).is_some();
-        let mut triggered = BTreeMap::new();
+        let (mut triggered, mut wanted) = (BTreeMap::new(), Vec::new());
         let mut triggers = |stage: usize| {
             let triggers = self.triggers(stage, &bases[stage], &globals)?;
             triggered.insert(stage, triggers.len());
+            wanted.extend(triggers.clone());
             Ok(triggers)
         };
         let graph = Graph::new(file, &bases, target, &replaced, &mut triggers)?;
+        let unused = arguments::unused(file, self.options, &wanted);
+        if !unused.is_empty() {
+            (self.tell)(Event::Warning(&format!("One or more build-args [{}] were not consumed", unused.join(" "))));
+        }
         let written = |stage: usize| if replaced(stage) { 0 } else { file.stages[stage].instructions.len() };
         let (mut before, mut instructions) = (BTreeMap::new(), 0);
         for stage in graph.stages() {
@@ -281,6 +287,7 @@ impl<'a> Build<'a> {
 
     /// Tells what docker's checks find.
     fn warn(&mut self) -> Result<()> {
+        frontend::check(self.file, self.options)?;
         let store = &self.unpublished.store().store;
         let mut image = |name: &str| store.resolve(name).ok().map(|image| image.config);
         let mut around = Surroundings { ignored: self.context.ignored(), image: &mut image };
@@ -297,7 +304,7 @@ impl<'a> Build<'a> {
 
     /// What each stage is based on, expanded.
     fn bases(&self, globals: &Values) -> Result<Vec<String>> {
-        let known = arguments::platform(self.options);
+        let known = arguments::known(self.file, self.options);
         let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
         let mut expander = Expander::new(self.file.directives.escape, &lookup);
         let stages = self.file.stages.iter();
@@ -318,7 +325,7 @@ impl<'a> Build<'a> {
         let (state, triggers) =
             self.base(origin, &platform, (&place, cached)).map_err(|stop| stop.context(&from.shown(&file.source)))?;
         (self.tell)(Event::Done { image: state.image.as_ref(), took: begun.elapsed(), size: None });
-        let known = arguments::platform(self.options);
+        let known = arguments::known(self.file, self.options);
         let values = state.arguments.clone();
         let mut stage = Stage { state, values, source: &file.source, cached, place };
         for trigger in Trigger::parse_all(base, &triggers)? {
@@ -344,7 +351,7 @@ impl<'a> Build<'a> {
 
     /// What a stage is for.
     pub(super) fn platform(&self, from: &dockerfile::Stage, globals: &Values) -> Result<Platform> {
-        let known = arguments::platform(self.options);
+        let known = arguments::known(self.file, self.options);
         let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
         let mut expander = Expander::new(self.file.directives.escape, &lookup);
         match from.platform(&self.file.source, &mut expander)? {
@@ -461,6 +468,9 @@ impl<'a> Build<'a> {
         key.add("user", config.user.as_bytes());
         key.add("directory", config.working_dir.as_bytes());
         key.add("network", format!("{network:?}").as_bytes());
+        if let Some(hostname) = &self.options.run.hostname {
+            key.add("hostname", hostname.as_bytes());
+        }
         words.iter().for_each(|word| key.add("word", word.as_bytes()));
         let hidden = |name: &str| PROXIES.contains(&name) && !stage.values.contains_key(name);
         let declared = env.iter().filter(|variable| !hidden(&variable.name));
@@ -501,10 +511,7 @@ impl<'a> Build<'a> {
 
     /// The variables of RUN besides the image's: declared arguments, unless the image's own hide them, and proxies.
     fn environment(&self, stage: &Stage<'_>) -> Vec<EnvVar> {
-        let proxies = PROXIES.iter().filter_map(|name| {
-            let value = self.options.arguments.get(*name)?;
-            Some(((*name).to_owned(), value.clone()))
-        });
+        let proxies = arguments::proxies(self.options).into_iter();
         let declared = stage.values.clone().into_iter();
         let all: Values = proxies.chain(declared).filter(|(name, _)| stage.state.env(name).is_none()).collect();
         all.into_iter().map(|(name, value)| EnvVar { name, value: Some(value) }).collect()

@@ -37,7 +37,7 @@ impl Graph {
                 for (origin, at) in origins(file, source, instruction)? {
                     let Origin::Stage(other) = origin else { continue };
                     if other >= stage {
-                        return Err(source.error(at, "it copies from a stage that comes later, or from itself"));
+                        return Err(source.error(at, unordered(file, &graph, (stage, other), instruction)));
                     }
                     needs.insert(other);
                 }
@@ -67,6 +67,28 @@ impl Graph {
         };
         self.0.iter().find_map(ready)
     }
+}
+
+/// Why a stage cannot take files from another that is not before it.
+fn unordered(
+    file: &Dockerfile,
+    graph: &BTreeMap<usize, BTreeSet<usize>>,
+    (stage, other): (usize, usize),
+    instruction: &Instruction,
+) -> String {
+    let name = |stage: usize| file.stages[stage].name.clone().unwrap_or_else(|| stage.to_string());
+    let (mut seen, mut open) = (BTreeSet::new(), vec![other]);
+    while let Some(needed) = open.pop() {
+        if needed == stage {
+            return format!("circular dependency detected on stage: {}", name(stage));
+        }
+        if seen.insert(needed) {
+            open.extend(graph.get(&needed).into_iter().flatten());
+        }
+    }
+    let does = if matches!(instruction.command, Command::Run(_)) { "mount" } else { "copy" };
+    let (other, stage) = (name(other), name(stage));
+    format!("cannot {does} from stage {other:?}, it needs to be defined before current stage {stage:?}")
 }
 
 /// The stages and images that an instruction takes files from. `source`: where it is written, the file or a trigger.
@@ -152,7 +174,10 @@ mod tests {
         assert_eq!(order(&image, 8), [vec![1], vec![2]]);
         let later = graph("FROM x AS base\nONBUILD COPY --from=b /x /\nFROM base AS a\nFROM x AS b\nFROM a\n");
         let later = later.unwrap_err().to_string();
-        assert!(later.starts_with("ONBUILD of base:1:") && later.contains("comes later"), "{later}");
+        assert!(
+            later.starts_with("ONBUILD of base:1:") && later.contains("needs to be defined before current stage \"a\""),
+            "{later}"
+        );
         // A stage that is only on one which has triggers, and not on what wrote them, runs none.
         let grandchild = graph("FROM x AS a\nFROM wants AS b\nFROM b\n").unwrap();
         assert_eq!(order(&grandchild, 8), [vec![0], vec![1], vec![2]]);
@@ -162,5 +187,22 @@ mod tests {
     fn what_comes_later_cannot_be_copied_from() {
         let error = graph("FROM x AS a\nCOPY --from=a /x /\n").unwrap_err();
         assert!(error.to_string().contains("Dockerfile:2:"), "{error}");
+        for (dockerfile, said) in [
+            ("FROM x AS a\nCOPY --from=a /x /\n", "2:6: circular dependency detected on stage: a"),
+            (
+                "FROM x AS a\nCOPY --from=c /x /\nFROM x AS b\nCOPY --from=a /x /\nFROM x AS c\nCOPY --from=b /x /\n",
+                "2:6: circular dependency detected on stage: a",
+            ),
+            (
+                "FROM x AS a\nCOPY --from=1 /x /\nFROM x\nFROM a\n",
+                "2:6: cannot copy from stage \"1\", it needs to be defined before current stage \"a\"",
+            ),
+            (
+                "FROM x\nRUN --mount=from=b,target=/b true\nFROM x AS b\nFROM x\nCOPY --from=0 /x /\n",
+                "2:5: cannot mount from stage \"b\", it needs to be defined before current stage \"0\"",
+            ),
+        ] {
+            assert!(graph(dockerfile).unwrap_err().to_string().contains(said), "{said}");
+        }
     }
 }

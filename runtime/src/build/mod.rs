@@ -40,6 +40,7 @@ mod explain;
 mod files;
 mod foreign;
 mod forward;
+mod frontend;
 pub mod given;
 mod graph;
 pub mod hide;
@@ -59,6 +60,7 @@ mod verify;
 mod workers;
 
 pub use addresses::Telling;
+pub use arguments::global as global_arguments;
 pub use complete::entries;
 pub use driver::{Build, Resolve};
 pub use options::{Built, Event, Finished, Options};

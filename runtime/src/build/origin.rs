@@ -81,7 +81,14 @@ impl Build<'_> {
             (None, Origin::Other(image)) => (image.to_owned(), None),
             (None, Origin::Stage(stage)) => (String::new(), Some(stage)),
         };
-        let Some(stage) = stage else { return Ok(Place::Image((self.resolve)(&image, &self.options.platform)?.id)) };
+        let Some(stage) = stage else {
+            let platform = &self.options.platform;
+            let image = match image == SCRATCH {
+                true => self.image(&mut State::scratch(platform))?,
+                false => (self.resolve)(&image, platform)?.id,
+            };
+            return Ok(Place::Image(image));
+        };
         let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
         let mut state = self.stages.get(&stage).cloned().ok_or_else(unbuilt)?;
         Ok(Place::Image(self.image(&mut state)?))
@@ -110,10 +117,12 @@ impl Build<'_> {
                         continue;
                     }
                     (Some(Named::Image(image)), _) => image,
-                    (None, Origin::Other(image)) if image != SCRATCH => image.to_owned(),
+                    (None, Origin::Other(image)) => image.to_owned(),
                     _ => continue,
                 };
-                (self.resolve)(&image, platform).map_err(|error| error.context(text))?;
+                if image != SCRATCH {
+                    (self.resolve)(&image, platform).map_err(|error| error.context(text))?;
+                }
             }
         }
         Ok(())
@@ -130,11 +139,14 @@ impl Build<'_> {
         let file = self.file;
         let origin = self.below(stage, base);
         let image = match (self.named(origin), origin) {
-            (Some(Named::Files(_) | Named::Later(_)), _) | (None, Origin::Other(SCRATCH)) => return Ok(Vec::new()),
+            (Some(Named::Files(_) | Named::Later(_)), _) => return Ok(Vec::new()),
             (None, Origin::Stage(other)) => return Trigger::parse_all(base, &file.on_build(other)),
             (Some(Named::Image(image)), _) => image.clone(),
             (None, Origin::Other(image)) => image.to_owned(),
         };
+        if image == SCRATCH {
+            return Ok(Vec::new());
+        }
         let from = &file.stages[stage];
         let platform = self.platform(from, globals)?;
         let found = (self.resolve)(&image, &platform).context(|| from.shown(&file.source))?;
@@ -156,13 +168,15 @@ impl Build<'_> {
                 return Ok((self.on_files(files, platform, step)?, Vec::new()));
             }
             (Some(Named::Image(image)), _) => image,
-            (None, Origin::Other(SCRATCH)) => return Ok(State::scratch(platform).anew()),
             (None, Origin::Other(image)) => image.to_owned(),
             (None, Origin::Stage(stage)) => {
                 let unbuilt = || Error::new(ErrorKind::Invalid, format!("stage {stage} is not built before this one"));
                 return Ok(self.stages.get(&stage).cloned().ok_or_else(unbuilt)?.anew());
             }
         };
+        if image == SCRATCH {
+            return Ok(State::scratch(platform).anew());
+        }
         let image = (self.resolve)(&image, platform)?;
         Ok(State::on(image.config, image.id).anew())
     }

@@ -22,6 +22,7 @@ pub use settings::{ARGUMENT, Settings};
 pub use stages::Surroundings;
 
 use super::dockerfile::{Directives, Dockerfile, Node, Source, Tree};
+use super::frontend;
 use super::options::Options;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -74,6 +75,7 @@ pub fn check(source: &Source, options: &Options, around: &mut Surroundings<'_>) 
         let found = &mut Found { settings: settings.clone(), warnings: &mut warnings };
         one_by_one(&tree.nodes[..tree.readable()], &tree.empty_continuations, found);
         let file = Dockerfile::new(source.clone(), tree)?;
+        frontend::check(&file, options)?;
         together(&file, (options, true), around, found)?;
         refuse(&settings, found.warnings)
     });

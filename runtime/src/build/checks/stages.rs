@@ -43,7 +43,7 @@ pub(super) fn check(
     default_bases(file, options, found);
     let globals = arguments::global(file, options)?;
     let mut checker =
-        Checker { file, options, known: arguments::platform(options), globals, around, scopes: [].into() };
+        Checker { file, options, known: arguments::known(file, options), globals, around, scopes: [].into() };
     let (stages, bases) = checker.bases(found)?;
     let replaced = |stage: usize| named(file, &options.contexts, Origin::Stage(stage)).is_some();
     let mut needs = |stage: usize| -> Result<Vec<usize>> {
@@ -67,7 +67,7 @@ pub(super) fn check(
 /// What FROM names without any build argument must be able to be an image.
 fn default_bases(file: &Dockerfile, options: &Options, found: &mut Found<'_>) {
     let options = Options { platform: options.platform.clone(), ..Options::default() };
-    let known = arguments::platform(&options);
+    let known = arguments::known(file, &options);
     let Ok(globals) = arguments::global(file, &options) else { return };
     let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
     for (stage, (node, _)) in file.stages.iter().zip(by_stage(file)) {

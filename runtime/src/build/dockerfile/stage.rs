@@ -185,7 +185,7 @@ fn assemble(nodes: &[Node], escape: char) -> Parsed<(Vec<Instruction>, Vec<Stage
         }
     }
     match (stages.is_empty(), nodes.last()) {
-        (true, Some(last)) => Err(Fault::new(last.name.at, "no FROM: the file has no stages to build")),
+        (true, Some(last)) => Err(Fault::new(last.name.at, "dockerfile contains no stages to build")),
         _ => Ok((arguments, stages)),
     }
 }

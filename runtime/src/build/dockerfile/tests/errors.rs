@@ -9,7 +9,7 @@ fn error(text: &str) -> crate::Error {
 #[test]
 fn refusals_of_files() {
     for (text, expected) in [
-        ("ARG a", "1:1: no FROM: the file has no stages to build"),
+        ("ARG a", "1:1: dockerfile contains no stages to build"),
         ("RUN a\nFROM b", "1:1: no build stage in current context: RUN before the first FROM"),
         ("FROM a\nRNU b", "2:1: unknown instruction: RNU (did you mean RUN?)"),
         ("FROM a\n  expse 1", "2:3: unknown instruction: expse (did you mean expose?)"),
