@@ -20,6 +20,53 @@ pub struct Platform {
     pub variant: String,
 }
 
+/// Go's names of systems and architectures: what a platform of one word can be.
+const SYSTEMS: [&str; 17] = [
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "hurd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "windows",
+    "zos",
+];
+const ARCHITECTURES: [&str; 24] = [
+    "386",
+    "amd64",
+    "amd64p32",
+    "arm",
+    "arm64",
+    "arm64be",
+    "armbe",
+    "loong64",
+    "mips",
+    "mips64",
+    "mips64le",
+    "mips64p32",
+    "mips64p32le",
+    "mipsle",
+    "ppc",
+    "ppc64",
+    "ppc64le",
+    "riscv",
+    "riscv64",
+    "s390",
+    "s390x",
+    "sparc",
+    "sparc64",
+    "wasm",
+];
+
 impl Platform {
     /// The platform of these three, in their usual spelling.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
@@ -51,10 +98,17 @@ impl Platform {
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         Ok(match parts.as_slice() {
-            [one] if matches!(one.to_ascii_lowercase().as_str(), "linux" | "windows" | "darwin" | "freebsd") => {
+            [one] if SYSTEMS.contains(&one.to_ascii_lowercase().as_str()) => {
                 Self::new(one, &own.architecture, &own.variant)
             }
-            [one] => Self::new(&own.os, one, ""),
+            [one] => {
+                let platform = Self::new(&own.os, one, "");
+                if !ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    let message = format!("\"{one}\": unknown operating system or architecture");
+                    return Err(Error::new(ErrorKind::Invalid, message));
+                }
+                platform
+            }
             [os, architecture] => Self::new(os, architecture, ""),
             [os, architecture, variant, ..] => Self::new(os, architecture, variant),
             [] => own.clone(),
@@ -135,7 +189,7 @@ mod tests {
         ] {
             assert_eq!(Platform::parse(text, &own()).unwrap().to_string(), shown, "{text}");
         }
-        for text in ["", "/", "linux/", "linux/arm/v7/x", "linux/a b", "linux//v7"] {
+        for text in ["", "/", "linux/", "linux/arm/v7/x", "linux/a b", "linux//v7", "foobar"] {
             assert!(Platform::parse(text, &own()).is_err(), "{text:?}");
         }
     }
