@@ -98,10 +98,12 @@ fn has_no_password(what: &str, bytes: &[u8]) {
 /// No name and no file of a folder has it; how many files are known to have been read by their content.
 fn search(folder: &Path) -> usize {
     let mut files = 0;
-    for entry in fs::read_dir(folder).expect("a folder") {
+    // What an ended build left may be deleted meanwhile.
+    for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         has_no_password("a name", text(&path).as_bytes());
-        let kind = fs::symlink_metadata(&path).expect("it is there").file_type();
+        let Ok(found) = fs::symlink_metadata(&path) else { continue };
+        let kind = found.file_type();
         if kind.is_dir() {
             files += search(&path);
         } else if kind.is_file() {

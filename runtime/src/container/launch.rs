@@ -28,6 +28,7 @@ use crate::paths::ContainerPaths;
 use crate::sandbox::join::memory;
 use crate::sandbox::lower::{self, Lowering, lower, lower_process};
 use crate::sandbox::plan::{Mount, Plan, Process, Rootfs};
+use crate::sandbox::reads::Reads;
 use crate::sandbox::reexec::Protected;
 use crate::sandbox::seccomp::{self, Rules};
 use crate::sandbox::view::{Layers, MOST_LOWERS, View};
@@ -313,7 +314,7 @@ pub fn start_with(
         container: file::open_dir(paths.path())?,
         lock: lock.into_fd(),
         client,
-        reads: passing.reads.as_ref().map(|reads| reads.queue().try_clone_to_owned()).transpose()?,
+        reads: passing.reads.as_ref().and_then(Reads::queue).map(|queue| queue.try_clone_to_owned()).transpose()?,
     };
     orders.send(waiting.orders.as_fd())
 }

@@ -4,7 +4,11 @@
 //!
 //! The caller makes the queue and reads it; init, which alone sees the container's `/proc` before anything runs in it,
 //! adds the watches there. Best effort: without inotify nothing is seen.
+//!
+//! To close a queue takes the kernel some 8 ms, as long as a whole step: it waits until no processor can see the marks that
+//! went with the container's `/proc`. So a process keeps its queues and uses them again.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -43,39 +47,65 @@ const CHANGING: [(&str, &[&str]); 3] = [
     ("/proc/sys/kernel/random", &["boot_id", "entropy_avail", "uuid"]),
 ];
 
+thread_local! {
+    /// The queues that no container has now.
+    static FREE: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The events of one container.
 #[derive(Debug)]
 pub struct Reads {
-    queue: OwnedFd,
+    /// Taken only when it is dropped.
+    queue: Option<OwnedFd>,
+    /// The watch of [`Self::watch_files`].
+    files: Cell<Option<i32>>,
 }
 
 impl Reads {
     /// An empty queue; `None`, where there is none to be had.
     pub fn begin() -> Option<Self> {
-        inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok().map(|queue| Self { queue })
+        let kept = FREE.with_borrow_mut(Vec::pop);
+        let queue = kept.or_else(|| inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok())?;
+        Some(Self { queue: Some(queue), files: Cell::new(None) })
     }
 
     /// The queue, for [`watch_proc`].
-    pub fn queue(&self) -> BorrowedFd<'_> {
-        self.queue.as_fd()
+    pub fn queue(&self) -> Option<BorrowedFd<'_>> {
+        self.queue.as_ref().map(AsFd::as_fd)
     }
 
     /// Watches the directory of the files that the container sees as `/etc/hosts` and so on.
     pub fn watch_files(&self, directory: &Path) {
-        let _ = inotify::add_watch(&self.queue, directory, WatchFlags::ACCESS | WatchFlags::ONLYDIR);
+        let Some(queue) = &self.queue else { return };
+        self.files.set(inotify::add_watch(queue, directory, WatchFlags::ACCESS | WatchFlags::ONLYDIR).ok());
     }
 
     /// The paths, as the container names them, that were read since the last call; sorted.
     pub fn take(&self) -> Vec<String> {
-        let mut space = [MaybeUninit::uninit(); 16 * 1024];
-        let mut reader = Reader::new(&self.queue, &mut space);
         let mut found = BTreeSet::new();
-        while let Ok(event) = reader.next() {
-            let directory = event.events().contains(ReadFlags::ISDIR);
-            let name = event.file_name().and_then(|name| name.to_str().ok());
-            found.extend(name.filter(|_| !directory).and_then(path_of));
+        let mut space = [MaybeUninit::uninit(); 16 * 1024];
+        if let Some(queue) = &self.queue {
+            let mut reader = Reader::new(queue, &mut space);
+            while let Ok(event) = reader.next() {
+                let directory = event.events().contains(ReadFlags::ISDIR);
+                let name = event.file_name().and_then(|name| name.to_str().ok());
+                found.extend(name.filter(|_| !directory).and_then(path_of));
+            }
         }
         found.into_iter().collect()
+    }
+}
+
+/// The next container to use the queue shall find nothing in it. The watches of `/proc` went with that.
+impl Drop for Reads {
+    fn drop(&mut self) {
+        if let (Some(queue), Some(watch)) = (&self.queue, self.files.get()) {
+            let _ = inotify::remove_watch(queue, watch);
+        }
+        self.take();
+        if let Some(queue) = self.queue.take() {
+            FREE.with_borrow_mut(|free| free.push(queue));
+        }
     }
 }
 
@@ -97,12 +127,14 @@ fn path_of(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
     fn what_is_read_is_told_once_and_the_rest_is_not() {
         let reads = Reads::begin().expect("inotify");
-        watch_proc(reads.queue());
+        watch_proc(reads.queue().unwrap());
         let dir = tempfile::tempdir().unwrap();
         for name in ["hosts", "hostname", "other"] {
             std::fs::write(dir.path().join(name), "x").unwrap();
@@ -124,5 +156,16 @@ mod tests {
         }
         assert!(found.iter().all(|path| !path.ends_with("filesystems") && !path.ends_with("other")), "{found:?}");
         assert!(own(&reads).is_empty());
+        // The next has the same queue, and nothing of this one.
+        let number = reads.queue().unwrap().as_raw_fd();
+        std::fs::read(dir.path().join("hosts")).unwrap();
+        drop(reads);
+        let next = Reads::begin().expect("inotify");
+        assert_eq!(next.queue().unwrap().as_raw_fd(), number);
+        std::fs::read(dir.path().join("hosts")).unwrap();
+        assert!(own(&next).is_empty());
+        next.watch_files(dir.path());
+        std::fs::read(dir.path().join("hosts")).unwrap();
+        assert_eq!(own(&next), ["/etc/hosts"]);
     }
 }

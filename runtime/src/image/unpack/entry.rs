@@ -23,9 +23,7 @@ use crate::image::attributes::timestamps;
 use crate::image::owners::{self, Owner};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
-use crate::image::tar::{
-    BLOCK, Head, Kind, Limits, OPAQUE, Segment, WHITEOUT, invalid, join, padding, pax, shown, split,
-};
+use crate::image::tar::{BLOCK, Head, Kind, Limits, OPAQUE, Segment, WHITEOUT, invalid, join, pax, shown, split};
 
 /// Runs of zeros from here on become holes.
 pub(crate) const HOLE: usize = 64 << 10;
@@ -203,7 +201,8 @@ impl<'a> Unpacker<'a> {
     /// Notes the entry; content that belongs to no file on disk goes into the index.
     fn nothing(&mut self, head: &Head) -> Result<()> {
         self.note(false, None);
-        self.input.skip(head.stored + padding(head.stored) as u64)
+        self.input.skip(head.stored)?;
+        self.input.skip_padding(head.stored)
     }
 
     fn note(&mut self, content: bool, path: Option<Vec<u8>>) {
@@ -284,7 +283,7 @@ impl<'a> Unpacker<'a> {
         }
         futimens(&file, &timestamps(head.mtime))?;
         self.own(&join(&parent.path, name), placed.true_owner, head.mode, replaced)?;
-        self.input.skip(padding(head.stored) as u64)
+        self.input.skip_padding(head.stored)
     }
 
     /// Writes the content; holes stay holes.

@@ -11,7 +11,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::index::Writer;
 use crate::image::tar::gather::Source;
-use crate::image::tar::{Limits, invalid};
+use crate::image::tar::{Limits, invalid, padding};
 
 const CHUNK: usize = 256 << 10;
 /// Chunks between two threads.
@@ -194,6 +194,21 @@ impl<'a> Input<'a> {
             let range = self.part(left)?;
             if range.is_empty() {
                 return Err(invalid("the archive ends inside the content"));
+            }
+            left -= range.len() as u64;
+            self.events.push(Event::Raw(range));
+        }
+        Ok(())
+    }
+
+    /// Skips the padding after `stored` bytes of content. At the archive's end it may be missing, as in what a writer left
+    /// that never closed its tar (`umoci insert`): the content is whole, and Go's reader and libarchive take it, too.
+    pub(super) fn skip_padding(&mut self, stored: u64) -> Result<()> {
+        let mut left = padding(stored) as u64;
+        while left > 0 {
+            let range = self.part(left)?;
+            if range.is_empty() {
+                break;
             }
             left -= range.len() as u64;
             self.events.push(Event::Raw(range));

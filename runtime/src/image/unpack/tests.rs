@@ -378,6 +378,11 @@ fn what_is_no_tar_or_only_a_part_is_named() {
     let (_, unpacked) = good(&whole[..whole.len() - 1024]);
     assert_eq!(unpacked.warnings, ["the archive has no end marker: it may be cut off"]);
     good(&whole[..whole.len() - 512]);
+    // Nor have some the padding of their last file.
+    for missing in [1, 511] {
+        let (_, unpacked) = good(&whole[..whole.len() - 1024 - missing]);
+        assert_eq!(unpacked.warnings, ["the archive has no end marker: it may be cut off"]);
+    }
     let (_, unpacked) = good(&[&whole[..], &[0; 100_000], &[7], &[0; 600_000]].concat());
     assert_eq!(unpacked.warnings, ["what follows the archive's end marker was ignored"]);
     assert_eq!(good(&[&whole[..], &[0; 600_000]].concat()).1.warnings, [""; 0]);
