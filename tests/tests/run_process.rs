@@ -27,6 +27,8 @@ fn the_environment_is_built_from_nothing() {
     let vars = busybox(&lrun, &[&flags[..], &["-h", "box"]].concat(), &["env"]);
     let expected = [path, "HOSTNAME=box", "A=flag", "QUOTED=\"as it is\"", "TAKEN=over", "EMPTY=", "HOME=/tmp"];
     assert_eq!(vars.lines().collect::<Vec<_>>(), expected);
+    // As with docker: an empty home directory is none.
+    assert_eq!(busybox(&lrun, &["-e", "HOME="], &["sh", "-c", "env | grep ^HOME="]), "HOME=/root");
     let mut terminal = lrun.pty(&words(&["-t"], &["sh", "-c", "echo \"[$TERM]\""]));
     terminal.expect("[xterm]");
     assert_eq!(terminal.finish().1, 0);
@@ -255,7 +257,7 @@ fn capabilities_are_podmans_unless_changed() {
         assert_eq!(capabilities(&lrun, flags), expected, "{flags:?}");
     }
     let unknown = lrun.fails(125, &words(&["--cap-add", "FLY"], &["true"]));
-    assert!(unknown.contains("invalid capability: unknown capability: \"FLY\""), "{unknown}");
+    assert!(unknown.contains("invalid CapAdd: unknown capability: \"CAP_FLY\""), "{unknown}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The flags that `run` and `create` share, and how they become [`RunOptions`].
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -330,7 +331,10 @@ impl NetworkFlags {
         options.hostname = given("-h, --hostname", self.hostname.as_ref(), network::parse_hostname)?;
         options.domainname = given("--domainname", self.domainname.as_ref(), network::parse_hostname)?;
         options.network = given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default();
-        options.expose = flags("--expose", &self.expose, exposed_ports)?.concat();
+        options.expose = flags("--expose", &self.expose, |word| {
+            exposed_ports(word).context(|| "invalid range format for --expose")
+        })?
+        .concat();
         options.add_hosts = flags("--add-host", &self.add_host, network::parse_add_host)?;
         options.dns = Dns {
             servers: flags("--dns", &self.dns, network::parse_dns_server)?,
@@ -343,7 +347,11 @@ impl NetworkFlags {
 
 impl FileFlags {
     fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
-        options.mounts = flags("-v, --volume", &self.volume, |text| mounts::parse_volume(text, cwd))?;
+        // The same twice is once, as in docker; scripts put their command lines together from several places.
+        let mut volumes = self.volume;
+        let mut seen = HashSet::new();
+        volumes.retain(|volume| seen.insert(volume.clone()));
+        options.mounts = flags("-v, --volume", &volumes, |text| mounts::parse_volume(text, cwd))?;
         options.mounts.extend(flags("--mount", &self.mount, |text| mounts::parse_mount(text, cwd))?);
         options.mounts.extend(flags("--tmpfs", &self.tmpfs, mounts::parse_tmpfs)?);
         options.devices = flags("--device", &self.device, security::parse_device)?;
@@ -375,8 +383,8 @@ impl LimitFlags {
 impl SecurityFlags {
     fn apply(self, options: &mut RunOptions, cwd: &Path) -> Result<()> {
         options.capabilities = CapabilityChanges {
-            add: flags("--cap-add", &self.cap_add, security::parse_capability)?,
-            drop: flags("--cap-drop", &self.cap_drop, security::parse_capability)?,
+            add: flags("--cap-add", &self.cap_add, |name| capability("CapAdd", name))?,
+            drop: flags("--cap-drop", &self.cap_drop, |name| capability("CapDrop", name))?,
         };
         options.security = security_options(&self.security_opt, cwd)?;
         options.sysctls = flags("--sysctl", &self.sysctl, security::parse_sysctl)?.into_iter().collect();
@@ -396,6 +404,11 @@ pub(super) fn security_options(values: &[String], cwd: &Path) -> Result<Security
         flag("--security-opt", option, |option| security.set(option, &read_profile))?;
     }
     Ok(security)
+}
+
+/// A capability, with docker's name of the list that it is for.
+fn capability(list: &str, name: &str) -> Result<String> {
+    security::parse_capability(name).context(|| format!("invalid {list}"))
 }
 
 /// The program of `--entrypoint` and, as podman has it, its arguments.

@@ -384,6 +384,10 @@ fn wrong_values_name_flag_and_value() {
         &["-e", "=x", "i"][..],
         &["-v", "data:/x", "i"],
         &["-v", "/a:/x", "--tmpfs", "/x", "i"],
+        &["-v", "/a:/x", "-v", "/a:/x", "-v", "/b:/x", "i"],
+        &["--cap-drop", "fly", "i"],
+        &["--expose", "80000", "i"],
+        &["-u", "-1", "i"],
         &["--name", "a b", "i"],
         &["-w", "rel", "i"],
         &["-m", "512m", "i"],
@@ -400,10 +404,14 @@ fn wrong_values_name_flag_and_value() {
     invalid argument "=x" for "-e, --env" flag: invalid environment variable: =x
     named volume "data": this version of lrun has no volumes
     Duplicate mount point: /x
+    Duplicate mount point: /x
+    invalid argument "fly" for "--cap-drop" flag: invalid CapDrop: unknown capability: "CAP_FLY"
+    invalid argument "80000" for "--expose" flag: invalid range format for --expose: invalid containerPort: 80000
+    invalid argument "-1" for "-u, --user" flag: invalid user '-1': uids and gids must be in range 0-4294967294
     invalid argument "a b" for "--name" flag: Invalid container name (a b), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed
     invalid argument "rel" for "-w, --workdir" flag: the working directory 'rel' is invalid, it needs to be an absolute path
     --memory 512m cannot be enforced: this version of lrun does not set cgroup limits
-    invalid argument "4294967296" for "-u, --user" flag: invalid user '4294967296': ids go from 0 to 4294967294
+    invalid argument "4294967296" for "-u, --user" flag: invalid user '4294967296': uids and gids must be in range 0-4294967294
     invalid argument "tty" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR
     invalid argument "x" for "--log-opt" flag: invalid logging opt 'x': must be a key=value pair
     invalid argument "ctrl-1" for "--detach-keys" flag: invalid detach keys (ctrl-1): unknown key 'ctrl-1'

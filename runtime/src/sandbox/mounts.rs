@@ -57,8 +57,10 @@ fn hinted(error: Error, source: &MountSource) -> Error {
 
 fn filesystem(kind: &str, params: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).context(|| format!("open {kind}"))?;
-    // Shown as the source in /proc/mounts.
-    fsconfig_set_string(&context, "source", kind)?;
+    // Shown in /proc/mounts; it can be set once.
+    if !params.iter().any(|(name, _)| name == "source") {
+        fsconfig_set_string(&context, "source", kind)?;
+    }
     for (name, value) in params {
         let set = match value {
             Some(value) => fsconfig_set_string(&context, name.as_str(), value.as_str()),

@@ -93,10 +93,11 @@ pub fn start(prepared: Prepared<'_>, init: bool, channel: &Supervised) -> Result
     Err(execute(&process.args[0], &args, &environment))
 }
 
-/// `HOME` comes from the container's passwd unless the image or the user set it.
+/// `HOME` comes from the container's passwd unless the image or the user set it to something.
 fn environment(process: &Process, ids: &Ids) -> Result<Vec<CString>> {
-    let mut environment = c_strings(&process.env, "an environment variable")?;
-    if !process.env.iter().any(|entry| entry.starts_with("HOME=")) {
+    let given: Vec<String> = process.env.iter().filter(|entry| *entry != "HOME=").cloned().collect();
+    let mut environment = c_strings(&given, "an environment variable")?;
+    if !given.iter().any(|entry| entry.starts_with("HOME=")) {
         environment.extend(c_strings(&[format!("HOME={}", ids.home)], "the home directory")?);
     }
     Ok(environment)

@@ -157,7 +157,7 @@ pub fn parse_cpus(text: &str) -> Result<()> {
 pub fn parse_oom_score_adj(text: &str) -> Result<i32> {
     match text.parse::<i32>() {
         Ok(score) if (-1000..=1000).contains(&score) => Ok(score),
-        Ok(score) => Err(invalid(format!("invalid value {score}, range for oom score adj is [-1000, 1000]"))),
+        Ok(score) => Err(invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]"))),
         Err(_) => Err(invalid(format!("'{text}' is not a whole number"))),
     }
 }

@@ -110,14 +110,21 @@ impl Propagation {
 pub fn parse_volume(text: &str, cwd: &Path) -> Result<Mount> {
     let bad = || invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<&str> = text.split(':').collect();
+    if text.is_empty() {
+        return Err(invalid("invalid empty volume spec"));
+    }
+    if parts.contains(&"") {
+        return Err(invalid(format!("invalid spec: {text}: empty section between colons")));
+    }
     let (source, target, mode) = match parts.as_slice() {
-        [target] if !target.is_empty() => {
+        [target] => {
             check_target(target)?;
             return Err(no_volumes(format!("anonymous volume at {target}")));
         }
-        [source, target] if !source.is_empty() && Mode::parse(target).is_none() => (*source, *target, ""),
-        [source, target, mode] if !source.is_empty() => (*source, *target, *mode),
-        _ => return Err(bad()),
+        [source, target] if Mode::parse(target).is_none() => (*source, *target, ""),
+        [source, target, mode] => (*source, *target, *mode),
+        [_, _] => return Err(bad()),
+        _ => return Err(invalid(format!("invalid spec: {text}: too many colons"))),
     };
     mode.split(',').try_for_each(refuse_shared)?;
     let Some(mode) = Mode::parse(mode) else {

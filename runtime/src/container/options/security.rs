@@ -28,7 +28,7 @@ pub fn parse_capability(text: &str) -> Result<String> {
     let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
     match Capability::from_str(bare) {
         Ok(_) => Ok(format!("CAP_{bare}")),
-        Err(_) => Err(invalid(format!("invalid capability: unknown capability: \"{text}\""))),
+        Err(_) => Err(invalid(format!("unknown capability: \"CAP_{bare}\""))),
     }
 }
 

@@ -70,11 +70,11 @@ fn volumes() {
     /b → Unsupported: anonymous volume at /b: this version of lrun has no volumes
     ~/x:/b → Invalid: "~/x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path
     a/b:/c → Invalid: "a/b" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path
-     → Invalid: invalid volume specification: ''
-    : → Invalid: invalid volume specification: ':'
-    /a: → Invalid: invalid volume specification: '/a:'
-    :/b → Invalid: invalid volume specification: ':/b'
-    /a:/b: → {"type":"bind","source":"/a","target":"/b","access":"read-write","recursive":true,"propagation":"rprivate","create":true}
+     → Invalid: invalid empty volume spec
+    : → Invalid: invalid spec: :: empty section between colons
+    /a: → Invalid: invalid spec: /a:: empty section between colons
+    :/b → Invalid: invalid spec: :/b: empty section between colons
+    /a:/b: → Invalid: invalid spec: /a:/b:: empty section between colons
     /a:ro → Invalid: invalid volume specification: '/a:ro'
     /a:b → Invalid: invalid mount path: 'b' mount path must be absolute
     /a:/ → Invalid: invalid specification: destination can't be '/'
@@ -86,7 +86,7 @@ fn volumes() {
     /a:/b:ro,rw → Invalid: invalid mode: ro,rw
     /a:/b:shiny → Invalid: invalid mode: shiny
     /a:/b:nocopy → Invalid: invalid volume specification: '/a:/b:nocopy'
-    /a:/b:ro:x → Invalid: invalid volume specification: '/a:/b:ro:x'
+    /a:/b:ro:x → Invalid: invalid spec: /a:/b:ro:x: too many colons
     /a:/b:, → Invalid: invalid mode: ,
     "#);
 }
@@ -286,12 +286,12 @@ fn users() {
     007 → "7"
      → Invalid: invalid user '': neither a user nor a group
     : → Invalid: invalid user ':': neither a user nor a group
-    4294967295 → Invalid: invalid user '4294967295': ids go from 0 to 4294967294
-    4294967296 → Invalid: invalid user '4294967296': ids go from 0 to 4294967294
-    99999999999999999999 → Invalid: invalid user '99999999999999999999': ids go from 0 to 4294967294
-    -1 → Invalid: invalid user '-1': neither an id nor a name
+    4294967295 → Invalid: invalid user '4294967295': uids and gids must be in range 0-4294967294
+    4294967296 → Invalid: invalid user '4294967296': uids and gids must be in range 0-4294967294
+    99999999999999999999 → Invalid: invalid user '99999999999999999999': uids and gids must be in range 0-4294967294
+    -1 → Invalid: invalid user '-1': uids and gids must be in range 0-4294967294
     +1 → Invalid: invalid user '+1': neither an id nor a name
-    1:-1 → Invalid: invalid user '-1': neither an id nor a name
+    1:-1 → Invalid: invalid user '-1': uids and gids must be in range 0-4294967294
     1:2:3 → Invalid: invalid user '2:3': neither an id nor a name
     a b → Invalid: invalid user 'a b': neither an id nor a name
     a\nb → Invalid: invalid user 'a\nb': neither an id nor a name
@@ -558,10 +558,10 @@ fn capabilities_by_name() {
     Cap_Kill → "CAP_KILL"
     all → "ALL"
     CAP_ALL → "ALL"
-    shiny → Invalid: invalid capability: unknown capability: "shiny"
-     → Invalid: invalid capability: unknown capability: ""
-    CAP_ → Invalid: invalid capability: unknown capability: "CAP_"
-    CAP_CAP_KILL → Invalid: invalid capability: unknown capability: "CAP_CAP_KILL"
+    shiny → Invalid: unknown capability: "CAP_SHINY"
+     → Invalid: unknown capability: "CAP_"
+    CAP_ → Invalid: unknown capability: "CAP_"
+    CAP_CAP_KILL → Invalid: unknown capability: "CAP_CAP_KILL"
     "#);
 }
 

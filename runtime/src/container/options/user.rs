@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::invalid;
 use crate::error::Result;
 
+/// What docker says of an id that is too small or too large.
+const RANGE: &str = "uids and gids must be in range 0-4294967294";
+
 /// A number, or a name of the container's `/etc/passwd` or `/etc/group`.
 ///
 /// Digits are always a number: a user *named* `1000` in a hostile image's `/etc/passwd` is never looked up.
@@ -88,8 +91,11 @@ fn parse_id_or_name(what: &str, text: &str) -> Result<IdOrName> {
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         return match text.parse::<u32>() {
             Ok(id) if id != u32::MAX => Ok(IdOrName::Id(id)),
-            _ => Err(bad("ids go from 0 to 4294967294")),
+            _ => Err(bad(RANGE)),
         };
+    }
+    if text.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())) {
+        return Err(bad(RANGE));
     }
     if text.is_empty() {
         return Err(bad("the name is empty"));

@@ -116,7 +116,12 @@ fn lower(mount: &oci::Mount, lowering: &Lowering<'_>) -> Result<Mount> {
         (MountSource::Host { path, recursive: options.recursive }, !engine)
     } else {
         let kind = if kind == "cgroup" { "cgroup2" } else { kind };
-        let mut params = Vec::new();
+        // Tools look for /dev/shm by its name, `shm`.
+        let name = mount.source().as_deref().filter(|name| name.as_os_str() != kind);
+        let mut params = match name {
+            Some(name) => vec![("source".to_owned(), Some(path_text(name)?))],
+            None => Vec::new(),
+        };
         for (name, value) in options.params {
             if fits(kind, &name, value.as_deref(), lowering.map).map_err(|e| e.context(format!("mount {target}")))? {
                 params.push((name, value));
@@ -222,6 +227,8 @@ mod tests {
         let tmpfs = lowered("tmpfs", &["size=1m", "nosuid", "ro"]).unwrap();
         assert_eq!(tmpfs.attributes, NOSUID | RDONLY);
         let MountSource::Filesystem { params, .. } = tmpfs.source else { panic!("{tmpfs:?}") };
-        assert_eq!(params, [("size".to_owned(), Some("1m".to_owned()))]);
+        let named =
+            [("source", "/source"), ("size", "1m")].map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+        assert_eq!(params, named);
     }
 }
