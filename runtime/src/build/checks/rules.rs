@@ -83,6 +83,11 @@ pub(super) static LEGACY_KEY_VALUE_FORMAT: Rule = rule(
     "legacy-key-value-format",
     "Legacy key/value format with whitespace separator should not be used",
 );
+pub(super) static INVALID_BASE_IMAGE_PLATFORM: Rule = rule(
+    "InvalidBaseImagePlatform",
+    "invalid-base-image-platform",
+    "Base image platform does not match expected target platform",
+);
 pub(super) static REDUNDANT_TARGET_PLATFORM: Rule = rule(
     "RedundantTargetPlatform",
     "redundant-target-platform",

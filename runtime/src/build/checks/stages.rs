@@ -59,6 +59,7 @@ pub(super) fn check(
         None => needs(file.stages.len() - 1)?,
     };
     for stage in wanted.into_iter().filter(|stage| !replaced(*stage)) {
+        checker.platform(stage, &bases[stage], stages[stage].0, found);
         checker.stage(stage, &bases[stage], stages[stage].1, found)?;
     }
     Ok(())
@@ -205,6 +206,29 @@ impl<'c> Checker<'c, '_> {
             Some(Named::Files(_) | Named::Later(_)) => Origin::Other(SCRATCH),
             Some(Named::Image(image)) => Origin::Other(image),
             None => origin,
+        }
+    }
+
+    /// Whether what a stage is on is for its platform. One that is for neither this machine nor the stage's is refused or
+    /// pulled anew by a build: of that nothing is known here.
+    fn platform(&mut self, index: usize, base: &str, node: &Node, found: &mut Found<'_>) {
+        let Origin::Other(name) = self.below(index, base) else { return };
+        let lookup = |name: &str| self.globals.get(name).or_else(|| self.known.get(name)).map(String::as_str);
+        let mut expander = Expander::new(self.file.directives.escape, &lookup);
+        let given = self.file.stages[index].platform(&self.file.source, &mut expander).ok().flatten();
+        let machine = &self.options.machine;
+        let wanted = given.map_or(Ok(self.options.platform.clone()), |given| Platform::parse(&given.text, machine));
+        if name == SCRATCH || wanted.is_err() || wanted.is_ok_and(|wanted| wanted != *machine) {
+            return;
+        }
+        let Some(ImageConfig { os, architecture, variant, .. }) = (self.around.image)(name) else { return };
+        if (&os, &architecture) != (&machine.os, &machine.architecture) {
+            let actual = Platform::new(&os, &architecture, &variant).to_string();
+            let expected = machine.to_string();
+            let text = format!(
+                "Base image {base} was pulled with platform {actual:?}, expected {expected:?} for current build"
+            );
+            found.before(node).add(&INVALID_BASE_IMAGE_PLATFORM, node, text);
         }
     }
 

@@ -9,14 +9,20 @@ use crate::registry::platform::Platform;
 
 fn options() -> Options {
     let platform = Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: String::new() };
-    Options { platform, ..Options::default() }
+    Options { machine: platform.clone(), platform, ..Options::default() }
 }
 
 fn report_with(text: &str, options: &Options, ignored: &str) -> Report {
     let ignored = Patterns::parse(ignored.as_bytes()).unwrap();
     let mut image = |name: &str| {
         let config = RunConfig { env: vec!["SET=1".to_owned()], ..RunConfig::default() };
-        (name == "known").then(|| ImageConfig { config, ..ImageConfig::default() })
+        let architecture = match name {
+            "known" => "amd64",
+            "foreign" => "arm64",
+            _ => return None,
+        };
+        let (os, architecture) = ("linux".to_owned(), architecture.to_owned());
+        Some(ImageConfig { config, os, architecture, ..ImageConfig::default() })
     };
     let mut around = Surroundings { ignored: &ignored, image: &mut image };
     check(&Source::new("Dockerfile", text.as_bytes()).unwrap(), options, &mut around)
@@ -243,6 +249,18 @@ fn warnings_before_what_is_wrong() {
             "error Dockerfile:3:8: invalid containerPort: 0-x",
         ],
     );
+}
+
+/// What is at hand under the name is not what the stage is for.
+#[test]
+fn bases_for_another_machine() {
+    let warning = "InvalidBaseImagePlatform 2-2 Base image foreign was pulled with platform \"linux/arm64\", expected \
+        \"linux/amd64\" for current build";
+    finds("ARG A=foreign\nFROM $A AS a\nFROM a\nFROM known\nFROM elsewhere", &[warning]);
+    finds("FROM --platform=$BUILDPLATFORM known\n# check=skip=InvalidBaseImagePlatform\nFROM foreign", &[]);
+    finds("ARG P=linux/arm64\nFROM --platform=$P foreign", &[]);
+    let other = Options { platform: Platform::new("linux", "arm64", ""), ..options() };
+    assert!(found_with("FROM foreign", &other, "").is_empty());
 }
 
 #[test]
