@@ -207,21 +207,29 @@ fn a_source_in_a_cache_belongs_to_who_made_it() {
         RUN --mount=type=cache,id=c,target=/s,source=link,uid=9,gid=9,mode=01777 {SHOWN} /s\n\
         RUN --mount=type=cache,id=c,target=/c {SHOWN} /c /c/own /c/new /c/new/deep; ls /c\n\
         RUN --mount=type=cache,id=image,from=seed,source=seed,target=/s,uid=7,gid=8,mode=0700 {SHOWN} /s; ls /s\n\
-        RUN --mount=type=cache,id=image,from=seed,target=/s,uid=7,gid=8,mode=0700 {SHOWN} /s; ls /s/seed\n"
+        RUN --mount=type=cache,id=image,from=seed,target=/s,uid=7,gid=8,mode=0700 {SHOWN} /s; ls /s/seed\n\
+        RUN --mount=type=cache,id=files,from=given,source=in,target=/s {SHOWN} /s; ls /s\n\
+        RUN --mount=type=cache,id=files,from=given,target=/s {SHOWN} /s /s/in\n"
     );
-    let folder = context(&lrun, "source", &dockerfile, &[]);
+    let folder = context(&lrun, "source", &dockerfile, &[(".dockerignore", "given")]);
+    let given = context(&lrun, "source/given", "", &[("in/g", "")]);
+    for (path, mode) in [("", 0o700), ("in", 0o1711)] {
+        fs::set_permissions(given.join(path), fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let given = format!("given={}", given.display());
     let shown = |mode: &str, numbers: &str| format!("{mode} {}", owner(numbers));
     let (own, plain, deep) = (shown("drwxr-x---", "7:8"), shown("drwxr-xr-x", "0:0"), shown("drwxrwxrwt", "9:9"));
     let expected: Vec<String> = [
         &[&shown("drwx---r-x", "3:4"), &own, &own, "mine", &plain, &deep][..],
         &[&plain, &plain, &plain, &deep, "link", "new", "own", "plain", "there"],
         &[&shown("drwx--x--x", "5:6"), "f", &shown("drwx------", "7:8"), "f"],
+        &[&shown("drwx--x--t", "0:0"), "g", &plain, &shown("drwx--x--t", "0:0")],
     ]
     .concat()
     .into_iter()
     .map(str::to_owned)
     .collect();
-    assert_eq!(written(&lrun, &folder, &[]), expected);
+    assert_eq!(written(&lrun, &folder, &["--build-context", &given]), expected);
     // Nothing but what a cache has is in its folder.
     for entry in fs::read_dir(lrun.store().join("mounts")).expect("it is there") {
         let mut names: Vec<_> = fs::read_dir(entry.expect("it is there").path())

@@ -131,7 +131,7 @@ impl Build<'_> {
                 let mut selection = context.select_path(path.as_bytes())?;
                 let digest = context.digest(&mut selection, &sources::placed(), &mut self.hashes)?;
                 parts.push(("files", digest.to_string()));
-                (Some(Base::Files(named, Box::new(selection))), String::new())
+                (Some(Base::Files(named, Box::new(selection), path.clone())), String::new())
             }
         };
         let mut own_key = Key::default();

@@ -70,8 +70,8 @@ struct Cache {
 enum Base {
     /// What is in a directory of an image.
     Image(Digest, String),
-    /// Files of a context, see [`Shows::Files`].
-    Files(Option<Arc<Context>>, Box<Selection>),
+    /// Files of a context, see [`Shows::Files`], and their path in it.
+    Files(Option<Arc<Context>>, Box<Selection>, String),
 }
 
 /// All that a step is given.
@@ -217,8 +217,8 @@ impl Cache {
     fn hold(&self, build: &Build<'_>) -> Result<Held> {
         let mut fill = |data: &Path| match &self.base {
             Some(Base::Image(image, path)) => sources::fill(build, (image, path), data).map(Some),
-            Some(Base::Files(named, selection)) => {
-                sources::unpack(named.as_deref().unwrap_or(build.context), selection, data).map(|()| None)
+            Some(Base::Files(named, selection, path)) => {
+                sources::fill_from_context(named.as_deref().unwrap_or(build.context), (selection, path), data)
             }
             None => Ok(None),
         };

@@ -157,6 +157,16 @@ pub fn fill(build: &Build<'_>, (image, path): (&Digest, &str), into: &Path) -> R
     Ok(Own { mode: mode & 0o7777, owner: has_owner.then_some((uid, gid)) })
 }
 
+/// The same with a directory of a context; the mode of that directory. A context itself is no directory of anything.
+pub fn fill_from_context(context: &Context, (selection, path): (&Selection, &str), into: &Path) -> Result<Option<Own>> {
+    unpack(context, selection, into)?;
+    if path.trim_matches('/').is_empty() {
+        return Ok(None);
+    }
+    let top = context.below(path.as_bytes())?.seen()?;
+    Ok(Some(Own { mode: top.mode & 0o7777, owner: None }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
