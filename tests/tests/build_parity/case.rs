@@ -4,7 +4,7 @@
 //!
 //! | section | meaning |
 //! | --- | --- |
-//! | `Dockerfile` | of the context |
+//! | `Dockerfile` | of the context; in it `SERVER` is an HTTP server that has the context's files |
 //! | `base` | another one, built first, named `base` |
 //! | `context.sh` | a shell script that makes the context's files, in its directory |
 //! | `flags` | words of the command line, `podman-flags` and `lrun-flags` those of one |

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use case::{Case, parse};
+use lrun_tests::server::{Request, Response, Server};
 use lrun_tests::{Lrun, Mode, long, mode, record_skip};
 use podman::Podman;
 
@@ -28,6 +29,16 @@ const EVERYWHERE: [(&str, &str); 8] = [
     ("mount-points", "/etc/resolv.conf file 755 0:0 \"\""),
 ];
 const TABLE: &str = include_str!("../../../docs/parity.md");
+
+/// The row of [`as_ours`].
+const HISTORY_MOUNTS: &str = "history-mounts";
+
+/// A line of podman's image without the mounts of a RUN in its history, and without what its storage driver notes at
+/// directories.
+fn as_ours(line: &str) -> String {
+    let left_out = if line.starts_with("history ") { "--mount=" } else { "user.overlay." };
+    line.split(' ').filter(|word| !word.starts_with(left_out)).collect::<Vec<_>>().join(" ")
+}
 
 /// The lines of an image archive.
 fn flatten(archive: &Path) -> Vec<String> {
@@ -93,11 +104,28 @@ fn made(builder: &dyn Builder, case: &Case, folder: &Path) -> Result<Vec<String>
     Ok(flatten(&file))
 }
 
+/// Stands for [`serve`] in a Dockerfile.
+const SERVER: &str = "SERVER";
+
+/// The address of a server that has the files of a folder.
+fn serve(folder: &Path) -> String {
+    let folder = folder.to_owned();
+    let file = move |request: &Request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        fs::read(folder.join(path.trim_start_matches('/')))
+    };
+    Server::start("127.0.0.1", move |request| {
+        file(request).map_or(Response::new(404, ""), |body| Response::new(200, body))
+    })
+    .name()
+}
+
 /// Makes the case's files.
 fn lay_out(case: &Case, folder: &Path) {
     let context = folder.join("context");
     fs::create_dir_all(&context).expect("a folder");
     if let Some(text) = &case.dockerfile {
+        let text = if text.contains(SERVER) { text.replace(SERVER, &serve(&context)) } else { text.clone() };
         fs::write(context.join("Dockerfile"), text).expect("a file");
     }
     if let Some(text) = &case.base {
@@ -145,8 +173,11 @@ fn compare(case: &Case, lrun: &Lrun, podman: Option<&Podman>) -> Result<(), Stri
         (Ok(_), None) => {}
     }
     let Some(podman) = podman else { return Ok(()) };
-    podman.have_base();
-    match (made(podman, case, &folder), ours) {
+    let theirs = made(podman, case, &folder).map(|lines| lines.iter().map(|line| as_ours(line)).collect::<Vec<_>>());
+    if theirs.is_err() {
+        podman.have_base_again();
+    }
+    match (theirs, ours) {
         (Err(_), Err(_)) if !case.podman_builds => Ok(()),
         (Ok(_), Err(_)) if case.podman_builds => Ok(()),
         (Err(_), Err(text)) => Err(format!("podman does not build it either; lrun: {text}")),
@@ -205,11 +236,11 @@ macro_rules! groups {
     };
 }
 
-groups!(config, arguments, copy, add, ignore, language, stages, steps, errors);
+groups!(config, arguments, copy, add, ignore, language, stages, steps, mounts, errors);
 
 #[test]
 fn every_difference_is_explained_and_every_explanation_is_needed() {
-    let everywhere = EVERYWHERE.iter().map(|(row, _)| (*row).to_owned());
+    let everywhere = EVERYWHERE.iter().map(|(row, _)| (*row).to_owned()).chain([HISTORY_MOUNTS.to_owned()]);
     let used: BTreeSet<String> =
         GROUPS.iter().flat_map(|text| parse(text)).flat_map(|case| case.rows).chain(everywhere).collect();
     let rows: BTreeSet<String> = TABLE

@@ -22,11 +22,14 @@ impl Podman {
         this
     }
 
-    /// Imports the base image, unless it is there: a build that failed may have taken it along.
-    pub fn have_base(&self) {
-        if self.run(&["image", "exists", "busybox"]).status.success() {
-            return;
+    /// Has the base image again after a build that failed: it may have taken it along.
+    pub fn have_base_again(&self) {
+        if !self.run(&["image", "exists", "busybox"]).status.success() {
+            self.have_base();
         }
+    }
+
+    fn have_base(&self) {
         let archive = images("busybox.tar");
         let import = self.command(&["import", "-q", archive.to_str().expect("UTF-8"), "busybox"]).output();
         let import = import.expect("podman: hack/test installs it");
@@ -37,8 +40,10 @@ impl Podman {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("podman");
         command.arg("--root").arg(self.folder.join("root")).arg("--runroot").arg(self.runtime.path().join("run"));
-        command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        command.args(["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
         command.args(words).env("XDG_RUNTIME_DIR", self.runtime.path());
+        // It keeps the caches of mounts there.
+        command.env("TMPDIR", self.runtime.path());
         // Those of the machine's outer network are no part of what is compared.
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"] {
             command.env_remove(name);
