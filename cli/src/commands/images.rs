@@ -62,9 +62,9 @@ fn entry(store: &Store, image: Listed, with_labels: bool) -> Result<Entry> {
 pub(super) fn shown(record: ImageRecord, references: Vec<Reference>, labels: BTreeMap<String, String>) -> Entry {
     Entry {
         id: record.id.to_string(),
+        digests: familiar_digests(&record),
         parent: record.parent.map_or_else(String::new, |parent| parent.to_string()),
         tags: references.iter().map(Reference::familiar_with_tag).collect(),
-        digests: familiar_digests(&record.repo_digests),
         created: record.created,
         size: record.size,
         labels,
@@ -84,8 +84,8 @@ pub(super) fn check_platform(config: &ImageConfig, name: &str, wanted: Option<&s
 }
 
 /// `repository@digest` as people write it.
-pub(super) fn familiar_digests(names: &[String]) -> Vec<String> {
+pub(super) fn familiar_digests(record: &ImageRecord) -> Vec<String> {
     let familiar =
         |name: &String| Reference::parse(name).map_or_else(|_| name.clone(), |name| name.familiar_with_tag());
-    names.iter().map(familiar).collect()
+    record.digest_names().map(familiar).collect()
 }

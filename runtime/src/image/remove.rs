@@ -68,12 +68,7 @@ pub fn remove_image(store: &Store, name: &str, options: Options, uses: &Containe
         Some(image) if options.force => Plan::damaged(image, &uses()?)?,
         _ => Plan::new(&images.whole()?, &uses()?, name, &found, options)?,
     };
-    for reference in &plan.untag {
-        store.remove_ref(reference)?;
-    }
-    for id in &plan.delete {
-        store.remove_record(id)?;
-    }
+    plan.carry_out(store)?;
     Ok(plan.lines)
 }
 
@@ -81,6 +76,8 @@ pub fn remove_image(store: &Store, name: &str, options: Options, uses: &Containe
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Plan {
     untag: Vec<Reference>,
+    /// Names by digest of images that stay or are deleted.
+    forget: Vec<(Digest, Reference)>,
     delete: Vec<Digest>,
     lines: Vec<Removed>,
 }
@@ -116,7 +113,23 @@ impl Plan {
         }
         let untagged = image.references.iter().map(|reference| Removed::Untagged(reference.familiar_with_tag()));
         let lines = untagged.chain([Removed::Deleted(image.id.clone())]).collect();
-        Ok(Self { untag: image.references.clone(), delete: vec![image.id.clone()], lines })
+        Ok(Self { untag: image.references.clone(), delete: vec![image.id.clone()], lines, ..Self::default() })
+    }
+
+    /// Does it. The caller holds `refs.lock`.
+    fn carry_out(&self, store: &Store) -> Result<()> {
+        for (id, name) in &self.forget {
+            if !self.delete.contains(id) {
+                store.forget_digest(id, name)?;
+            }
+        }
+        for reference in &self.untag {
+            store.remove_ref(reference)?;
+        }
+        for id in &self.delete {
+            store.remove_record(id)?;
+        }
+        Ok(())
     }
 }
 
@@ -125,10 +138,37 @@ impl<'a> Planner<'a> {
         self.images.iter().find(|image| image.record.id == *id)
     }
 
-    /// Names of the image that the plan leaves so far.
+    /// Tags of the image that the plan leaves so far.
     fn references(&self, id: &Digest) -> Vec<&'a Reference> {
         let all = self.listed(id).map_or(&[][..], |image| &image.references);
         all.iter().filter(|r| !self.plan.untag.contains(r)).collect()
+    }
+
+    /// Digests by which registries have the image, those that the plan leaves so far.
+    fn digests(&self, id: &Digest) -> Vec<Reference> {
+        let record = self.listed(id).map(|image| &image.record);
+        let all = record.into_iter().flat_map(|record| record.digest_names());
+        let parsed = all.filter_map(|name| Reference::parse(name).ok());
+        parsed.filter(|name| !self.plan.forget.iter().any(|(of, gone)| of == id && gone == name)).collect()
+    }
+
+    fn is_named(&self, id: &Digest) -> bool {
+        !self.references(id).is_empty() || !self.digests(id).is_empty()
+    }
+
+    /// Whether the names are all of one repository, with one tag at most. An image without names has not got that.
+    fn has_one_name(&self, id: &Digest) -> bool {
+        let (tags, digests) = (self.references(id), self.digests(id));
+        match (tags.as_slice(), digests.first()) {
+            ([], first) => first.is_some_and(|first| digests.iter().all(|name| name.same_repository(first))),
+            ([tag], _) => digests.iter().all(|name| name.same_repository(tag)),
+            _ => false,
+        }
+    }
+
+    fn forget(&mut self, id: &Digest, name: Reference) {
+        self.plan.lines.push(Removed::Untagged(name.familiar_with_tag()));
+        self.plan.forget.push((id.clone(), name));
     }
 
     fn untag(&mut self, reference: &Reference) {
@@ -141,9 +181,8 @@ impl<'a> Planner<'a> {
     }
 
     fn by_reference(&mut self, id: &Digest, reference: &Reference, typed: &str, options: Options) -> Result<()> {
-        let last = self.references(id).iter().all(|r| *r == reference);
         let user = self.user(id, true).or_else(|| self.user(id, false));
-        if last
+        if self.has_one_name(id)
             && !options.force
             && let Some(user) = user
         {
@@ -155,20 +194,34 @@ impl<'a> Planner<'a> {
             );
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        match self.references(id).into_iter().find(|r| *r == reference) {
-            Some(reference) => self.untag(reference),
-            // Found by digest: the names below go with the image.
-            None => return self.by_id(id, options),
-        }
-        if self.references(id).is_empty() && self.obstacle(id, options.force).is_none() && user.is_none() {
+        self.remove_name(id, reference);
+        if !self.is_named(id) && self.obstacle(id, options.force).is_none() && user.is_none() {
             self.delete(id, options);
         }
         Ok(())
     }
 
+    /// Removes one name; with the last tag of a repository also the digests that the image has there.
+    fn remove_name(&mut self, id: &Digest, name: &Reference) {
+        if name.digest().is_some() {
+            let same = |known: &Reference| known.same_repository(name) && known.digest() == name.digest();
+            self.digests(id).into_iter().filter(same).for_each(|known| self.forget(id, known));
+            return;
+        }
+        self.references(id).into_iter().filter(|known| *known == name).for_each(|known| self.untag(known));
+        if !self.references(id).iter().any(|known| known.same_repository(name)) {
+            let there = |known: &Reference| known.same_repository(name);
+            self.digests(id).into_iter().filter(there).for_each(|known| self.forget(id, known));
+        }
+    }
+
+    fn remove_names(&mut self, id: &Digest) {
+        self.references(id).into_iter().for_each(|known| self.untag(known));
+        self.digests(id).into_iter().for_each(|known| self.forget(id, known));
+    }
+
     fn by_id(&mut self, id: &Digest, options: Options) -> Result<()> {
-        let references = self.references(id);
-        let many = references.len() > 1 && !options.force;
+        let many = self.is_named(id) && !self.has_one_name(id) && !options.force;
         let obstacle = match self.obstacle(id, options.force) {
             None if many => Some(Obstacle {
                 can_be_forced: true,
@@ -183,12 +236,12 @@ impl<'a> Planner<'a> {
         }
         // A stopped container keeps its image even from -f: only the names go.
         if let Some(user) = self.user(id, false) {
-            if references.is_empty() {
+            if !self.is_named(id) {
                 let reason = format!("image is being used by stopped container {}", short(&user.id));
                 let message = format!("conflict: unable to delete {} (cannot be forced) - {reason}", id.short());
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
-            references.into_iter().for_each(|r| self.untag(r));
+            self.remove_names(id);
             return Ok(());
         }
         self.delete(id, options);
@@ -220,17 +273,13 @@ impl<'a> Planner<'a> {
         let mut next = Some(id.clone());
         while let Some(id) = next.take() {
             let Some(image) = self.listed(&id) else { return };
-            self.references(&id).into_iter().for_each(|r| self.untag(r));
-            for name in &image.record.repo_digests {
-                let familiar = Reference::parse(name).map_or_else(|_| name.clone(), |r| r.familiar_with_tag());
-                self.plan.lines.push(Removed::Untagged(familiar));
-            }
+            self.remove_names(&id);
             self.plan.delete.push(id.clone());
             self.plan.lines.push(Removed::Deleted(id.clone()));
             self.delete_layers(image);
             let parent = image.record.parent.as_ref().filter(|_| !options.no_prune);
             next = parent
-                .filter(|p| !self.plan.delete.contains(p) && self.references(p).is_empty())
+                .filter(|p| !self.plan.delete.contains(p) && !self.is_named(p))
                 .filter(|p| self.listed(p).is_some() && self.obstacle(p, false).is_none())
                 .cloned();
         }

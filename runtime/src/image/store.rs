@@ -72,6 +72,9 @@ pub struct ImageRecord {
     /// `repository@digest` under which registries know it, in complete form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repo_digests: Vec<String>,
+    /// Those of them that were removed as names. The registries still have it there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<String>,
     /// Manifests of it, kept as blobs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub manifests: Vec<Digest>,
@@ -215,6 +218,7 @@ impl Store {
                 size,
                 names: Vec::new(),
                 repo_digests: Vec::new(),
+                forgotten: Vec::new(),
                 manifests: Vec::new(),
                 extra: Extra::new(),
             },
@@ -277,6 +281,7 @@ impl Store {
             layers: config.rootfs.diff_ids,
             names: Vec::new(),
             repo_digests: Vec::new(),
+            forgotten: Vec::new(),
             manifests: Vec::new(),
             extra: Extra::new(),
         })

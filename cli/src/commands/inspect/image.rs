@@ -27,7 +27,7 @@ pub fn object(store: &Store, image: &Image) -> Result<Object> {
     let shown = Shown {
         id: image.id.to_string(),
         tags: names.iter().map(|name| name.familiar_with_tag()).collect(),
-        digests: familiar_digests(&image.record.repo_digests),
+        digests: familiar_digests(&image.record),
         parent: image.record.parent.as_ref().map_or_else(String::new, Digest::to_string),
         comment,
         created: config.created_at(),

@@ -67,6 +67,7 @@ pub fn image(entries: &[(Digest, Entry)], platform: &Platform) -> Result<Image> 
         size: 0,
         names: Vec::new(),
         repo_digests: Vec::new(),
+        forgotten: Vec::new(),
         manifests: Vec::new(),
         extra: BTreeMap::new(),
     };

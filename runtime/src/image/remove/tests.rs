@@ -83,6 +83,58 @@ fn several_names_need_force_when_the_id_is_given() {
     assert!(file::list_dir(&store.root().refs()).unwrap().is_empty());
 }
 
+/// What docker does: a digest is a name like a tag, and goes with the last tag of its repository.
+#[test]
+fn names_by_digest_hold_an_image_as_tags_do() {
+    let dir = scratch();
+    let store = open(&dir);
+    let id = add_image(&store, &["a"], 1, None, &[]);
+    let child = add_image(&store, &["a", "b"], 2, Some(&id), &["child"]);
+    let top = Digest::of(b"manifest");
+    let by_digest = format!("reg.io/x@{top}");
+    let words = [(&id, "ID"), (&top, "TOP"), (&Digest::of(b"a"), "A"), (&child, "CHILD")];
+    let pull = || store.note_origin(&id, &Reference::parse(&by_digest).unwrap(), &top, &[]).unwrap();
+    let tag = |name: &str| store.tag(&id, &Reference::parse(name).unwrap()).unwrap();
+
+    pull();
+    let lines = rmi(&store, "child", PLAIN, &[], &words);
+    assert!(!lines.contains("Deleted: ID"), "a parent that was pulled by digest stays: {lines}");
+
+    tag("mine");
+    insta::assert_snapshot!(rmi(&store, id.short(), PLAIN, &[], &words), @"Conflict: conflict: unable to delete ID (must be forced) - image is referenced in multiple repositories");
+    insta::assert_snapshot!(rmi(&store, &by_digest, PLAIN, &[], &words), @"Untagged: reg.io/x@TOP");
+    assert_eq!(store.find(&by_digest).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.find("mine").unwrap().id, id);
+    assert_eq!(
+        store.image_record(&id).unwrap().repo_digests,
+        std::slice::from_ref(&by_digest),
+        "where it can be had is still known"
+    );
+
+    pull();
+    tag("reg.io/x:1");
+    tag("reg.io/x:2");
+    insta::assert_snapshot!(rmi(&store, "reg.io/x:2", PLAIN, &[], &words), @"Untagged: reg.io/x:2");
+    insta::assert_snapshot!(rmi(&store, "reg.io/x:1", PLAIN, &[], &words), @r"
+    Untagged: reg.io/x:1
+    Untagged: reg.io/x@TOP
+    ");
+    assert_eq!(store.find(&by_digest).unwrap_err().kind(), ErrorKind::NotFound);
+
+    pull();
+    insta::assert_snapshot!(rmi(&store, "mine", PLAIN, &[uses("1", true, &id, &[])], &words), @"Untagged: mine:latest");
+    let stopped = [uses("2", false, &id, &[])];
+    insta::assert_snapshot!(rmi(&store, &by_digest, PLAIN, &stopped, &words), @r#"Conflict: conflict: unable to remove repository reference "reg.io/x@TOP" (must force) - container 222222222222 is using its referenced image ID"#);
+    tag("reg.io/x:1");
+    insta::assert_snapshot!(rmi(&store, id.short(), PLAIN, &[], &words), @r"
+    Untagged: reg.io/x:1
+    Untagged: reg.io/x@TOP
+    Deleted: ID
+    Deleted: A
+    ");
+    assert!(store.image_ids().unwrap().is_empty());
+}
+
 #[test]
 fn what_a_container_uses_stays() {
     let dir = scratch();

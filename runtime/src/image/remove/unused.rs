@@ -25,12 +25,7 @@ pub fn unused_images(
     while let Some(image) = next(&images, &used, all, wanted)? {
         let found = Found { id: image.record.id.clone(), reference: None };
         let plan = Plan::new(&images, &used, "", &found, Options { force: true, no_prune: false })?;
-        for reference in &plan.untag {
-            store.remove_ref(reference)?;
-        }
-        for id in &plan.delete {
-            store.remove_record(id)?;
-        }
+        plan.carry_out(store)?;
         images.retain(|image| !plan.delete.contains(&image.record.id));
         lines.extend(plan.lines);
     }

@@ -1,6 +1,6 @@
 //! Where an image is known from: the manifests and digests under which registries have it.
 
-use super::{Store, add_names};
+use super::{ImageRecord, Store, add_names};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::reference::Reference;
@@ -21,6 +21,7 @@ impl Store {
             }
         }
         let name = format!("{}/{}@{top}", reference.registry(), reference.repository());
+        record.forgotten.retain(|gone| *gone != name);
         if !record.repo_digests.contains(&name) {
             record.repo_digests.push(name);
         }
@@ -32,5 +33,19 @@ impl Store {
             Some(tagged) => self.write_ref(&tagged, id, Some(top)),
             None => Ok(()),
         }
+    }
+
+    /// Removes a name by digest from an image that stays; the caller holds `refs.lock`.
+    pub(in crate::image) fn forget_digest(&self, id: &Digest, name: &Reference) -> Result<()> {
+        let mut record = self.image_record(id)?;
+        record.forgotten.push(name.to_string());
+        self.write_record(&record)
+    }
+}
+
+impl ImageRecord {
+    /// Names of it by digest, in complete form.
+    pub fn digest_names(&self) -> impl Iterator<Item = &String> {
+        self.repo_digests.iter().filter(|name| !self.forgotten.contains(name))
     }
 }

@@ -90,7 +90,7 @@ impl Store {
         let name = format!("{}/{}@{digest}", reference.registry(), reference.repository());
         for id in self.image_ids()? {
             match self.image_record(&id) {
-                Ok(record) if record.repo_digests.contains(&name) => return Ok(Some(id)),
+                Ok(record) if record.digest_names().any(|known| *known == name) => return Ok(Some(id)),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
