@@ -174,6 +174,29 @@ fn a_running_container_stands_still_and_goes_on() {
     lrun.ok(&["rm", "-f", "busy"]);
 }
 
+/// Its command is over, but that is not recorded yet: what is committed is all that it wrote.
+#[test]
+fn a_container_that_ends_just_now_is_committed_as_an_ended_one() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let lrun = Lrun::with_busybox();
+    let wait = "while [ ! -e /go ]; do sleep 0.01; done; echo all > /opt/x";
+    lrun.ok(&["run", "-d", "--name", "ends", "--network", "none", "busybox", "sh", "-c", wait]);
+    let init = lrun.inspect("ends", "{{.State.Pid}}");
+    let stat = || std::fs::read_to_string(format!("/proc/{init}/stat")).unwrap_or_default();
+    let before = stat();
+    let mut fields = before.rsplit(") ").next().unwrap_or_default().split(' ');
+    let monitor = fields.nth(1).and_then(|parent| Pid::from_raw(parent.parse().ok()?)).expect("its monitor");
+    kill_process(monitor, Signal::STOP).expect("stop the monitor");
+    lrun.ok(&["exec", "ends", "touch", "/go"]);
+    eventually("it ends", || stat().contains(") Z "));
+    let commit = lrun.spawn(&["commit", "ends", "ended"]);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    kill_process(monitor, Signal::CONT).expect("let the monitor go on");
+    let output = commit.wait();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert_eq!(once(&lrun, "ended", "cat /opt/x"), "all");
+}
+
 /// Several that make it stand still, and go on, do not come between each other.
 #[test]
 fn a_container_stands_still_for_each_of_several_commands() {

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use super::ended::{pack_here, top_layer};
 use super::{CommitOptions, Stack, check_depth, meta_of};
+use crate::container::alive;
 use crate::container::engine::Engine;
 use crate::container::lifecycle::{self, init_of, is_running};
 use crate::container::names::ContainerId;
@@ -66,7 +67,8 @@ fn copy_and_pack(
     let pause = match options.pause {
         true => match init_of(record).and_then(|init| Pause::begin(engine, record, &init, staging)) {
             Ok(pause) => Some(pause),
-            Err(_) if has_ended(engine, record)? => return Ok(None),
+            // What its end leaves is committed once that is recorded.
+            Err(_) if has_ended(record)? => return lifecycle::await_end(engine, record).map(|_| None),
             Err(error) => return Err(error.context("pause the container")),
         },
         false => None,
@@ -98,8 +100,7 @@ fn copy_and_pack(
     .map(Some)
 }
 
-/// Whether the run that this record tells of is over.
-fn has_ended(engine: &Engine, record: &Record) -> Result<bool> {
-    let now = lifecycle::settle(engine, &record.id)?;
-    Ok(!is_running(&now) || now.state.started != record.state.started)
+/// Whether the run that this record tells of is over, though it may not be recorded yet.
+fn has_ended(record: &Record) -> Result<bool> {
+    init_of(record).map_or(Ok(true), |init| alive::wait_gone(&init, 0))
 }
