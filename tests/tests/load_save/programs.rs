@@ -9,7 +9,7 @@ use lrun_tests::{Lrun, images, long, skip};
 use crate::made::{digest, hex};
 
 /// The ways in which a program makes an archive `a.tar` of the folder `t`, or of `s`, which the oldest formats can hold.
-const WAYS: [(&str, &[&str]); 6] = [
+const WAYS: [(&str, &[&str]); 7] = [
     (
         "tar",
         &[
@@ -56,6 +56,13 @@ const WAYS: [(&str, &[&str]); 6] = [
         "git",
         &["git init -q g && cd g && cp ../s/d/f . && git add f && git -c user.name=n -c user.email=e commit -qm m \
                && git archive HEAD > ../a.tar"],
+    ),
+    // Go's archive/tar, as docker, podman and buildah have it: its one layer is the one blob that is compressed.
+    (
+        "umoci",
+        &["rm -rf l && umoci init --layout l && umoci new --image l:none && umoci unpack --rootless --image l:none b \
+               && { python3 -c 'import os; os.setxattr(\"t/d/f\", \"user.x\", b\"1\")' || :; } && cp -a t/. b/rootfs && umoci repack --image l:all b \
+               && for f in l/blobs/sha256/*; do ! gzip -dc $f > b.tar || mv b.tar a.tar; done"],
     ),
 ];
 
