@@ -142,6 +142,6 @@ fn export_of_a_running_container_and_to_places_that_do_not_take_it() {
     let full = lrun.fails(1, &["export", "-o", "/dev/full", "c1"]);
     assert!(full.contains("no space left on device"), "{full}");
     let mut terminal = lrun.pty(&["export", "c1"]);
-    terminal.expect("standard output is a terminal");
+    terminal.expect("cowardly refusing to save to a terminal");
     assert_eq!(terminal.finish().1, 1);
 }

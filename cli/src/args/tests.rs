@@ -217,7 +217,7 @@ fn wrong_command_lines() {
     1 lrun: 'lrun images' requires at most 1 argument. See 'lrun images --help'.
     1 lrun: 'lrun commit' requires at least 1 and at most 2 arguments. See 'lrun commit --help'.
     125 lrun: unknown flag: --foo. See 'lrun ps --help'.
-    125 lrun: invalid argument "pod" for "--type" flag: must be one of container, image, network, volume. See 'lrun inspect --help'.
+    1 lrun: "pod" is not a valid value for --type: it is one of container, image, network, volume. See 'lrun inspect --help'.
     125 lrun: invalid argument "x" for "--idmap" flag: must be one of auto, subids, single, root. See 'lrun ps --help'.
     125 lrun: flag needs an argument: --root. See 'lrun --help'.
     1 lrun: 'vol' is not a lrun command. See 'lrun --help'.

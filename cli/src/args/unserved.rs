@@ -190,16 +190,26 @@ const COMMANDS: &[(&str, Reason)] = &[
     ("swarm", SWARM),
 ];
 
+/// The same below `manifest`.
+const OF_MANIFEST: [&str; 4] = ["annotate", "create", "push", "rm"];
+const LISTS: Reason = (
+    "this version of lrun makes no lists of images",
+    "`lrun push` sends one image; `lrun pull --platform` takes one out of a list",
+);
+
 /// Why a command of docker's is refused: `word` stands where a command should.
 pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
-    let (_, (why, hint)) = COMMANDS.iter().find(|(name, _)| *name == word)?;
     let words = argv.iter().skip(1).filter_map(|word| word.to_str());
     let group = words
         .take_while(|other| *other != word)
         .last()
-        .filter(|group| ["container", "image", "system"].contains(group));
+        .filter(|group| ["container", "image", "manifest", "system"].contains(group));
+    let (why, hint) = match group {
+        Some("manifest") if OF_MANIFEST.contains(&word) => LISTS,
+        _ => COMMANDS.iter().find(|(name, _)| *name == word)?.1,
+    };
     let shown = group.map_or_else(|| word.to_owned(), |group| format!("{group} {word}"));
-    Some(Error::new(ErrorKind::Unsupported, format!("{shown}: {why}")).hint(*hint))
+    Some(Error::new(ErrorKind::Unsupported, format!("{shown}: {why}")).hint(hint))
 }
 
 const LINKS: Reason = ("this version of lrun has no networks of the user's, so no links in them", "leave it out");
@@ -230,6 +240,8 @@ fn flags_of(command: &str) -> Vec<&'static Unserved> {
 
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
 const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
+/// The same of `pull` and `push`.
+const HARMLESS_AT_REGISTRIES: [(&str, Option<char>); 1] = [("disable-content-trust", None)];
 /// The same of a build: its context is not sent anywhere.
 const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), ("disable-content-trust", None)];
 
@@ -239,6 +251,9 @@ pub fn add_to(command: Command) -> Command {
     let command = command.args(flags_of(&name).into_iter().map(arg)).mut_subcommands(add_to);
     match name.as_str() {
         "run" | "create" => command.args(HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
+        "pull" | "push" => {
+            command.args(HARMLESS_AT_REGISTRIES.map(|(name, short)| hidden(name, short, ArgAction::SetTrue)))
+        }
         "builder" => command.arg(arg(&BUILDER).global(true)),
         "build" => command.args(HARMLESS_IN_BUILDS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
         _ => command,

@@ -120,6 +120,10 @@ fn explain(path: &str, command: &clap::Command, error: &clap::Error) -> (String,
             (what + &meant.unwrap_or_default(), 125)
         }
         ErrorKind::InvalidValue if value.is_empty() => (format!("flag needs an argument: {}", plain_flag(&arg)), 125),
+        // docker's commands check this one themselves, so it ends as their other errors do.
+        ErrorKind::InvalidValue if plain_flag(&arg) == "--type" => {
+            (format!("\"{value}\" is not a valid value for --type: it is one of {}", valid_values(error)), 1)
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let why = match std::error::Error::source(error) {
                 Some(source) if source.is::<std::num::ParseIntError>() => {

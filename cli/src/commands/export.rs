@@ -15,8 +15,8 @@ use crate::ui::output;
 pub fn run(global: &Global, args: &ExportArgs) -> Result<u8> {
     let stdout = std::io::stdout();
     if args.output.is_none() && stdout.is_terminal() {
-        return Err(Error::new(ErrorKind::Invalid, "standard output is a terminal: an archive would garble it")
-            .hint("give a file with -o, or redirect the output"));
+        let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
+        return Err(Error::new(ErrorKind::Invalid, message));
     }
     let engine = context::engine(global)?;
     let record = lifecycle::find(&engine, &args.container)?;

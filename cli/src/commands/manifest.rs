@@ -79,6 +79,9 @@ fn of_registry(global: &Global, args: &ManifestArgs) -> Result<Json> {
     for client in registries.sources(&reference)? {
         match of_client(&client, &reference, args.verbose) {
             Ok(found) => return Ok(found),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                failure = error.context(format!("no such manifest: {}", args.name));
+            }
             Err(error) => failure = error,
         }
     }

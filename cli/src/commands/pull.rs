@@ -28,7 +28,8 @@ pub fn run(global: &Global, args: &PullArgs) -> Result<u8> {
     if !named && reference.tag() == Some(DEFAULT_TAG) && !args.quiet && !args.name.ends_with(":latest") {
         output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
     }
-    one(&engine, &registries, &reference, &options, args.quiet)?;
+    let pulled = one(&engine, &registries, &reference, &options, args.quiet)?;
+    tell(&reference, &pulled, args.quiet, &output::line);
     output::line(&reference.to_string());
     Ok(0)
 }
@@ -46,7 +47,9 @@ fn all(
     }
     let name = (reference.registry(), reference.repository());
     for tag in registries.client(name, Purpose::Pull)?.tags()? {
-        one(engine, registries, &reference.with_tag(&tag)?, options, quiet)?;
+        let reference = reference.with_tag(&tag)?;
+        let pulled = one(engine, registries, &reference, options, quiet)?;
+        tell(&reference, &pulled, quiet, &output::line);
     }
     output::line(&format!("{}/{}", name.0, name.1));
     Ok(0)
@@ -59,6 +62,16 @@ fn options(platform: Option<&str>) -> Result<PullOptions> {
     Ok(PullOptions { platform, explicit: given.is_some() })
 }
 
+/// What came, in docker's words; `say` takes a line. Of `pull` it is the result, of other commands a message.
+fn tell(reference: &Reference, pulled: &Pulled, quiet: bool, say: &dyn Fn(&str)) {
+    if quiet {
+        return;
+    }
+    say(&format!("Digest: {}", pulled.digest));
+    let what = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+    say(&format!("Status: {what} {}", reference.familiar_with_tag()));
+}
+
 fn one(
     engine: &Engine,
     registries: &Registries,
@@ -69,13 +82,7 @@ fn one(
     let shown = transfers(quiet);
     let clients = registries.sources(reference)?;
     let events = |event: lrun_runtime::transfer::Event<'_>| shown.tell(event);
-    let pulled = pull((&engine.store, &engine.map), &clients, reference, options, &events, &mut |path| {
-        engine.remove_tree(path)
-    })?;
-    shown.say(&format!("Digest: {}", pulled.digest));
-    let what = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
-    shown.say(&format!("Status: {what} {}", reference.familiar_with_tag()));
-    Ok(pulled)
+    pull((&engine.store, &engine.map), &clients, reference, options, &events, &mut |path| engine.remove_tree(path))
 }
 
 /// Pulls what of an image is damaged or missing here, for a repair.
@@ -98,7 +105,9 @@ pub fn exact(global: &Global, engine: &Engine, name: &str, platform: &Platform, 
     let events = |event: lrun_runtime::transfer::Event<'_>| shown.tell(event);
     let found = Parts::find(registries.sources(&reference)?, &reference, &options, &events)?;
     let named = format!("{}/{}@{}", reference.registry(), reference.repository(), found.manifest());
-    let pulled = one(engine, &registries, &Reference::parse(&named)?, &options, quiet)?;
+    let reference = Reference::parse(&named)?;
+    let pulled = one(engine, &registries, &reference, &options, quiet)?;
+    tell(&reference, &pulled, quiet, &output::complain);
     engine.store.image(&pulled.id)
 }
 
@@ -127,7 +136,10 @@ pub fn ensure(global: &Global, engine: &Engine, image: String, pulling: &Pulling
     }
     let options = options(pulling.platform.as_deref())?;
     match one(engine, &registries, &reference, &options, pulling.quiet) {
-        Ok(_) => Ok(word),
+        Ok(pulled) => {
+            tell(&reference, &pulled, pulling.quiet, &output::complain);
+            Ok(word)
+        }
         Err(error) if here && pulling.when == When::Newer => {
             tracing::info!(%error, "the image that is here is used");
             Ok(word)

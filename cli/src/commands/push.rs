@@ -21,13 +21,17 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
     let registries = Registries::open(global)?;
     let engine = context::settled_engine(global)?;
     let repository = format!("{}/{}", reference.registry(), reference.repository());
+    let named = args.name.ends_with(&format!(":{}", reference.tag().unwrap_or_default()));
+    if args.all_tags && named {
+        return Err(Error::new(ErrorKind::Invalid, "tag can't be used with --all-tags/-a"));
+    }
+    if !args.all_tags && !named && !args.quiet {
+        output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
+    }
     if !args.quiet {
         output::complain(&format!("The push refers to repository [{repository}]"));
     }
     if args.all_tags {
-        if args.name.ends_with(&format!(":{}", reference.tag().unwrap_or_default())) {
-            return Err(Error::new(ErrorKind::Invalid, "tag can't be used with --all-tags/-a"));
-        }
         for reference in tags(&engine, &reference)? {
             one(&engine, &registries, &reference, args)?;
         }
@@ -35,10 +39,6 @@ pub fn run(global: &Global, args: &PushArgs) -> Result<u8> {
             output::line(&repository);
         }
         return Ok(0);
-    }
-    let named = args.name.ends_with(&format!(":{}", reference.tag().unwrap_or_default()));
-    if !named && !args.quiet {
-        output::complain(&format!("Using default tag: {DEFAULT_TAG}"));
     }
     one(&engine, &registries, &reference, args)?;
     if args.quiet {

@@ -63,13 +63,6 @@ impl<W: Write> Transfers<W> {
         let _ = shown.out.flush();
     }
 
-    /// A line of its own.
-    pub fn say(&self, line: &str) {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        self.line(&mut shown, line);
-        let _ = shown.out.flush();
-    }
-
     fn line(&self, shown: &mut Shown<W>, line: &str) {
         if self.style != Style::Quiet {
             let _ = writeln!(shown.out, "{}", escape::line(line));

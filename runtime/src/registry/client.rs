@@ -19,7 +19,7 @@ use super::token::{Realm, Token};
 use super::url::{Origin, Scheme, Url};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::reference::DEFAULT_REGISTRY;
+use crate::reference::{DEFAULT_REGISTRY, Reference};
 
 const REDIRECTS: u32 = 5;
 /// Where docker's registry really is.
@@ -134,6 +134,10 @@ impl<'a> Client<'a> {
         match answer.status {
             200 => Ok(()),
             404 => Err(Error::new(ErrorKind::Unsupported, format!("{} is no registry", self.origin))),
+            401 => {
+                let attempt = format!("login attempt to {} failed with status: 401 Unauthorized", self.origin);
+                Err(Error::new(ErrorKind::Permission, format!("{attempt}: {}", answer.complaint())))
+            }
             _ => Err(self.refusal(answer, "log in")),
         }
     }
@@ -146,12 +150,21 @@ impl<'a> Client<'a> {
         Ok(digest.filter(|_| answer.status == 200))
     }
 
+    /// An image here as people write it.
+    fn name_of(&self, reference: &str) -> String {
+        let mark = if Digest::parse(reference).is_ok() { '@' } else { ':' };
+        let name = format!("{}/{}{mark}{reference}", self.registry, self.repository);
+        Reference::parse(&name).map_or(name, |known| known.familiar_with_tag())
+    }
+
     /// A manifest or index by tag or digest.
     pub fn manifest(&self, reference: &str) -> Result<Fetched> {
         let url = self.url(&format!("manifests/{reference}"))?;
         let answer = self.follow(&Method::GET, &url, &[("accept", ACCEPTED.join(", "))])?;
-        if answer.status != 200 {
-            return Err(self.refusal(answer, "get the manifest"));
+        match answer.status {
+            200 => {}
+            404 => return Err(self.refusal(answer, &format!("manifest for {} not found", self.name_of(reference)))),
+            _ => return Err(self.refusal(answer, "get the manifest")),
         }
         let media_type = answer.header("content-type").unwrap_or_default().to_owned();
         let promised = answer.header("docker-content-digest").map(str::to_owned);
@@ -419,15 +432,23 @@ impl<'a> Client<'a> {
         let status = answer.status;
         let elsewhere = answer.url.origin != self.origin;
         let from = answer.url.origin.to_string();
-        let words = answer.complaint();
+        let scheme = answer.header("www-authenticate").and_then(|header| header.split(' ').next());
+        let asks_password = status == 401 && scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic"));
+        let words = match asks_password && self.credentials.is_none() {
+            true => "no basic auth credentials".to_owned(),
+            false => answer.complaint(),
+        };
         let error = |kind, message: String| Error::new(kind, message);
         match status {
             401 | 403 if elsewhere => error(ErrorKind::Permission, format!("{what}: {from}: {words}")),
             401 | 403 if self.repository.is_empty() => error(ErrorKind::Permission, format!("{from}: {words}")),
             401 | 403 => {
-                let message = format!("access to {}/{} denied: {words}", self.registry, self.repository);
-                error(ErrorKind::Permission, message)
-                    .hint(format!("does it exist? is `lrun login {}` missing, or for another user?", self.registry))
+                let name = format!("{}/{}", self.registry, self.repository);
+                let name = Reference::parse(&name).map_or(name, |known| known.familiar());
+                let wanted = if self.scopes.iter().any(|scope| scope.ends_with(",push")) { "push" } else { "pull" };
+                let reasons = format!("repository does not exist or may require 'lrun login {}'", self.registry);
+                error(ErrorKind::Permission, format!("{wanted} access denied for {name}, {reasons}: {words}"))
+                    .hint("it may be open to another user only")
             }
             404 => error(ErrorKind::NotFound, format!("{what}: {words}")),
             429 => error(ErrorKind::Io, format!("{what}: {}: too many requests: {words}", self.registry))

@@ -18,6 +18,8 @@ use crate::registry::manifest::{self, Descriptor, Document, Manifest};
 use crate::registry::platform::Platform;
 use crate::sandbox::lower::MOST_LAYERS;
 
+/// Builds begin with it; it is no image.
+const RESERVED: &str = "scratch";
 /// An index may hold indexes that hold indexes that hold indexes.
 const DEPTH: usize = 4;
 
@@ -51,6 +53,9 @@ pub fn pull(
     events: &Events<'_>,
     remove: &mut RemoveTree<'_>,
 ) -> Result<Pulled> {
+    if reference.familiar() == RESERVED {
+        return Err(Error::new(ErrorKind::Invalid, format!("'{RESERVED}' is a reserved name")));
+    }
     let _using = store.lock_shared()?;
     let digest = reference.digest().map(Digest::to_string);
     let wanted = digest.as_deref().or(reference.tag()).unwrap_or_default();

@@ -35,6 +35,16 @@ pub struct Pushed {
     pub size: u64,
 }
 
+/// In docker's words, which tell whether the repository has other tags here.
+fn missing(store: &Store, reference: &Reference) -> Error {
+    let known = store.references().unwrap_or_default();
+    let message = match known.iter().any(|(known, _)| known.same_repository(reference)) {
+        true => format!("tag does not exist: {}", reference.familiar_with_tag()),
+        false => format!("An image does not exist locally with the tag: {}", reference.familiar()),
+    };
+    Error::new(ErrorKind::NotFound, message)
+}
+
 /// Pushes the image that `reference`, a name with a tag, points to. `format`: of the layers that must be sent.
 pub fn push(
     (store, map): (&Store, &IdMap),
@@ -43,11 +53,7 @@ pub fn push(
     events: &Events<'_>,
 ) -> Result<Pushed> {
     let _using = store.lock_shared()?;
-    let missing = || {
-        let message = format!("An image does not exist locally with the tag: {}", reference.familiar());
-        Error::new(ErrorKind::NotFound, message)
-    };
-    let target = store.ref_target(reference)?.ok_or_else(missing)?;
+    let Some(target) = store.ref_target(reference)? else { return Err(missing(store, reference)) };
     let image = store.image(&target.image)?;
     let known = forms(store, &image.id, client.registry())?;
     let mut sources: Vec<String> =

@@ -1,9 +1,11 @@
 //! Lines that break, and processes that want the same thing.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lrun_tests::Lrun;
+use serde_json::{Value, json};
 
 use crate::fake::{Content, INDEX, MANIFEST, architecture, descriptor, digest, gzip, insecure, layer, through};
 use crate::server::{Response, Server};
@@ -36,6 +38,57 @@ fn a_download_that_breaks_goes_on_where_it_broke() {
         .collect();
     let (half, most) = (size / 2, size - size / 2);
     assert_eq!(ranges, [None, Some(format!("bytes={half}-")), Some(format!("bytes={}-", half + most / 2))]);
+}
+
+/// An index of two platforms: the registry is gone in the middle of the second layer. Nothing has a name then, and the next
+/// pull brings what is missing alone. Of the other platform nothing is asked.
+#[test]
+fn a_pull_of_an_index_goes_on_where_it_was_cut_off() {
+    let (first, second) = (layer("a", 300_000), layer("b", 1 << 20));
+    let mut content = Content::default();
+    let platform = |of: &Value, architecture: &str| {
+        let mut entry = descriptor(MANIFEST, of.to_string().as_bytes());
+        entry["platform"] = json!({"os": "linux", "architecture": architecture});
+        entry
+    };
+    let other = platform(&content.image("other", "s390x", &[layer("c", 1000)]), "s390x");
+    let own = platform(&content.image("own", architecture(), &[first.clone(), second.clone()]), architecture());
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [other, own]});
+    let index = content.manifest("latest", INDEX, &index)["digest"].as_str().expect("a digest").to_owned();
+    let [first, second] = [first, second].map(|tar| digest(&gzip(&tar)));
+    let gone = Arc::new(AtomicUsize::new(0));
+    let (state, broken) = (Arc::clone(&gone), second.clone());
+    let seen = Mutex::new(HashSet::new());
+    let server = Server::start("127.0.0.1", move |request| {
+        if state.load(Ordering::Relaxed) == 1 {
+            return Response::new(404, "");
+        }
+        let mut response = content.answer(request);
+        let is_new = seen.lock().expect("the paths").insert(request.path.clone());
+        if is_new && request.path.contains(&broken) {
+            response.cut = Some(response.body.len() / 2);
+            // The first layer is whole by then.
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            state.store(1, Ordering::Relaxed);
+        }
+        response
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    let name = format!("{}/x", server.name());
+    lrun.fails(1, &["pull", "-q", &name]);
+    assert_eq!(lrun.ok(&["images", "-aq"]), "");
+    gone.store(2, Ordering::Relaxed);
+    let before = server.requests().len();
+    let output = lrun.run(&["pull", &name]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stdout.contains(&format!("Digest: {index}\n")), "{}", output.stdout);
+    assert_eq!(lrun.inspect(&name, "{{len .RootFS.Layers}} {{index .RepoDigests 0}}"), format!("2 {name}@{index}"));
+    let requests = server.requests();
+    let asked = |blob: &str, from: usize| requests[from..].iter().filter(|request| request.path.contains(blob)).count();
+    assert_eq!((asked(&first, 0), asked(&first, before), asked(&second, before)), (1, 0, 1));
+    assert_eq!(asked(other["digest"].as_str().expect("a digest"), 0), 0);
+    lrun.ok(&["system", "check"]);
 }
 
 /// A server that knows no ranges sends all of it again: what came already is passed over.
@@ -75,8 +128,9 @@ fn a_busy_server_is_asked_again() {
     insecure(&lrun, &[&server.name()]);
     assert_eq!(lrun.run(&["pull", &format!("{}/x", server.name())]).code, 0);
     let before = server.requests().len();
-    let complaint = lrun.fails(1, &["pull", &format!("{}/x:gone", server.name())]);
-    assert!(complaint.contains("manifest unknown"), "{complaint}");
+    let gone = format!("{}/x:gone", server.name());
+    let complaint = lrun.fails(1, &["pull", &gone]);
+    assert!(complaint.contains(&format!("manifest for {gone} not found: manifest unknown")), "{complaint}");
     assert_eq!(server.requests().len(), before + 1);
 }
 
@@ -126,31 +180,34 @@ fn pull_says_what_docker_says() {
     let name = format!("{}/x", server.name());
     let short = |digest: &str| digest[7..19].to_owned();
     let output = lrun.run(&["pull", &name]);
-    assert_eq!(output.stdout, format!("{name}:latest\n"));
-    let said = format!(
-        "Using default tag: latest\nlatest: Pulling from x\n{}: Pull complete\nDigest: {latest}\n\
-         Status: Downloaded newer image for {name}:latest\n",
-        short(&first)
-    );
+    let result = |digest: &str, status: &str, tag: &str| format!("Digest: {digest}\nStatus: {status} {name}:{tag}\n");
+    let (newer, same) = ("Downloaded newer image for", "Image is up to date for");
+    assert_eq!(output.stdout, format!("{}{name}:latest\n", result(&latest, newer, "latest")));
+    let said = format!("Using default tag: latest\nlatest: Pulling from x\n{}: Pull complete\n", short(&first));
     assert_eq!(output.stderr, said);
     let output = lrun.run(&["image", "pull", &format!("{name}:latest")]);
-    let said = format!("latest: Pulling from x\nDigest: {latest}\nStatus: Image is up to date for {name}:latest\n");
-    assert_eq!((output.stderr, output.stdout), (said, format!("{name}:latest\n")));
+    assert_eq!(output.stderr, "latest: Pulling from x\n");
+    assert_eq!(output.stdout, format!("{}{name}:latest\n", result(&latest, same, "latest")));
     let output = lrun.run(&["pull", &format!("{name}:two")]);
-    let said = format!(
-        "two: Pulling from x\n{}: Already exists\n{}: Pull complete\nDigest: {two}\n\
-         Status: Downloaded newer image for {name}:two\n",
-        short(&first),
-        short(&second)
-    );
-    assert_eq!(output.stderr, said);
+    let said = format!("two: Pulling from x\n{}: Already exists\n{}: Pull complete\n", short(&first), short(&second));
+    assert_eq!((output.stderr, output.stdout), (said, format!("{}{name}:two\n", result(&two, newer, "two"))));
     assert_eq!(lrun.inspect(&format!("{name}:two"), "{{index .RepoDigests 0}}"), format!("{name}@{two}"));
     // By digest: no tag is made, and the image is found by it.
     lrun.ok(&["rmi", &format!("{name}:two")]);
     let pinned = format!("{name}@{two}");
     assert_eq!(lrun.run(&["pull", "-q", &pinned]).stdout, format!("{pinned}\n"));
     assert_eq!(lrun.ok(&["images", "-q", "--filter", "dangling=true"]).lines().count(), 1);
-    lrun.inspect(&pinned, "{{.Id}}");
+    let id = lrun.inspect(&pinned, "{{.Id}}");
+    // A digest is a name, too: what was made from the image and its other names come and go without it, and it without them.
+    lrun.ok(&["create", "--name", "made", &pinned, "x"]);
+    lrun.ok(&["commit", "made", "child"]);
+    lrun.ok(&["rm", "--no-trash", "made"]);
+    assert!(!lrun.ok(&["rmi", "child"]).contains(&id));
+    lrun.ok(&["tag", &pinned, "mine"]);
+    assert_eq!(lrun.ok(&["rmi", &pinned]), format!("Untagged: {pinned}"));
+    assert_eq!(lrun.run(&["inspect", &pinned]).code, 1);
+    assert_eq!(lrun.inspect("mine", "{{.Id}} {{.RepoDigests}}"), format!("{id} []"));
+    assert_eq!(lrun.fails(1, &["pull", "-q", "scratch"]), "lrun: 'scratch' is a reserved name\n");
 }
 
 /// `run` and `create` pull what is missing, and what `--pull` says.
@@ -207,16 +264,12 @@ fn an_index_gives_the_image_for_the_platform() {
     for name in [other, architecture()] {
         let document = content.image(name, name, &[layer(name, 100)]);
         let mut entry = content.manifest(name, crate::fake::MANIFEST, &document);
-        entry["platform"] = serde_json::json!({"os": "linux", "architecture": name});
+        entry["platform"] = json!({"os": "linux", "architecture": name});
         manifests.push(entry);
     }
-    let index = serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     let inner = content.manifest("inner", INDEX, &index);
-    content.manifest(
-        "latest",
-        INDEX,
-        &serde_json::json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}),
-    );
+    content.manifest("latest", INDEX, &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [inner]}));
     let top = digest(&content.manifests["latest"].1);
     let server = Server::start("127.0.0.1", move |request| content.answer(request));
     let lrun = Lrun::new();

@@ -43,7 +43,7 @@ fn an_image_goes_to_a_registry_and_is_the_same_wherever_it_is_read() {
     assert_eq!(kept, 0, "nothing is left to be taken for what comes");
     let output = lrun.run(&["pull", &name]);
     assert_eq!(output.code, 0, "{output:?}");
-    let said = output.stderr;
+    let said = output.stdout;
     assert!(said.contains(&format!("Digest: {digest}\n")), "{said}");
     assert_eq!((lrun.inspect(&name, "{{.Id}}"), lrun.inspect(&name, LAYERS)), (id.clone(), layers.clone()));
     assert_eq!(lrun.ok(&listing), listed);
