@@ -90,7 +90,7 @@ fn what_a_base_wants_to_be_run_and_cannot() {
     let output = build(&lrun, &later, &[]);
     assert_eq!(output.code, 1, "{}", output.stderr);
     assert!(output.stderr.contains("ONBUILD of wants:1:"), "{}", output.stderr);
-    assert!(output.stderr.contains("it copies from a stage that comes later"), "{}", output.stderr);
+    assert!(output.stderr.contains("it needs to be defined before current stage \"b\""), "{}", output.stderr);
     // It is found for a build, and not for a check.
     let missing = context(&lrun, "missing", "FROM busybox AS build\nFROM localhost:1/missing\n", &[]);
     assert_eq!(build(&lrun, &missing, &["--check"]).code, 0);

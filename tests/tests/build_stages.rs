@@ -24,6 +24,7 @@ fn stages_that_need_none_of_each_other_are_built_at_once() {
         }
         assert_eq!(lrun.ok(&["ps", "-aq"]), "");
     }
+    eventually("nothing of them is left", || lrun.processes().is_empty());
     let other = context(&lrun, "context", "FROM busybox\nRUN true\n", &[]);
     build_ok(&lrun, &other, &[]);
     assert_eq!(unpublished(&lrun), [""; 0], "what was killed is swept");

@@ -140,7 +140,7 @@ fn unpack_one(feed: &Feed, growth: &Growth, layer: impl AsFd, map: &IdMap) -> Re
     tracing::debug!(compression = compression.name(), "layer");
     let mut flusher = Flusher::new(layer.as_fd())?;
     let mut passed = |now| flusher.passed(now);
-    let unpacked = unpack(&mut tar, layer.as_fd(), map, &Limits::default(), &mut passed)?;
+    let unpacked = unpack(&mut tar, layer.as_fd(), map, &Limits::of_known(), &mut passed)?;
     // What follows the archive is checked, too; then what follows the compressed data, which a decoder leaves.
     io::copy(&mut tar, &mut io::sink())?;
     io::copy(&mut feed.clone(), &mut io::sink())?;

@@ -183,7 +183,7 @@ impl Place<'_> {
         let mut input =
             Hashed { inner: io::Cursor::new(start).chain(rest), hasher: compressed.then(Hasher::new), size: 0 };
         let (mut tar, compression) = decompress_within(Box::new(&mut input), self.windows, self.growth)?;
-        let unpacked = unpack(&mut *tar, directory.as_fd(), self.map, &Limits::default(), report)?;
+        let unpacked = unpack(&mut *tar, directory.as_fd(), self.map, &Limits::of_known(), report)?;
         drop(tar);
         io::copy(&mut input, &mut io::sink())?;
         let blob = input.hasher.map_or_else(|| unpacked.diff_id.clone(), Hasher::finish);

@@ -43,6 +43,16 @@ pub struct Limits {
     pub directories: usize,
     /// Bytes after the archive's end: padding, at most.
     pub trailer: u64,
+    /// Whether the archive may end with the last byte of its last entry, without padding.
+    pub open_end: bool,
+}
+
+impl Limits {
+    /// For an archive of which the digest is known: it cannot have been cut off. What was never closed after the last entry
+    /// (`umoci insert` does so) is whole, and Go's reader takes it, too.
+    pub fn of_known() -> Self {
+        Self { open_end: true, ..Self::default() }
+    }
 }
 
 impl Default for Limits {
@@ -56,6 +66,7 @@ impl Default for Limits {
             segments: 100_000,
             directories: 8 << 20,
             trailer: 16 << 20,
+            open_end: false,
         }
     }
 }

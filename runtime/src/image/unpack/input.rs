@@ -112,6 +112,7 @@ pub(super) struct Input<'a> {
     events: Vec<Event>,
     passed: Passed,
     limit: u64,
+    open_end: bool,
     /// Whether an error came from the stream itself (reading it, its length), not from what it says.
     pub(super) broken: bool,
     progress: &'a mut dyn FnMut(Passed),
@@ -125,8 +126,8 @@ impl<'a> Input<'a> {
         progress: &'a mut dyn FnMut(Passed),
     ) -> Self {
         let (chunk, events) = (Vec::new(), Vec::new());
-        let (passed, limit) = (Passed::default(), limits.bytes);
-        Self { chunks, batches, chunk, at: 0, events, passed, limit, broken: false, progress }
+        let (passed, limit, open_end) = (Passed::default(), limits.bytes, limits.open_end);
+        Self { chunks, batches, chunk, at: 0, events, passed, limit, open_end, broken: false, progress }
     }
 
     /// Notes something for the index at this point of the stream.
@@ -201,14 +202,16 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Skips the padding after `stored` bytes of content. At the archive's end it may be missing, as in what a writer left
-    /// that never closed its tar (`umoci insert`): the content is whole, and Go's reader and libarchive take it, too.
+    /// Skips the padding after `stored` bytes of content.
     pub(super) fn skip_padding(&mut self, stored: u64) -> Result<()> {
         let mut left = padding(stored) as u64;
         while left > 0 {
             let range = self.part(left)?;
-            if range.is_empty() {
+            if range.is_empty() && self.open_end {
                 break;
+            }
+            if range.is_empty() {
+                return Err(invalid("the archive ends inside the content"));
             }
             left -= range.len() as u64;
             self.events.push(Event::Raw(range));
