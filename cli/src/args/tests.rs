@@ -513,10 +513,15 @@ fn flags_that_ask_for_what_happens_anyway_are_accepted() {
         &["-P=false", "--privileged=false", "--oom-kill-disable=0"],
         &["--memory-swap", "-1", "--cpu-shares", "0", "--cpuset-cpus", ""],
         &["--userns", "private", "--pid", "private", "--ipc", "private", "--uts", "private", "--cgroupns", "private"],
-        &["--no-healthcheck", "--health-interval=0s", "--isolation", "default", "--disable-content-trust=false"],
+        &["--no-healthcheck", "--health-interval=0s", "--isolation", "default", "--disable-content-trust"],
         &["--pull", "missing", "--platform", "amd64", "--log-driver", "json-file"],
     ] {
         assert_eq!(pretty(&run(&[flags, &["i"]].concat())), plain, "{flags:?}");
+    }
+    // Signatures are not checked, so nobody shall believe that they are.
+    for command in ["run", "pull", "push", "build"] {
+        let refused = usage(&[command, "--disable-content-trust=false", "i"]);
+        assert!(refused.exit_code == 125 && refused.text.contains("and no signatures"), "{}", refused.text);
     }
     for flags in [["--pull", "later"], ["--platform", "windows/x"], ["--log-driver", "syslog"]] {
         run_error(&[&flags[..], &["i"]].concat());

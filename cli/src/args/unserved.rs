@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use lrun_runtime::{Error, ErrorKind, Result};
 
@@ -238,12 +239,14 @@ fn flags_of(command: &str) -> Vec<&'static Unserved> {
     own.iter().chain(others).collect()
 }
 
+/// As a switch it asks for what happens anyway. Switched off it asks for signatures.
+const CONTENT_TRUST: &str = "disable-content-trust";
 /// Switches that ask for what happens anyway: no health check is run, no signature asked for.
-const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), ("disable-content-trust", None)];
+const HARMLESS: [(&str, Option<char>); 2] = [("no-healthcheck", None), (CONTENT_TRUST, None)];
 /// The same of `pull` and `push`.
-const HARMLESS_AT_REGISTRIES: [(&str, Option<char>); 1] = [("disable-content-trust", None)];
+const HARMLESS_AT_REGISTRIES: [(&str, Option<char>); 1] = [(CONTENT_TRUST, None)];
 /// The same of a build: its context is not sent anywhere.
-const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), ("disable-content-trust", None)];
+const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), (CONTENT_TRUST, None)];
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {
@@ -279,10 +282,21 @@ pub fn check(matches: &ArgMatches) -> Result<()> {
             let about_builders = matches.try_contains_id(BUILDER.name).unwrap_or(false);
             let everywhere = about_builders.then_some(&BUILDER);
             flags_of(name).into_iter().chain(everywhere).try_for_each(|flag| check_flag(flag, matches))?;
+            check_trust(matches)?;
             check(matches)
         }
         None => Ok(()),
     }
+}
+
+fn check_trust(matches: &ArgMatches) -> Result<()> {
+    let given = matches.try_contains_id(CONTENT_TRUST).unwrap_or(false)
+        && matches.value_source(CONTENT_TRUST) == Some(ValueSource::CommandLine);
+    if given && !matches.get_flag(CONTENT_TRUST) {
+        let text = format!("--{CONTENT_TRUST}=false: lrun checks digests, and no signatures");
+        return Err(Error::new(ErrorKind::Unsupported, text).hint("name the image by its digest: NAME@sha256:…"));
+    }
+    Ok(())
 }
 
 fn check_flag(flag: &Unserved, matches: &ArgMatches) -> Result<()> {

@@ -190,33 +190,32 @@ impl<'a> Input<'a> {
 
     /// Skips `size` bytes that belong to no file.
     pub(super) fn skip(&mut self, size: u64) -> Result<()> {
-        let mut left = size;
-        while left > 0 {
-            let range = self.part(left)?;
-            if range.is_empty() {
-                return Err(invalid("the archive ends inside the content"));
-            }
-            left -= range.len() as u64;
-            self.events.push(Event::Raw(range));
+        match self.pass(size)? {
+            true => Ok(()),
+            false => Err(invalid("the archive ends inside the content")),
         }
-        Ok(())
     }
 
     /// Skips the padding after `stored` bytes of content.
     pub(super) fn skip_padding(&mut self, stored: u64) -> Result<()> {
-        let mut left = padding(stored) as u64;
+        match self.pass(padding(stored) as u64)? || self.open_end {
+            true => Ok(()),
+            false => Err(invalid("the archive ends inside the content")),
+        }
+    }
+
+    /// Passes `size` bytes to the index as they are; false where the archive ends before.
+    fn pass(&mut self, size: u64) -> Result<bool> {
+        let mut left = size;
         while left > 0 {
             let range = self.part(left)?;
-            if range.is_empty() && self.open_end {
-                break;
-            }
             if range.is_empty() {
-                return Err(invalid("the archive ends inside the content"));
+                return Ok(false);
             }
             left -= range.len() as u64;
             self.events.push(Event::Raw(range));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes everything after the end marker, at most `most` bytes, and closes the index. Whether it was more than
