@@ -1,12 +1,13 @@
 //! What builds keep for later: what of it counts, what goes, and that nothing of it is lost beside other work.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lrun_tests::Lrun;
-use lrun_tests::build::{build, built, cached, context, in_image};
+use lrun_tests::build::{build, build_ok, built, cached, context, in_image, owner};
 
 /// What is in the cache whose name begins like this.
 fn left(lrun: &Lrun, kind: &str) -> Vec<PathBuf> {
@@ -185,4 +186,72 @@ fn a_build_brings_a_layer_that_is_damaged_anew() {
     assert_eq!(lrun.ok(&["system", "check"]), "");
     let folders = fs::read_dir(lrun.store().join("layers")).expect("a folder");
     assert!(folders.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with("build-")));
+}
+
+/// What `COPY --link` makes lies on whatever is below it, and does not change when that does.
+#[test]
+fn a_linked_layer_is_made_once_for_every_base() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox AS files\nRUN mkdir /made && echo made > /made/file\n\
+        FROM busybox\nARG base=1\nRUN mkdir -p -m 1777 /shared && mkdir -m 700 /own && ln -s own /link && echo $base > /own/base\n\
+        COPY --link file /shared/\nCOPY --link file /link/\nCOPY --link --from=files /made /new/deep\n\
+        COPY --link --chown=7:8 dir /given\nADD --link archive.tar /own/\nCOPY --link empty /void\nCOPY --link <<E /own/text\nwords\nE\n";
+    let folder = context(&lrun, "linked", dockerfile, &[("file", "file\n"), ("dir/x", "x\n")]);
+    fs::create_dir(folder.join("empty")).expect("a folder");
+    let archive = lrun_tests::Tar::new().file("unpacked", b"unpacked\n").finish();
+    fs::write(folder.join("archive.tar"), archive).expect("a file");
+    build_ok(&lrun, &folder, &["-t", "first"]);
+    let second = build_ok(&lrun, &folder, &["-t", "second", "--build-arg", "base=2"]);
+    // All but the RUN that has the argument.
+    assert_eq!(cached(&second), 9, "{}", second.stderr);
+    for (image, base) in [("first", "1"), ("second", "2")] {
+        let look = |script: &str| in_image(&lrun, image, script);
+        assert_eq!(
+            look("cat /own/base /shared/file /own/unpacked /own/text /new/deep/file"),
+            format!("{base}\nfile\nunpacked\nwords\nmade")
+        );
+        // What was there keeps its mode, and a link is no way into a directory.
+        assert_eq!(look("stat -c %a /shared /own /new /void"), "1777\n700\n755\n755");
+        assert_eq!(
+            look("ls -A /own; cat /link/file; test -L /link || echo no link"),
+            "base\ntext\nunpacked\nfile\nno link"
+        );
+        assert_eq!(look("stat -c '%u:%g' /given /given/x"), format!("{0}\n{0}", owner("7:8")));
+    }
+    let layers = |image: &str| lrun.inspect(image, "{{join .RootFS.Layers \" \"}}");
+    let (first, second) = (layers("first"), layers("second"));
+    let (first, second): (Vec<_>, Vec<_>) = (first.split(' ').collect(), second.split(' ').collect());
+    assert_eq!((first.len(), &first[2..]), (second.len(), &second[2..]));
+    assert_ne!(first[1], second[1]);
+    // Somewhere else they are the same.
+    lrun.ok(&["save", "-o", "linked.tar", "second"]);
+    let other = Lrun::new();
+    other.ok(&["load", "-i", lrun.folder().join("linked.tar").to_str().expect("UTF-8")]);
+    assert_eq!(
+        in_image(&other, "second", "stat -c %a /shared /own /new /void; cat /new/deep/file"),
+        "1777\n700\n755\n755\nmade"
+    );
+    for store in [&lrun, &other] {
+        assert_eq!(store.ok(&["system", "check"]), "");
+    }
+    // An index that is lost is made again: the layer's facts tell what has no entry.
+    for layer in first[2..].iter().collect::<BTreeSet<_>>() {
+        let hex = layer.strip_prefix("sha256:").expect("a digest");
+        fs::remove_file(lrun.store().join("layers").join(hex).join("index")).expect("an index");
+    }
+    assert_eq!(lrun.run(&["system", "check", "--repair"]).code, 0);
+    lrun.ok(&["system", "check"]);
+}
+
+#[test]
+fn the_owner_of_a_linked_layer_is_found_in_the_image() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile =
+        "FROM busybox\nRUN echo ada:x:7:8::/:/bin/sh >> /etc/passwd\nCOPY --link --chown=ada file /given/\n";
+    let folder = context(&lrun, "named", dockerfile, &[("file", "file\n")]);
+    built(&lrun, &folder, &["-t", "named"]);
+    assert_eq!(in_image(&lrun, "named", "stat -c '%u:%g' /given /given/file"), format!("{0}\n{0}", owner("7:8")));
+    let unknown = "FROM busybox\nCOPY --link --chown=nobody-here file /given/\n";
+    let output = build(&lrun, &context(&lrun, "unknown", unknown, &[("file", "")]), &[]);
+    assert!(output.code != 0 && output.stderr.contains("nobody-here"), "{}", output.stderr);
 }

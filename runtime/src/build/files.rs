@@ -16,6 +16,7 @@ use super::explain::Copied;
 use super::options::Event;
 use super::origin::Place;
 use super::remote::{Address, is_archive};
+use super::step::Onto;
 use crate::container::cp::{
     Extraction, Inside, New, Owner, Question, Typed, ask, look, make_directory, put, put_from, stream_in,
 };
@@ -24,7 +25,7 @@ use crate::container::record::Record;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::image::config::RunConfig;
-use crate::image::tar::{BLOCK, Head, Kind, Time, header, padding};
+use crate::image::tar::{BLOCK, Head, Kind, Time, header, join, padding};
 
 /// Who a user is in a container's files.
 pub(super) fn owner(engine: &Engine, record: &Record, user: &str) -> Result<Owner> {
@@ -43,6 +44,15 @@ struct Wanted<'i> {
     parents: bool,
     /// Archives are extracted.
     unpack: bool,
+}
+
+/// Where the instruction says that the files go.
+struct Target<'t> {
+    to: &'t Typed,
+    /// One file is copied, which may be called as the destination is.
+    single: bool,
+    /// The files' owner, if that is known.
+    owner: Option<Owner>,
 }
 
 /// What goes where.
@@ -70,6 +80,13 @@ impl Wanted<'_> {
     /// How the files will be, as far as that is known without the image.
     fn placed(&self) -> Result<Placed> {
         Ok(Placed { owner: (!self.keeps_owners()).then_some((0, 0)), mode: self.mode()?, mtime: None })
+    }
+
+    /// The owner of files that are copied onto nothing, where only the image knows who that is.
+    fn names_of_image(&self) -> Option<&str> {
+        let chown = self.files.chown.as_ref().filter(|_| self.files.link)?;
+        let number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+        (!chown.text.split(':').all(number)).then_some(chown.text.as_str())
     }
 
     /// Owners mean something in images alone.
@@ -111,11 +128,6 @@ impl Build<'_> {
     pub(super) fn files(&mut self, stage: &mut Stage<'_>, instruction: &Instruction) -> Progress<Option<u64>> {
         let source = stage.source;
         let wanted = self.wanted(stage, instruction).map_err(|stop| stop.at(source, instruction))?;
-        if wanted.files.link {
-            let (name, line) = (stage.source.name(), instruction.at.line());
-            let text = format!("{name}:{line}: --link: the files are copied as without it, onto the layers below");
-            (self.tell)(Event::Warning(&text));
-        }
         self.copy(stage, &wanted).map_err(|stop| stop.at(source, instruction))
     }
 
@@ -169,17 +181,7 @@ impl Build<'_> {
             );
             return Err(Error::new(ErrorKind::Invalid, text).into());
         }
-        let mut key = self.layer_key(&stage.state);
-        key.add("instruction", wanted.instruction.name.as_bytes());
-        key.add("unpack", &[u8::from(wanted.unpack)]);
-        key.add("destination", destination.as_bytes());
-        let chown = wanted.files.chown.as_ref().map_or("", |word| word.text.as_str());
-        key.add("chown", chown.as_bytes());
-        key.add("chmod", wanted.files.chmod.as_ref().map_or("", |word| word.text.as_str()).as_bytes());
-        for file in &wanted.files.inline {
-            key.add("name", file.name.as_bytes());
-            key.add("content", file.content.as_bytes());
-        }
+        let mut key = self.copy_key(stage, wanted, &destination);
         let placed = wanted.placed()?;
         let (context, image) = match &wanted.from {
             None => (self.context, None),
@@ -203,18 +205,24 @@ impl Build<'_> {
         let single = is_single(selection.as_ref().unwrap_or(&Selection::default()), wanted);
         let created_by = wanted.instruction.original.clone();
         let run = stage.state.run().clone();
+        let implicit = on_the_way(&to);
+        let onto = if wanted.files.link { Onto::Nothing { implicit: &implicit } } else { Onto::Image };
         let copied = Rc::new(Copied { selection: RefCell::new(selection), placed });
         stage.place.files = image.is_none().then(|| copied.clone());
-        self.layer(stage, key, (run, created_by), |build, options, _| {
+        self.layer(stage, key, (run, created_by), |build, options, state| {
             let exclude = wanted.exclude()?;
             let brought: Vec<Brought> =
                 wanted.elsewhere.iter().map(|what| build.take_in(what, &exclude)).collect::<Result<_>>()?;
             let selection = copied.selection.take();
             let steps = &build.steps;
+            let whose = wanted.names_of_image().zip(state.image.as_ref());
+            let whose =
+                whose.map(|(name, image)| steps.look(options, image, |record| owner(steps.engine, record, name)));
+            let target = Target { to: &to, single, owner: whose.transpose()? };
             let warnings = RefCell::new(Vec::new());
             let made = match image {
-                None => steps.change(options, |record| {
-                    let placing = place(steps.engine, record, wanted, (&to, single))?;
+                None => steps.change_on(onto, options, |record| {
+                    let placing = place(steps.engine, record, wanted, &target)?;
                     let local = selection.map(|selection| (context, selection, wanted.unpack));
                     let brought = brought.iter().map(|all| (&all.context, all.selection.clone(), all.unpack));
                     for part in local.into_iter().chain(brought) {
@@ -224,8 +232,8 @@ impl Build<'_> {
                     Ok(())
                 }),
                 Some(image) => steps.look(options, image, |other| {
-                    steps.change(options, |record| {
-                        let placing = place(steps.engine, record, wanted, (&to, single))?;
+                    steps.change_on(onto, options, |record| {
+                        let placing = place(steps.engine, record, wanted, &target)?;
                         let directory = placing.directory();
                         let to = (record, &directory, placing.new_directories());
                         let told = put_from(steps.engine, to, other, |out| {
@@ -245,6 +253,28 @@ impl Build<'_> {
             }
             Ok(made)
         })
+    }
+
+    /// The input, but for the files.
+    fn copy_key(&self, stage: &Stage<'_>, wanted: &Wanted<'_>, destination: &str) -> Key {
+        let mut key = match wanted.files.link && wanted.names_of_image().is_none() {
+            true => self.layer_key_on(&[]),
+            false => self.layer_key(&stage.state),
+        };
+        if wanted.files.link {
+            key.add("link", &[]);
+        }
+        key.add("instruction", wanted.instruction.name.as_bytes());
+        key.add("unpack", &[u8::from(wanted.unpack)]);
+        key.add("destination", destination.as_bytes());
+        let chown = wanted.files.chown.as_ref().map_or("", |word| word.text.as_str());
+        key.add("chown", chown.as_bytes());
+        key.add("chmod", wanted.files.chmod.as_ref().map_or("", |word| word.text.as_str()).as_bytes());
+        for file in &wanted.files.inline {
+            key.add("name", file.name.as_bytes());
+            key.add("content", file.content.as_bytes());
+        }
+        key
     }
 
     /// Where `--from` says that the files are.
@@ -334,8 +364,9 @@ fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
 }
 
 /// Where the files go, in this image.
-fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, (to, single): (&Typed, bool)) -> Result<Placing> {
-    let chown = wanted.files.chown.as_ref().map(|word| word.text.as_str());
+fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Placing> {
+    let Target { to, single, owner } = *target;
+    let chown = wanted.files.chown.as_ref().filter(|_| owner.is_none()).map(|word| word.text.as_str());
     let unsure = single && !to.asserts_directory();
     let question = Question { place: unsure.then_some(to), owner: chown };
     let answer = if unsure || chown.is_some() { ask(engine, record, question)? } else { Default::default() };
@@ -345,9 +376,19 @@ fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, (to, single): (&
             None if unsure && !answer.directory => to.clone(),
             None => to.as_directory(),
         },
-        owner: (!wanted.keeps_owners()).then_some(answer.owner),
+        owner: (!wanted.keeps_owners()).then_some(owner.unwrap_or(answer.owner)),
         mode: wanted.mode()?,
     })
+}
+
+/// The directories on the way to the files, which a lower layer may have: relative paths, the root first.
+fn on_the_way(to: &Typed) -> Vec<Vec<u8>> {
+    let mut paths = vec![Vec::new()];
+    for component in to.path().split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
+        let above = paths.last().map_or(&[][..], Vec::as_slice);
+        paths.push(join(above, component));
+    }
+    paths
 }
 
 impl Placing {

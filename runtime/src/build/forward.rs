@@ -95,8 +95,13 @@ impl Build<'_> {
 
     /// The key of a step that may make a layer, as far as all have it in common.
     pub(super) fn layer_key(&self, state: &State) -> Key {
+        self.layer_key_on(&state.config.rootfs.diff_ids)
+    }
+
+    /// The same of one that depends on these layers alone.
+    pub(super) fn layer_key_on(&self, layers: &[Digest]) -> Key {
         let mut key = Key::default();
-        for layer in &state.config.rootfs.diff_ids {
+        for layer in layers {
             key.add("layer", layer.as_str().as_bytes());
         }
         let clock = self.options.clock.map(|clock| clock.to_string()).unwrap_or_default();

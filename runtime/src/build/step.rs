@@ -50,6 +50,18 @@ pub struct Made {
     pub reads: Vec<String>,
 }
 
+/// What files are copied onto.
+#[derive(Clone, Copy, Debug)]
+pub enum Onto<'a> {
+    /// The image so far.
+    Image,
+    /// Nothing: the layer is the same on any image. These directories are only on the way to the files.
+    Nothing {
+        /// Relative paths; the root is the empty one.
+        implicit: &'a [Vec<u8>],
+    },
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub enum Ran {
@@ -87,7 +99,7 @@ impl Steps<'_> {
 
     fn ended(&self, record: &Record, outcome: Result<Outcome>) -> Result<Ran> {
         match outcome {
-            Ok(Outcome::Exited(0)) => self.layer(record).map(Ran::Well),
+            Ok(Outcome::Exited(0)) => self.layer(record, &[]).map(Ran::Well),
             Ok(Outcome::Exited(code)) => Ok(Ran::Failed(code, record.id.clone())),
             Ok(Outcome::Interrupted(signal)) => {
                 self.remove(record)?;
@@ -111,13 +123,28 @@ impl Steps<'_> {
 
     /// A container of the image so far that does not run: `work` changes its files.
     pub fn change(&self, options: &RunOptions, work: impl FnOnce(&Record) -> Result<()>) -> Result<Made> {
+        self.change_on(Onto::Image, options, work)
+    }
+
+    /// The same of a container of that image, or of one of no layers.
+    pub fn change_on(
+        &self,
+        onto: Onto<'_>,
+        options: &RunOptions,
+        work: impl FnOnce(&Record) -> Result<()>,
+    ) -> Result<Made> {
         prepare(self.engine.root())?;
         // It is never started, but a container has a command.
         let options = RunOptions { command: vec!["true".to_owned()], ..options.clone() };
-        let Created { container, record, .. } = draft(self.engine, &options, self.host, false)?.write_relaxed()?;
+        let draft = draft(self.engine, &options, self.host, false)?;
+        let (draft, implicit) = match onto {
+            Onto::Image => (draft, &[][..]),
+            Onto::Nothing { implicit } => (draft.without_layers(), implicit),
+        };
+        let Created { container, record, .. } = draft.write_relaxed()?;
         drop(container);
         match work(&record) {
-            Ok(()) => self.layer(&record),
+            Ok(()) => self.layer(&record, implicit),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = self.remove(&record);
@@ -140,8 +167,8 @@ impl Steps<'_> {
     }
 
     /// What has changed in the container becomes a layer; the container goes.
-    fn layer(&self, record: &Record) -> Result<Made> {
-        let taken = take_layer(self.engine, record, self.clock);
+    fn layer(&self, record: &Record, implicit: &[Vec<u8>]) -> Result<Made> {
+        let taken = take_layer(self.engine, record, self.clock, implicit);
         let removed = self.remove(record);
         let Taken { layer, received } = taken?;
         let reads = received.then(|| NETWORK.to_owned()).into_iter().collect();

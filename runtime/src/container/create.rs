@@ -40,6 +40,14 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
+    /// The same on nothing: its read-write layer is a layer of its own, whatever it is put onto.
+    #[must_use]
+    pub fn without_layers(mut self) -> Self {
+        self.record.layers.clear();
+        self.record.image_depth = 0;
+        self
+    }
+
     /// Makes the container. It is on disk when this returns, unless it removes itself when it ends.
     pub fn write(self) -> Result<Created> {
         let durability = if self.record.auto_remove { Durability::Relaxed } else { Durability::Flushed };

@@ -33,7 +33,7 @@ use crate::file::{self, Durability, Staging};
 use crate::idmap::helper::{self, Work};
 use crate::image::changes::RootAttrs;
 use crate::image::config::History;
-use crate::image::pack::{Packed, pack_layer};
+use crate::image::pack::{Known, Packed, pack_layer};
 use crate::image::store::{LayerMeta, MADE_BY, Published};
 use crate::paths::Root;
 
@@ -105,7 +105,7 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, options.clock, Durability::Flushed)?;
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (options.clock, &[]), Durability::Flushed)?;
         match (packed.empty, fits()) {
             (true, _) => remove_file(layer.as_fd(), INDEX)?,
             (false, Err(error)) => {
@@ -147,12 +147,13 @@ pub(super) fn write_meta(layer: BorrowedFd<'_>, meta: LayerMeta, of: &Record, du
     file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, durability)
 }
 
-/// In the storage helper: hashes the layer in this wrapper directory, and writes index and owners beside it.
+/// In the storage helper: hashes the layer in this wrapper directory, and writes index and owners beside it. `implicit`: see
+/// [`Known`].
 pub(super) fn pack_here(
     layer: BorrowedFd<'_>,
     top: Option<&OwnedFd>,
     recorded: &Recorded,
-    clock: Option<Timestamp>,
+    (clock, implicit): (Option<Timestamp>, &[Vec<u8>]),
     durability: Durability,
 ) -> Result<Packed> {
     let seed = top.map(|top| RootAttrs::read(open(top.as_fd(), "diff")?.as_fd())).transpose()?;
@@ -161,7 +162,8 @@ pub(super) fn pack_here(
     let clock = clock.map(Timestamp::as_second);
     let find = |path: &[u8]| recorded.find(path);
     let out = File::from(index.try_clone()?);
-    let packed = pack_layer(layer, seed.as_ref(), &find, clock, Some(out), &mut std::io::sink())?;
+    let known = Known { seed: seed.as_ref(), recorded: &find, clock, implicit };
+    let packed = pack_layer(layer, known, Some(out), &mut std::io::sink())?;
     if !packed.empty {
         if durability == Durability::Flushed {
             fsync(&index).context(|| "write the layer's index to disk")?;

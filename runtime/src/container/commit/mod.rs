@@ -130,7 +130,7 @@ fn meta_of(packed: &Packed, clock: Option<Timestamp>) -> Result<LayerMeta> {
         source: "commit".to_owned(),
         compressed: Vec::new(),
         squashed: false,
-        implicit: false,
+        implicit: packed.implicit > 0,
         implicit_root: false,
         opaque_root: false,
         extra: Default::default(),

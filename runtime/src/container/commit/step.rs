@@ -15,6 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
 use crate::idmap::helper;
+use crate::image::store::{LayerMeta, ON_THE_WAY};
 
 /// What is left of a step.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ pub struct Taken {
 
 /// Makes the read-write layer of a container that has ended one of the build's layers; `engine` is the build's view of the
 /// store. The container has no read-write layer afterwards: all that is left to do
-/// with it is to remove it.
-pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) -> Result<Taken> {
+/// with it is to remove it. `implicit`: of a layer of its own, the directories that are only on the way.
+pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>, implicit: &[Vec<u8>]) -> Result<Taken> {
     let attempt = || format!("commit container {}", record.id.short());
     let (container, record) = lifecycle::hold_stopped(engine, &record.id)?
         .ok_or_else(|| Error::new(ErrorKind::Conflict, "it runs").context(attempt()))?;
@@ -41,10 +42,10 @@ pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) ->
     let recorded = Recorded::open(engine, &record.layers)?;
     let packed = helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, clock, Durability::Relaxed)?;
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (clock, implicit), Durability::Relaxed)?;
         if !packed.empty {
-            write_meta(layer.as_fd(), meta_of(&packed, clock)?, &record, Durability::Relaxed)
-                .context(|| "write the layer's facts")?;
+            let meta = with_directories(meta_of(&packed, clock)?, implicit)?;
+            write_meta(layer.as_fd(), meta, &record, Durability::Relaxed).context(|| "write the layer's facts")?;
         }
         Ok(packed)
     })
@@ -55,4 +56,13 @@ pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>) ->
     check_depth(record.layers.len() + 1, false).context(attempt)?;
     engine.store.place_layer(&container.paths.layer(), &packed.diff_id).context(attempt)?;
     Ok(Taken { layer: Some(packed.diff_id), received })
+}
+
+/// What a layer of its own says of directories is only what something describes.
+fn with_directories(mut meta: LayerMeta, implicit: &[Vec<u8>]) -> Result<LayerMeta> {
+    if !implicit.is_empty() {
+        meta.implicit_root = implicit.iter().any(Vec::is_empty);
+        meta.set(ON_THE_WAY, &implicit)?;
+    }
+    Ok(meta)
 }

@@ -12,8 +12,8 @@ use crate::error::{Context, Result};
 use crate::file::{Durability, search_byte, write_atomic_at};
 use crate::image::attributes::RootAttrs;
 use crate::image::owners::Owners;
-use crate::image::pack::pack_layer;
-use crate::image::store::{CLOCK, ROOT_ATTRIBUTES};
+use crate::image::pack::{Known, pack_layer};
+use crate::image::store::{CLOCK, ON_THE_WAY, ROOT_ATTRIBUTES};
 
 const INDEX: &str = "index";
 const DRAFT: &str = "index.draft";
@@ -33,6 +33,7 @@ fn repack(job: &Job<'_>) -> Result<bool> {
         Err(_) => Owners::default(),
     };
     let clock = job.meta.and_then(|meta| meta.get(CLOCK));
+    let implicit: Vec<Vec<u8>> = job.meta.and_then(|meta| meta.get(ON_THE_WAY)).unwrap_or_default();
     let recorded: Option<RootAttrs> = job.meta.and_then(|meta| meta.get(ROOT_ATTRIBUTES));
     let diff = openat(job.layer, c"diff", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let root = recorded.or_else(|| RootAttrs::read(diff.ok()?.as_fd()).ok());
@@ -42,7 +43,8 @@ fn repack(job: &Job<'_>) -> Result<bool> {
         let draft =
             File::from(openat(job.layer, DRAFT, flags, Mode::from_raw_mode(0o600)).context(|| "make an index")?);
         let out = draft.try_clone()?;
-        let packed = pack_layer(job.layer, seed, &|path| owners.get(path), clock, Some(out), &mut std::io::sink());
+        let known = Known { seed, recorded: &|path| owners.get(path), clock, implicit: &implicit };
+        let packed = pack_layer(job.layer, known, Some(out), &mut std::io::sink());
         if packed.is_ok_and(|packed| packed.diff_id == *job.diff_id) {
             fsync(&draft)?;
             renameat(job.layer, DRAFT, job.layer, INDEX)?;

@@ -321,7 +321,8 @@ fn a_lost_index_is_made_again_from_a_tree_in_our_own_form() {
         let wrapper = fs::File::open(source.path()).unwrap();
         let mut tar = Vec::new();
         let seed = (!root).then_some(&seed);
-        crate::image::pack::pack_layer(wrapper.as_fd(), seed, &|_| None, None, None, &mut tar).unwrap();
+        let known = crate::image::pack::Known { seed, ..Default::default() };
+        crate::image::pack::pack_layer(wrapper.as_fd(), known, None, &mut tar).unwrap();
         tar
     };
     for tar in [own(true), own(false)] {

@@ -31,6 +31,8 @@ pub(super) enum Part {
     Content(usize),
     ContentEnd,
     Raw(usize),
+    /// A directory that has no entry.
+    Implicit(Vec<u8>),
 }
 
 impl Chunk {
@@ -145,6 +147,7 @@ fn write_index(mut index: index::Writer<File>, chunks: &Receiver<Arc<Chunk>>, do
         };
         for part in &chunk.parts {
             match *part {
+                Part::Implicit(ref path) => index.implicit(path)?,
                 Part::Head(count) => index.head(take(count))?,
                 Part::Entry(content) => index.entry(content, None)?,
                 Part::Content(count) => index.content(take(count)),

@@ -47,7 +47,8 @@ pub fn pack_merged(
     let root = merged::Merged::new(roots)?;
     let (mut entries, mut torn, mut names) = (0, 0, 0);
     let size = stream::without_digest(out, |stream| {
-        let mut packer = Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock });
+        let mut packer =
+            Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock, implicit: &[] });
         packer.merged(b"", &root)?;
         (entries, torn, names) = (packer.entries, packer.stream.torn, packer.marks);
         Ok(())

@@ -15,12 +15,12 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, futimens, major, minor, openat, readlinkat, statat};
 use serde::{Deserialize, Serialize};
 
-use super::attributes::{self, RootAttrs};
+use super::attributes::{self, RootAttrs, timestamps};
 use super::owners::Owner;
 use super::tar::{Head, Kind, Limits, OPAQUE, Time, WHITEOUT, header, join, shown};
 use super::tree::{Step, Walk, open};
@@ -39,19 +39,39 @@ pub struct Packed {
     pub content: u64,
     /// Its entries.
     pub entries: u64,
+    /// Directories without an entry, but for the root.
+    #[serde(default)]
+    pub implicit: u64,
     /// Nothing was changed: the tar has no entry.
     pub empty: bool,
     /// The attributes of the tree's root, which may have no entry.
     pub root: RootAttrs,
 }
 
+/// What the tree of a read-write layer alone does not tell.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The attributes that the layer's root got when it was made; the root has an entry only if it differs. A time that
+    /// alone differs does not make a layer of nothing.
+    pub seed: Option<&'a RootAttrs>,
+    /// The true owner of a path (relative, without leading slash) that the id mapping lacks; kept where the file still
+    /// belongs to 0.
+    pub recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
+    /// No time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
+    pub clock: Option<i64>,
+    /// Directories (relative paths) that are only on the way: where nothing describes them (mode 0755, root's) and
+    /// something is in them they get no entry, so that the attributes of a lower layer hold.
+    pub implicit: &'a [Vec<u8>],
+}
+
+impl Default for Known<'_> {
+    fn default() -> Self {
+        Self { seed: None, recorded: &|_| None, clock: None, implicit: &[] }
+    }
+}
+
 /// Packs the read-write layer in `layer` (its wrapper directory, with `diff/`).
 ///
-/// - `seed`: the attributes that the layer's root got when it was made; the root has an entry only if it differs. A
-///   time that alone differs does not make a layer of nothing.
-/// - `recorded`: the true owner of a path (relative, without leading slash) that the id mapping lacks; kept where the
-///   file still belongs to 0.
-/// - `clock`: no time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
 /// - `index_out`: gets the layer's index; flushing is the caller's.
 /// - `out`: gets the tar; a sink where only the digest counts.
 ///
@@ -59,16 +79,15 @@ pub struct Packed {
 /// a deletion elsewhere and is refused as `Unsupported`. Sockets are left out.
 pub fn pack_layer(
     layer: BorrowedFd<'_>,
-    seed: Option<&RootAttrs>,
-    recorded: &dyn Fn(&[u8]) -> Option<Owner>,
-    clock: Option<i64>,
+    known: Known<'_>,
     index_out: Option<File>,
     out: &mut dyn Write,
 ) -> Result<Packed> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
     let root = RootAttrs::read(diff.as_fd())?;
-    let rules = Rules { layer: true, seed: seed.map(|seed| differs(&root, seed)), recorded, clock };
+    let Known { seed, recorded, clock, implicit } = known;
+    let rules = Rules { layer: true, seed: seed.map(|seed| differs(&root, seed)), recorded, clock, implicit };
     pack(diff.as_fd(), root, rules, index_out, out)
 }
 
@@ -93,6 +112,7 @@ struct Rules<'a> {
     seed: Option<Differs>,
     recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
     clock: Option<i64>,
+    implicit: &'a [Vec<u8>],
 }
 
 fn pack(
@@ -102,19 +122,24 @@ fn pack(
     index: Option<File>,
     out: &mut dyn Write,
 ) -> Result<Packed> {
-    let mut found = (0, 0);
+    let mut found = (0, 0, 0);
     let (diff_id, size) = stream::with(out, index, |stream| {
         let mut packer = Packer::new(stream, rules);
         packer.tree(diff)?;
-        found = (packer.entries, packer.content);
+        found = (packer.entries, packer.content, packer.implicit);
         Ok(())
     })?;
-    let (entries, content) = found;
-    Ok(Packed { diff_id, size, content, entries, empty: entries == 0, root })
+    let (entries, content, implicit) = found;
+    Ok(Packed { diff_id, size, content, entries, implicit, empty: entries == 0, root })
 }
 
 fn cannot_hold(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} cannot be in an image"))
+}
+
+/// Whether a directory is as one that nothing describes.
+fn is_plain(head: &Head) -> bool {
+    (head.mode, head.uid, head.gid) == (0o755, 0, 0) && head.xattrs.is_empty()
 }
 
 struct Packer<'a, 's> {
@@ -129,6 +154,9 @@ struct Packer<'a, 's> {
     blocks: Vec<u8>,
     entries: u64,
     content: u64,
+    implicit: u64,
+    /// Directories without an entry since the last entry.
+    fresh: Vec<OwnedFd>,
     /// Names that read as deletions where the tar is taken for a layer.
     marks: u64,
 }
@@ -138,7 +166,9 @@ impl<'a, 's> Packer<'a, 's> {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let attributes = attributes::Reader::new();
         let (links, limits, blocks) = (HashMap::new(), Limits::default(), Vec::new());
-        Self { stream, rules, own, attributes, links, limits, blocks, entries: 0, content: 0, marks: 0 }
+        let (entries, content, implicit, marks) = (0, 0, 0, 0);
+        let fresh = Vec::new();
+        Self { stream, rules, own, attributes, links, limits, blocks, entries, content, implicit, fresh, marks }
     }
 
     fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
@@ -170,9 +200,10 @@ impl<'a, 's> Packer<'a, 's> {
             Some(Differs::No) => true,
             Some(Differs::OnlyTime) => empty,
         };
-        if !skip {
-            let mut head = self.head(path, Kind::Directory, &stat);
-            head.xattrs = found.xattrs;
+        let head = Head { xattrs: found.xattrs, ..self.head(path, Kind::Directory, &stat) };
+        if !empty && is_plain(&head) && self.rules.implicit.iter().any(|implicit| implicit == path) {
+            self.without_entry(directory, path)?;
+        } else if !skip {
             self.write(&head)?;
         }
         let marked = self.rules.layer && found.opaque;
@@ -180,6 +211,16 @@ impl<'a, 's> Packer<'a, 's> {
             self.mark(join(path, OPAQUE))?;
         }
         Ok(marked)
+    }
+
+    /// A directory of which only the index tells, and of the root not even that.
+    fn without_entry(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        if !path.is_empty() {
+            self.implicit += 1;
+            self.stream.implicit(path);
+            self.fresh.push(directory.try_clone_to_owned()?);
+        }
+        Ok(())
     }
 
     fn item(&mut self, directory: BorrowedFd<'_>, name: &CStr, kind: FileType, path: &[u8]) -> Result<()> {
@@ -284,6 +325,10 @@ impl<'a, 's> Packer<'a, 's> {
 
     fn write(&mut self, head: &Head) -> Result<()> {
         self.entries += 1;
+        // As unpacking leaves them.
+        for directory in self.fresh.drain(..) {
+            futimens(&directory, &timestamps(head.mtime)).context(|| "set the time of a directory")?;
+        }
         self.blocks.clear();
         header::write(head, &mut self.blocks);
         self.stream.entry(&self.blocks, head.stored > 0)

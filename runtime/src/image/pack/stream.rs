@@ -54,6 +54,11 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// A directory without an entry: the index alone tells of it.
+    pub(crate) fn implicit(&mut self, path: &[u8]) {
+        self.part(Part::Implicit(path.to_vec()));
+    }
+
     /// A regular file with all but the sizes in `head`, which are filled in. With `sparse`, its holes are left out, in a
     /// form that not every program reads, unless it is in too many pieces.
     pub(crate) fn file(&mut self, head: &mut Head, file: BorrowedFd<'_>, stat: &Stat, sparse: bool) -> Result<()> {

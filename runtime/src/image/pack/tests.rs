@@ -67,9 +67,13 @@ impl Layer {
 
     /// Packs, and checks digest, size and index on the way.
     fn try_pack(&self, seed: Option<&RootAttrs>, clock: Option<i64>) -> Result<Output> {
+        self.pack_knowing(Known { seed, clock, ..Known::default() })
+    }
+
+    fn pack_knowing(&self, known: Known<'_>) -> Result<Output> {
         let mut tar = Vec::new();
         let index = tempfile::tempfile().unwrap();
-        let packed = pack_layer(self.fd().as_fd(), seed, &|_| None, clock, Some(index.try_clone().unwrap()), &mut tar)?;
+        let packed = pack_layer(self.fd().as_fd(), known, Some(index.try_clone().unwrap()), &mut tar)?;
         assert_eq!((&packed.diff_id, packed.size), (&Digest::of(&tar), tar.len() as u64));
         let mut again = Vec::new();
         rebuild(&index, self.fd().as_fd(), &mut again).unwrap();
@@ -426,11 +430,36 @@ fn recorded_owners_come_back_where_nobody_changed_them() {
         matches!(path, b"kept" | b"chmodded").then_some(owner)
     };
     let mut tar = Vec::new();
-    pack_layer(layer.fd().as_fd(), None, &recorded, None, None, &mut tar).unwrap();
+    let known = Known { recorded: &recorded, ..Known::default() };
+    pack_layer(layer.fd().as_fd(), known, None, &mut tar).unwrap();
     let own = rustix::process::geteuid().as_raw();
     let found: Vec<_> = heads(&tar).into_iter().skip(1).map(|head| (head.path, head.uid, head.mode)).collect();
     let wanted = [("chmodded", 70_000, 0o700), ("kept", 70_000, 0o4755), ("other", own, 0o755)];
     assert_eq!(found, wanted.map(|(path, uid, mode)| (path.as_bytes().to_vec(), uid, mode)));
+}
+
+#[test]
+fn a_directory_on_the_way_has_no_entry_where_nothing_describes_it() {
+    let layer = Layer::new();
+    fs::set_permissions(layer.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    for path in ["a/b/c/own", "a/other", "a/empty"] {
+        fs::create_dir_all(layer.path(path)).unwrap();
+    }
+    layer.file("a/b/c/file", "1");
+    fs::set_permissions(layer.path("a/b"), fs::Permissions::from_mode(0o700)).unwrap();
+    let implicit: Vec<Vec<u8>> = ["", "a", "a/b", "a/b/c", "a/empty"].map(|path| path.as_bytes().to_vec()).into();
+    let made = layer.pack_knowing(Known { implicit: &implicit, ..Known::default() }).unwrap();
+    let found: Vec<_> = heads(&made.tar).into_iter().map(|head| String::from_utf8(head.path).unwrap()).collect();
+    let own = rustix::process::geteuid().is_root();
+    // Only root's can be left out.
+    let wanted: &[&str] = match own {
+        true => &["a/b", "a/b/c/file", "a/b/c/own", "a/empty", "a/other"],
+        false => &["", "a", "a/b", "a/b/c", "a/b/c/file", "a/b/c/own", "a/empty", "a/other"],
+    };
+    assert_eq!(
+        (found, made.packed.implicit),
+        (wanted.iter().map(|path| (*path).to_owned()).collect(), if own { 2 } else { 0 })
+    );
 }
 
 #[test]

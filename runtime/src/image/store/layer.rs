@@ -62,6 +62,8 @@ pub(crate) const ROOT_ATTRIBUTES: &str = "root";
 pub(crate) const MADE_BY: &str = "container";
 /// Field of [`LayerMeta::extra`]: no time in the archive is later, times in the tree may be; seconds since 1970.
 pub(crate) const CLOCK: &str = "clock";
+/// Field of [`LayerMeta::extra`]: directories of a layer of its own that have no entry unless something describes them.
+pub(crate) const ON_THE_WAY: &str = "on_the_way";
 
 impl LayerMeta {
     /// Adds the digests of the files beside the tree in `wrapper`.
