@@ -109,12 +109,28 @@ pub struct LogoutArgs {
 /// `lrun search`.
 #[derive(Clone, Debug, Args)]
 pub struct SearchArgs {
-    /// A part of the name, behind the registry: localhost:5000/word
+    /// What to look for, behind the registry if it is another than docker.io: localhost:5000/word
     #[arg(value_name = "[REGISTRY/]TERM")]
     pub term: String,
-    /// Print at most so many
-    #[arg(long, value_name = "N", default_value_t = 25)]
-    pub limit: usize,
+    /// Show only those that match: stars=N, is-official=true
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub filter: Vec<String>,
+    /// table, json or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Print at most so many; 0: as many as docker does, 25
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    limit: usize,
+    /// Do not shorten descriptions
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+impl SearchArgs {
+    /// How many are printed at most.
+    pub fn most(&self) -> usize {
+        if self.limit == 0 { 25 } else { self.limit }
+    }
 }
 
 /// When `run` and `create` pull.

@@ -24,7 +24,7 @@ use crate::reference::{DEFAULT_REGISTRY, Reference};
 const REDIRECTS: u32 = 5;
 /// Where docker's registry really is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
-const PAGE_MAX: usize = 4 << 20;
+pub(super) const PAGE_MAX: usize = 4 << 20;
 const PAGES: u32 = 1000;
 
 /// What is to be done, which is what a token is asked for.
@@ -127,9 +127,14 @@ impl<'a> Client<'a> {
         Url::new(&self.origin, &format!("/v2/{}/{path}", self.repository))
     }
 
+    /// A path of the registry, not of a repository.
+    pub(super) fn root(&self, path: &str) -> Result<Url> {
+        Url::new(&self.origin, path)
+    }
+
     /// Whether the registry is one and lets this user in; for `login`.
     pub fn ping(&self) -> Result<()> {
-        let url = Url::new(&self.origin, "/v2/")?;
+        let url = self.root("/v2/")?;
         let answer = self.send(&Method::GET, &url, &[])?;
         match answer.status {
             200 => Ok(()),
@@ -228,13 +233,13 @@ impl<'a> Client<'a> {
     }
 
     /// Every repository of the registry, where it tells.
-    pub fn catalog(&self) -> Result<Vec<String>> {
+    pub(super) fn catalog(&self) -> Result<Vec<String>> {
         #[derive(serde::Deserialize)]
         struct Page {
             repositories: Option<Vec<String>>,
         }
         let unread = |_| Error::new(ErrorKind::Invalid, "list the repositories: the answer cannot be read");
-        let first = Url::new(&self.origin, "/v2/_catalog?n=1000")?;
+        let first = self.root("/v2/_catalog?n=1000")?;
         self.pages(&first, "list the repositories", usize::MAX, |page| {
             serde_json::from_slice(&page.bytes).map(|page: Page| page.repositories.unwrap_or_default()).map_err(unread)
         })

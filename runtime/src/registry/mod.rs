@@ -14,6 +14,7 @@ pub mod platform;
 pub mod proxy;
 pub mod referrers;
 pub(crate) mod retry;
+pub mod search;
 mod tls;
 mod token;
 pub mod upload;

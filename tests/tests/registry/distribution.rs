@@ -69,8 +69,9 @@ fn an_image_goes_and_comes_back() {
     let (more, said) = pushed(&lrun, &format!("{name}:more"));
     assert!(said.contains(": Layer already exists\n") && said.contains(": Pushed\n") && more != digest, "{said}");
 
-    let search = lrun.ok(&["search", &format!("{}/box", registry.name)]);
-    assert_eq!(search, format!("NAME\n{name}\n{}/b/box", registry.name));
+    // Debian's registry answers no questions, and is asked for its list.
+    let search = lrun.ok(&["search", "--format", "{{.Name}} {{.StarCount}}", &format!("{}/box", registry.name)]);
+    assert_eq!(search, format!("{name} 0\n{}/b/box 0", registry.name));
     lrun.ok(&["rm", "one"]);
     lrun.run(&["rmi", "-f", &lrun.inspect(&format!("{name}:more"), "{{.Id}}"), &id]);
     let output = lrun.run(&["pull", "-a", &name]);
@@ -258,7 +259,6 @@ fn a_credential_helper_is_asked() {
 #[test]
 fn what_is_not_offered_is_said() {
     let lrun = Lrun::new();
-    assert!(lrun.fails(1, &["search", "debian"]).contains("docker.io offers no list"), "search");
     assert!(lrun.fails(1, &["login", "-u", "a", "-p", "b", "https://"]).contains("is no registry"));
     assert!(
         lrun.fails(1, &["push", "127.0.0.1:1/x"])

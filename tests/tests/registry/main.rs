@@ -12,6 +12,7 @@ mod manifests;
 mod mirrors;
 mod repair;
 mod round_trip;
+mod search;
 mod tls;
 mod trust;
 mod uploads;

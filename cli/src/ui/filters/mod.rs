@@ -6,6 +6,7 @@ pub mod containers;
 mod glob;
 pub mod images;
 pub mod prune;
+pub mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,7 @@ pub mod info;
 pub mod ports;
 pub mod ps;
 pub mod referrers;
+pub mod search;
 pub mod top;
 pub mod trash;
 pub mod version;
@@ -95,6 +96,11 @@ impl Format {
     pub fn asks_for(&self, field: &str) -> bool {
         !self.json && self.template.uses(field)
     }
+
+    /// Whether rows are printed whole, as JSON.
+    pub fn is_whole(&self) -> bool {
+        self.template.uses("")
+    }
 }
 
 impl<T> Model<T> {
@@ -106,7 +112,7 @@ impl<T> Model<T> {
     pub fn render(&self, format: &Format, rows: &[T], view: &View) -> Result<String> {
         self.check_fields(format)?;
         // A row that is printed whole, as JSON, keeps its exact values; what is printed is made harmless then.
-        let whole = format.template.uses("");
+        let whole = format.is_whole();
         let escape_cells = !format.json && (format.table || (view.terminal && !whole));
         let mut out = String::new();
         if format.table {
