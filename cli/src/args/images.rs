@@ -170,8 +170,8 @@ pub struct ExportArgs {
 /// `lrun import`.
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// The archive: a file, or - for standard input
-    #[arg(value_name = "FILE|-")]
+    /// The archive: a file, an HTTP(S) address, or - for standard input
+    #[arg(value_name = "FILE|URL|-")]
     pub source: String,
     /// Name of the new image
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -188,8 +188,8 @@ pub struct ImportArgs {
 }
 
 impl ImportArgs {
-    /// Whether the source is a URL, which docker would download.
+    /// Whether the source is downloaded.
     pub fn is_url(&self) -> bool {
-        ["http://", "https://", "ftp://"].iter().any(|scheme| self.source.starts_with(scheme))
+        ["http://", "https://"].iter().any(|scheme| self.source.starts_with(scheme))
     }
 }

@@ -130,7 +130,8 @@ impl Remote {
         Ok(Context::at(file::open_dir(path.parent().unwrap_or(&self.folder))?))
     }
 
-    fn open(&self, root: &Root, url: &str, progress: &mut Progress<'_>) -> Result<File> {
+    /// What is at a URL, as a file of the folder.
+    pub fn open(&self, root: &Root, url: &str, progress: &mut Progress<'_>) -> Result<File> {
         let found = self.download(root, url, None, true, progress)?;
         let path = found.file.ok_or_else(|| Error::new(ErrorKind::Io, "the download is lost"))?;
         File::open(&path).context(|| path.display().to_string())
