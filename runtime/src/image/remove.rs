@@ -104,6 +104,13 @@ impl Plan {
         Ok(planner.plan)
     }
 
+    /// All names of an image that stays.
+    fn names(images: &[Listed], uses: &[ContainerUse], id: &Digest) -> Self {
+        let mut planner = Planner { images, uses, plan: Self::default() };
+        planner.remove_names(id);
+        planner.plan
+    }
+
     /// A damaged image goes with all its names; what it was made from and of is not known.
     fn damaged(image: &Damaged, uses: &[ContainerUse]) -> Result<Self> {
         if let Some(user) = uses.iter().find(|user| user.image == image.id) {

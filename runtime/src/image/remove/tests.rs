@@ -308,6 +308,25 @@ fn unused_images_go_with_the_parents_that_they_leave_alone_and_used_ones_stay_wh
 }
 
 #[test]
+fn an_unused_image_that_others_were_made_from_loses_its_names() {
+    let dir = scratch();
+    let store = open(&dir);
+    let base = add_image(&store, &["a"], 1, None, &["base", "base:2"]);
+    let child = add_image(&store, &["a", "b"], 2, Some(&base), &["child"]);
+    let parent = add_image(&store, &["c"], 3, None, &["parent"]);
+    add_image(&store, &["c", "d"], 4, Some(&parent), &["kept"]);
+    let containers = [uses("1", false, &child, &[]), uses("2", false, &parent, &[])];
+    let prune = |all: bool, but: &str| {
+        let wanted = |image: &Listed| Ok(image.references.iter().all(|name| name.familiar() != but));
+        let lines = unused_images(&store, all, &wanted, &|| Ok(containers.to_vec())).unwrap();
+        lines.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(prune(false, ""), [""; 0]);
+    assert_eq!(prune(true, "kept"), ["Untagged: base:2", "Untagged: base:latest"]);
+    assert!(store.image_record(&base).is_ok() && store.find("parent").is_ok());
+}
+
+#[test]
 fn a_prune_waits_for_whoever_publishes() {
     let dir = scratch();
     let store = open(&dir);

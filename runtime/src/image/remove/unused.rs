@@ -6,7 +6,8 @@ use crate::file::Lock;
 use crate::image::store::{Found, Listed, Store};
 
 /// Removes the images that no container was made from, that no other image was made from, and that are `wanted`; with
-/// `all`, also those with names. Layers stay until [`super::collect`].
+/// `all`, also those with names, and of those that another image was made from the names: they stay as its parents. Layers
+/// stay until [`super::collect`].
 ///
 /// Nobody resolves an image meanwhile, so that none goes that a container is just being made from: whoever publishes
 /// something is waited for.
@@ -29,6 +30,13 @@ pub fn unused_images(
         images.retain(|image| !plan.delete.contains(&image.record.id));
         lines.extend(plan.lines);
     }
+    for image in images.iter().filter(|image| all && !is_used(&used, image)) {
+        if wanted(image)? {
+            let plan = Plan::names(&images, &used, &image.record.id);
+            plan.carry_out(store)?;
+            lines.extend(plan.lines);
+        }
+    }
     Ok(lines)
 }
 
@@ -41,10 +49,13 @@ fn next<'a>(
     for image in images {
         let id = &image.record.id;
         let has_child = images.iter().any(|other| other.record.parent.as_ref() == Some(id));
-        let is_used = used.iter().any(|container| container.image == *id);
-        if (all || image.references.is_empty()) && !has_child && !is_used && wanted(image)? {
+        if (all || image.references.is_empty()) && !has_child && !is_used(used, image) && wanted(image)? {
             return Ok(Some(image));
         }
     }
     Ok(None)
+}
+
+fn is_used(used: &[ContainerUse], image: &Listed) -> bool {
+    used.iter().any(|container| container.image == image.record.id)
 }
