@@ -494,6 +494,7 @@ fn so_are_those_of_other_commands() {
         (&["container", "rm", "--link", "a/b"], "--link: "),
         (&["start", "--checkpoint", "c1", "web"], "--checkpoint c1: "),
         (&["images", "--tree"], "--tree: "),
+        (&["image", "ls", "--tree"], "--tree: "),
         (&["exec", "--privileged", "web", "true"], "--privileged: "),
     ] {
         let refused = usage(words);

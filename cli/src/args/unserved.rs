@@ -228,6 +228,15 @@ const OTHERS: &[(&str, Unserved)] = &[
     ("exec", switch("privileged", EXEC)),
 ];
 
+/// The short form of a command of a group, where commands of other groups have the same word.
+fn short<'a>(group: &str, name: &'a str) -> &'a str {
+    match (group, name) {
+        ("image", "ls") => "images",
+        ("image", "rm") => "rmi",
+        _ => name,
+    }
+}
+
 /// The flags of this command.
 fn flags_of(command: &str) -> Vec<&'static Unserved> {
     let others = OTHERS.iter().filter(|(name, _)| *name == command).map(|(_, flag)| flag);
@@ -250,8 +259,13 @@ const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), (CONT
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {
+    add_below("", command)
+}
+
+fn add_below(group: &str, command: Command) -> Command {
     let name = command.get_name().to_owned();
-    let command = command.args(flags_of(&name).into_iter().map(arg)).mut_subcommands(add_to);
+    let flags = flags_of(short(group, &name)).into_iter().map(arg);
+    let command = command.args(flags).mut_subcommands(|command| add_below(&name, command));
     match name.as_str() {
         "run" | "create" => command.args(HARMLESS.map(|(name, short)| hidden(name, short, ArgAction::SetTrue))),
         "pull" | "push" => {
@@ -277,13 +291,20 @@ fn hidden(name: &'static str, short: Option<char>, action: ArgAction) -> Arg {
 
 /// Refuses the first of them that was given with a value that would change something.
 pub fn check(matches: &ArgMatches) -> Result<()> {
+    check_below("", matches)
+}
+
+fn check_below(group: &str, matches: &ArgMatches) -> Result<()> {
     match matches.subcommand() {
         Some((name, matches)) => {
             let about_builders = matches.try_contains_id(BUILDER.name).unwrap_or(false);
             let everywhere = about_builders.then_some(&BUILDER);
-            flags_of(name).into_iter().chain(everywhere).try_for_each(|flag| check_flag(flag, matches))?;
+            flags_of(short(group, name))
+                .into_iter()
+                .chain(everywhere)
+                .try_for_each(|flag| check_flag(flag, matches))?;
             check_trust(matches)?;
-            check(matches)
+            check_below(name, matches)
         }
         None => Ok(()),
     }

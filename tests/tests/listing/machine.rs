@@ -10,14 +10,22 @@ fn info_counts_and_names_what_it_found() {
     lrun.ok(&["run", "-d", "busybox", "sleep", "1000"]);
     let text = lrun.run(&["info"]);
     assert_eq!(text.code, 0, "{}", text.stderr);
-    for line in ["Containers: 2", " Running: 1", " Paused: 0", " Stopped: 1", "Images: 1", "Storage Driver: overlay"] {
+    for line in [
+        "Server:",
+        " Containers: 2",
+        "  Running: 1",
+        "  Paused: 0",
+        "  Stopped: 1",
+        " Images: 1",
+        " Storage Driver: overlay",
+    ] {
         assert!(text.stdout.lines().any(|own| own == line), "{line}: {}", text.stdout);
     }
     for label in ["Id Mapping: ", "Network: ", "Cgroup Version: ", "Kernel Version: ", " Backing Filesystem: "] {
         assert!(text.stdout.contains(label), "{label}: {}", text.stdout);
     }
     let root = lrun.store();
-    assert!(text.stdout.contains(&format!(" Root Dir: {}\n", root.display())), "{}", text.stdout);
+    assert!(text.stdout.contains(&format!(" Docker Root Dir: {}\n", root.display())), "{}", text.stdout);
     // What is missing comes with a way out.
     let warnings = text.stderr.lines().filter(|line| line.starts_with("WARNING: ")).count();
     assert_eq!(text.stderr.lines().filter(|line| line.starts_with("  hint: ")).count(), warnings, "{}", text.stderr);

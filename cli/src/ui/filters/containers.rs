@@ -75,6 +75,8 @@ struct Matcher<'a> {
     ancestors: BTreeSet<String>,
     publish: Ports,
     expose: Ports,
+    /// lrun has no swarm, so no container is a task of one.
+    task: Option<bool>,
 }
 
 impl<'a> Matcher<'a> {
@@ -90,6 +92,7 @@ impl<'a> Matcher<'a> {
             ancestors: filters.values("ancestor").filter_map(image_id).collect(),
             publish: filters.values("publish").map(|value| ports("publish", value)).collect::<Result<_>>()?,
             expose: filters.values("expose").map(|value| ports("expose", value)).collect::<Result<_>>()?,
+            task: filters.truth("is-task")?,
         })
     }
 
@@ -111,8 +114,7 @@ impl<'a> Matcher<'a> {
                 entry.mounts.iter().any(|mount| mount.destination == volume || named(mount))
             })
             && filters.any("network", |network| entry.networks.iter().any(|own| own == network_name(network)))
-            // lrun has no swarm, so no container is a task of one.
-            && filters.any("is-task", |task| matches!(task, "0" | "false"))
+            && self.task != Some(true)
             && self.ports(entry)
     }
 

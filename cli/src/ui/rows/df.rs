@@ -7,6 +7,8 @@ use super::{Column, Format, Model, View};
 use crate::ui::units;
 
 const TABLE: &str = r"table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+const RAW: &str =
+    "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\nreclaimable: {{.Reclaimable}}\n";
 
 /// The table of images in `system df -v`.
 pub const IMAGES: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
@@ -35,7 +37,8 @@ pub struct Entry {
 ///
 /// `Invalid`, for what is no template.
 pub fn format(source: Option<&str>) -> Result<Format> {
-    Format::parse(source.unwrap_or(""), TABLE)
+    let source = source.unwrap_or("");
+    Format::parse(if source == "raw" { RAW } else { source }, TABLE)
 }
 
 /// The columns of `system df`.
@@ -86,6 +89,10 @@ mod tests {
         {"Active":"2","Reclaimable":"11.63MB (70%)","Size":"16.43MB","TotalCount":"5","Type":"Images"}
         {"Active":"0","Reclaimable":"0B","Size":"0B","TotalCount":"0","Type":"Build Cache"}
         "#);
+        assert_eq!(
+            render(Some("raw")).split_once("\n\n").map(|(first, _)| first),
+            Some("type: Images\ntotal: 5\nactive: 2\nsize: 16.43MB\nreclaimable: 11.63MB (70%)")
+        );
         insta::assert_snapshot!(rest("CACHE ID\n", 2_000), @r"
 
         Local Volumes space usage:

@@ -61,38 +61,65 @@ pub struct Warning {
 }
 
 impl Info {
-    /// The text for people. Warnings are no part of it: they go to standard error, see [`Info::warning_lines`].
+    /// The text for people, in docker's two parts. Warnings are no part of it: they go to standard error, see
+    /// [`Info::warning_lines`].
     pub fn to_text(&self) -> String {
-        let containers = self.running + self.paused + self.stopped;
-        let lines: [(usize, &str, String); 25] = [
-            (0, "Version", self.version.clone()),
-            (0, "Containers", containers.to_string()),
-            (1, "Running", self.running.to_string()),
-            (1, "Paused", self.paused.to_string()),
-            (1, "Stopped", self.stopped.to_string()),
-            (0, "Images", self.images.to_string()),
-            (0, "Storage Driver", DRIVER.to_owned()),
-            (1, "Root Dir", self.root.clone()),
-            (1, "Backing Filesystem", self.filesystem.clone()),
-            (1, "Overlay", self.overlay.clone()),
-            (0, "Id Mapping", self.idmap.clone()),
-            (1, "Detail", self.idmap_detail.clone()),
-            (0, "Logging Driver", LOGGING_DRIVER.to_owned()),
-            (0, "Network", self.network.clone()),
-            (0, "Cgroup Driver", CGROUP_DRIVER.to_owned()),
-            (0, "Cgroup Version", self.cgroup_version.clone()),
-            (0, "Security Options", self.security_options().join(", ")),
-            (0, "Kernel Version", self.kernel.clone()),
-            (0, "Operating System", self.operating_system.clone()),
-            (0, "OSType", "linux".to_owned()),
-            (0, "Architecture", self.architecture.clone()),
-            (0, "CPUs", self.cpus.to_string()),
-            (0, "Total Memory", units::binary_size(self.memory)),
-            (0, "Name", self.hostname.clone()),
-            (0, "Rootless", self.rootless.to_string()),
-        ];
-        let shown = lines.iter().filter(|(_, _, value)| !value.is_empty());
-        shown.map(|(depth, label, value)| format!("{}{label}: {}\n", " ".repeat(*depth), escape::line(value))).collect()
+        let client = format!("Client:\n Version:    {}\n Context:    default\n Debug Mode: false\n", self.version);
+        let lines = [self.counts(), self.engine(), self.security(), self.machine()].concat();
+        let line = |(depth, text): &(usize, String)| format!("{}{}\n", " ".repeat(*depth), escape::line(text));
+        format!("{client}\nServer:\n{}", lines.iter().map(line).collect::<String>())
+    }
+
+    fn counts(&self) -> Vec<Line> {
+        known([
+            (1, "Containers", (self.running + self.paused + self.stopped).to_string()),
+            (2, "Running", self.running.to_string()),
+            (2, "Paused", self.paused.to_string()),
+            (2, "Stopped", self.stopped.to_string()),
+            (1, "Images", self.images.to_string()),
+        ])
+    }
+
+    fn engine(&self) -> Vec<Line> {
+        known([
+            (1, "Server Version", self.version.clone()),
+            (1, "Storage Driver", DRIVER.to_owned()),
+            (2, "Backing Filesystem", self.filesystem.clone()),
+            (2, "Overlay", self.overlay.clone()),
+            (1, "Logging Driver", LOGGING_DRIVER.to_owned()),
+            (1, "Cgroup Driver", CGROUP_DRIVER.to_owned()),
+            (1, "Cgroup Version", self.cgroup_version.clone()),
+            (1, "Id Mapping", self.idmap.clone()),
+            (2, "Detail", self.idmap_detail.clone()),
+            (1, "Network", self.network.clone()),
+            (1, "Runtimes", RUNTIME.to_owned()),
+            (1, "Default Runtime", RUNTIME.to_owned()),
+        ])
+    }
+
+    fn security(&self) -> Vec<Line> {
+        let mut lines = vec![(1, "Security Options:".to_owned())];
+        for option in self.security_options() {
+            lines.push((2, option.to_owned()));
+            if option == "seccomp" {
+                lines.push((3, "Profile: builtin".to_owned()));
+            }
+        }
+        lines
+    }
+
+    fn machine(&self) -> Vec<Line> {
+        known([
+            (1, "Kernel Version", self.kernel.clone()),
+            (1, "Operating System", self.operating_system.clone()),
+            (1, "OSType", "linux".to_owned()),
+            (1, "Architecture", self.architecture.clone()),
+            (1, "CPUs", self.cpus.to_string()),
+            (1, "Total Memory", units::binary_size(self.memory)),
+            (1, "Name", self.hostname.clone()),
+            (1, "Docker Root Dir", self.root.clone()),
+            (1, "Rootless", self.rootless.to_string()),
+        ])
     }
 
     /// For each thing that is missing a line as docker prints its own, and one with what to do about it.
@@ -143,8 +170,8 @@ impl Info {
             "DockerRootDir": self.root,
             "Name": self.hostname,
             "ServerVersion": self.version,
-            "DefaultRuntime": "lrun",
-            "Runtimes": {"lrun": {"path": "lrun"}},
+            "DefaultRuntime": RUNTIME,
+            "Runtimes": {RUNTIME: {"path": "lrun"}},
             "SecurityOptions": self.security_options().iter().map(|option| format!("name={option}")).collect::<Vec<_>>(),
             "Rootless": self.rootless,
             "Warnings": self.warnings.iter().map(|w| format!("WARNING: {}; {}", w.what, w.way_out)).collect::<Vec<_>>(),
@@ -185,6 +212,17 @@ fn constant() -> Json {
     })
 }
 
+/// How far a line is indented, and its text.
+type Line = (usize, String);
+
+/// The lines of what is known.
+fn known<const N: usize>(facts: [(usize, &str, String); N]) -> Vec<Line> {
+    let known = facts.into_iter().filter(|(_, _, value)| !value.is_empty());
+    known.map(|(depth, label, value)| (depth, format!("{label}: {value}"))).collect()
+}
+
+/// Who runs containers: lrun itself.
+const RUNTIME: &str = "lrun";
 /// The storage driver's name, as inspect and info print it.
 pub const DRIVER: &str = "overlay";
 /// The log's format: lrun's own, by docker's name for such.
@@ -218,24 +256,37 @@ mod tests {
     #[test]
     fn text_leaves_out_what_is_unknown() {
         insta::assert_snapshot!(info().to_text(), @r"
-        Version: 0.1.0
-        Containers: 3
-         Running: 1
-         Paused: 0
-         Stopped: 2
-        Images: 3
-        Storage Driver: overlay
-         Root Dir: /home/u/.local/share/lrun
-        Id Mapping: subids
-        Logging Driver: local
-        Cgroup Driver: none
-        Cgroup Version: 2
-        Security Options: seccomp, userns, cgroupns, rootless
-        OSType: linux
-        CPUs: 8
-        Total Memory: 15.51GiB
-        Name: x\x1bc
-        Rootless: true
+        Client:
+         Version:    0.1.0
+         Context:    default
+         Debug Mode: false
+
+        Server:
+         Containers: 3
+          Running: 1
+          Paused: 0
+          Stopped: 2
+         Images: 3
+         Server Version: 0.1.0
+         Storage Driver: overlay
+         Logging Driver: local
+         Cgroup Driver: none
+         Cgroup Version: 2
+         Id Mapping: subids
+         Runtimes: lrun
+         Default Runtime: lrun
+         Security Options:
+          seccomp
+           Profile: builtin
+          userns
+          cgroupns
+          rootless
+         OSType: linux
+         CPUs: 8
+         Total Memory: 15.51GiB
+         Name: x\x1bc
+         Docker Root Dir: /home/u/.local/share/lrun
+         Rootless: true
         ");
         assert_eq!(info().warning_lines(), "WARNING: no pasta\\x1b\n  hint: install passt\n");
     }
