@@ -67,7 +67,7 @@ pub enum Command {
     Login(LoginArgs),
     /// Forget the user and password for a registry
     Logout(LogoutArgs),
-    /// Look for images in a registry that lists them
+    /// Look for images in a registry
     Search(SearchArgs),
     /// List images
     Images(ImagesArgs),
