@@ -111,7 +111,9 @@ fn an_image_goes_into_archives_and_layouts() {
         assert_eq!(other.ok(&["load", "-i", text(&source)]), "Loaded image: named:1", "{name}");
         ids.push(other.inspect("named:1", "{{.Id}}"));
     }
-    build_ok(&lrun, &folder, &["-t", "named:1", "--load", "-o", &dest("tar", "files.tar")]);
+    // The directories that it is in are made.
+    build_ok(&lrun, &folder, &["-t", "named:1", "--load", "-o", &dest("tar", "new/files.tar")]);
+    assert!(place("new/files.tar").exists());
     assert_eq!(ids, vec![lrun.inspect("named:1", "{{.Id}}"); 3]);
 }
 
@@ -388,7 +390,10 @@ fn tools_that_ask_for_buildx_are_answered() {
     let mut lines = listed.lines();
     assert_eq!(lines.next(), Some("NAME/NODE     DRIVER/ENDPOINT   STATUS    BUILDKIT      PLATFORMS"));
     assert_eq!(lines.next(), Some("default*      docker"));
-    assert_eq!(lrun.ok(&["buildx", "ls", "--format", "{{.Name}} {{.Driver}}"]), "default docker");
+    let named = lrun.ok(&["buildx", "ls", "--format", "{{.Name}}: {{.DriverEndpoint}} {{.Status}}"]);
+    assert_eq!(named, "default: docker \ndefault: default running");
+    assert_eq!(lrun.ok(&["buildx", "ls", "--format", "{{.Builder.Driver}}"]), "docker\ndocker");
+    assert!(lrun.ok(&["buildx", "ls", "--format", "json"]).starts_with("{\"Name\":\"default\",\"Driver\":\"docker\""));
     for args in [&["buildx", "inspect"][..], &["buildx", "inspect", "--bootstrap", "default"], &["builder", "inspect"]]
     {
         let shown = lrun.ok(args);
@@ -406,7 +411,7 @@ fn tools_that_ask_for_buildx_are_answered() {
     }
     let folder = context(&lrun, "buildx", "FROM busybox\nCOPY --from=other f /\n", &[("f", "f")]);
     let other = format!("other={}", folder.display());
-    for words in [&["buildx", "build"][..], &["builder", "build"], &["image", "build"], &["build"]] {
+    for words in [&["buildx", "build"][..], &["buildx", "b"], &["builder", "build"], &["image", "build"], &["build"]] {
         let flags = ["--load", "--build-context", &other, "--build-arg", "BUILDKIT_INLINE_CACHE=1", "-t", "buildx"];
         let output = lrun.run(&[words, &flags[..], &[text(&folder)]].concat());
         assert_eq!(output.code, 0, "{words:?}: {}", output.stderr);
@@ -428,6 +433,21 @@ fn what_builds_left_is_counted() {
     assert_eq!(lrun.ok(&["system", "df", "-v", "--format", "{{len .BuildCache}}"]), "3");
     let shown = lrun.ok(&["buildx", "du"]);
     assert!(shown.starts_with("ID ") && shown.contains("\nReclaimable:\t") && shown.contains("\nTotal:\t"), "{shown}");
+    let known = |flags: &[&str]| lrun.ok(&[&["buildx", "du"], flags].concat());
+    assert_eq!(
+        known(&["--filter", "type=exec.cachemount", "--format", "{{.Type}} {{.Reclaimable}}"]),
+        "exec.cachemount true"
+    );
+    let described = known(&["--filter", "type!=exec.cachemount", "--format", r"table {{.Type}}\t{{.Description}}"]);
+    assert!(described.starts_with("TYPE      DESCRIPTION\nregular   RUN --mount=type=cache,id=kept"), "{described}");
+    assert!(!described.contains("exec.cachemount") && !described.contains("Total:"), "{described}");
+    assert!(known(&["--format", "json"]).lines().all(|line| line.contains("\"Mutable\":false,")));
+    let shown = known(&["--verbose"]);
+    assert!(shown.starts_with("ID:           ") && shown.contains("\nDescription:  ENV A=1\n"), "{shown}");
+    assert!(known(&["--format", "pretty"]).contains("Type:         exec.cachemount\n\nReclaimable:\t"));
+    assert!(lrun.fails(1, &["buildx", "du", "--verbose", "--format", "json"]).contains("cannot be used together"));
+    lrun.ok(&["buildx", "prune", "-af", "--filter", "type!=exec.cachemount"]);
+    assert!(row().contains("\nBuild Cache 1 0 "), "{}", row());
     lrun.ok(&["buildx", "prune", "-af"]);
     assert!(row().ends_with("Build Cache 0 0 0B"), "{}", row());
     for flag in ["--keep-storage", "--reserved-space", "--max-used-space", "--min-free-space"] {

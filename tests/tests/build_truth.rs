@@ -82,12 +82,14 @@ fn a_check_says_how_a_dockerfile_should_be_written() {
     assert_eq!((output.code, output.stderr.as_str()), (1, ""));
     let mut lines = output.stdout.lines();
     assert_eq!(lines.next(), Some("Check complete, 4 warnings have been found!"));
+    let path = folder.join("Dockerfile");
+    let path = path.display();
     let page = "https://docs.docker.com/go/dockerfile/rule";
     let expected = format!(
         "\n\
         WARNING: FromAsCasing - {page}/from-as-casing/\n\
         'as' and 'FROM' keywords' casing do not match\n\
-        Dockerfile:1\n\
+        {path}:1\n\
         --------------------\n\
         \x20  1 | >>> FROM busybox as base\n\
         \x20  2 |     COPY secret $nothere /\n\
@@ -97,15 +99,55 @@ fn a_check_says_how_a_dockerfile_should_be_written() {
     let rest: String = lines.by_ref().take(9).map(|line| format!("{line}\n")).collect();
     assert_eq!(rest, expected);
     for warning in [
-        "WARNING: UndefinedVar - https://docs.docker.com/go/dockerfile/rule/undefined-var/\nUsage of undefined variable '$nothere'\nDockerfile:2\n",
-        "WARNING: CopyIgnoredFile - https://docs.docker.com/go/dockerfile/rule/copy-ignored-file/\nAttempting to Copy file \"secret\" that is excluded by .dockerignore\nDockerfile:2\n",
-        "JSON arguments recommended for CMD to prevent unintended behavior related to OS signals\nDockerfile:5\n",
+        format!("WARNING: UndefinedVar - {page}/undefined-var/\nUsage of undefined variable '$nothere'\n{path}:2\n"),
+        format!(
+            "WARNING: CopyIgnoredFile - {page}/copy-ignored-file/\nAttempting to Copy file \"secret\" that is excluded by .dockerignore\n{path}:2\n"
+        ),
+        format!("JSON arguments recommended for CMD to prevent unintended behavior related to OS signals\n{path}:5\n"),
     ] {
-        assert!(output.stdout.contains(warning), "{}", output.stdout);
+        assert!(output.stdout.contains(&warning), "{}", output.stdout);
     }
     // Nothing was built.
     assert_eq!(lrun.ok(&["images", "-aq"]).lines().count(), 1);
     assert_eq!(lrun.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_a_dockerfile_offers_is_told_without_building() {
+    let lrun = Lrun::with_busybox();
+    let text = "\
+        # one makes it\n\
+        FROM nowhere AS one\n\
+        # N is how many\n\
+        ARG N=1\n\
+        RUN --mount=type=secret,id=key,required --mount=type=ssh false\n\
+        FROM busybox AS two\n\
+        FROM one\n";
+    let folder = context(&lrun, "offers", text, &[]);
+    let told = |flags: &[&str]| {
+        let output = build(&lrun, &folder, flags);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        output.stdout
+    };
+    assert_eq!(told(&["--call=targets"]), "TARGET    DESCRIPTION\none       makes it\ntwo       \n(default) \n");
+    assert_eq!(
+        told(&["--call=outline", "--target=one", "--build-arg=N=2"]),
+        "TARGET:      one\nDESCRIPTION: makes it\n\n\
+         BUILD ARG   VALUE   DESCRIPTION\nN           2       is how many\n\n\
+         SECRET   REQUIRED\nkey      true\n\nSSH       REQUIRED\ndefault   \n\n"
+    );
+    let file = lrun.folder().join("offers.json");
+    let json = told(&["--call=outline,format=json", "--metadata-file", &file.display().to_string()]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["args"][0]["location"]["ranges"][0]["start"]["line"], 4);
+    assert_eq!((&json["secrets"][0]["required"], json.get("name")), (&true.into(), None));
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+    assert_eq!(kept["result.json"], json);
+    let json: serde_json::Value = serde_json::from_str(&told(&["--call=targets,format=json"])).expect("JSON");
+    assert_eq!((&json["targets"][1]["base"], &json["targets"][2]["default"]), (&"busybox".into(), &true.into()));
+    assert!(
+        build(&lrun, &folder, &["--call=outline", "--target=three"]).stderr.contains("\"three\" could not be found")
+    );
 }
 
 #[test]

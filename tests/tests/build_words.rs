@@ -128,12 +128,25 @@ fn what_was_asked_for_is_told_with_q_too() {
 }
 
 #[test]
+fn nothing_at_all_is_said_if_that_is_asked_for() {
+    let lrun = Lrun::with_busybox();
+    let folder = context(&lrun, "none", "FROM busybox\nRUN echo a; echo b >&2\n", &[]);
+    let output = build(&lrun, &folder, &["--progress", "none", "-t", "made"]);
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "", ""));
+    assert_eq!(lrun.ok(&["run", "--rm", "made", "echo", "x"]), "x");
+}
+
+#[test]
 fn wrong_words_are_refused_before_anything_is_done() {
     let lrun = Lrun::with_busybox();
     for (words, why) in [
-        (&["build", "--call", "outline", "/nowhere"][..], "--call outline"),
+        (&["build", "--call", "subrequests.describe", "/nowhere"][..], "--call subrequests.describe"),
         (&["build", "--call", "check,format=xml", "/nowhere"], "format is text or json"),
         (&["build", "--network", "container:x", "/nowhere"], "--network container:x"),
+        (&["build", "--resource", "memory=2g", "/nowhere"], "--resource memory=2g"),
+        (&["build", "--policy", "filename=p.rego", "/nowhere"], "--policy filename=p.rego"),
+        (&["build", "--platform", "linux/amd64", "--platform", "linux/s390x", "/nowhere"], "one platform at a time"),
+        (&["build", "--build-arg", "=x", "/nowhere"], "invalid key-value pair \"=x\": empty key"),
         (&["build", "--builder", "other", "/nowhere"], "--builder other"),
         (&["buildx", "ls", "--builder", "other"], "--builder other"),
         (&["buildx", "--builder", "other", "inspect"], "--builder other"),

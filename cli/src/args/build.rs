@@ -19,7 +19,7 @@ mod call;
 mod output;
 mod steps;
 
-pub use call::{Call, CallFlags};
+pub use call::{Call, CallFlags, Method};
 pub use output::{OutputFlags, Outputs};
 
 /// The build argument that says what the host is called for RUN.
@@ -39,6 +39,8 @@ pub enum ProgressKind {
     Json,
     /// Nothing, as with -q
     Quiet,
+    /// Nothing, nor the image's id
+    None,
 }
 
 /// `lrun build`.
@@ -108,7 +110,7 @@ pub struct BuildArgs {
     pub progress: ProgressKind,
     /// What the image is for, such as linux/arm64 (default: this machine)
     #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
+    pub platform: Vec<String>,
     /// Build this many stages at once (default: as many as there are processors, two at least)
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32))]
     pub jobs: Option<u32>,
@@ -170,13 +172,17 @@ impl BuildArgs {
 
     /// `--platform`: what the image is for; without it, what this machine is.
     pub fn target_platform(&self, machine: &Platform) -> Result<Platform> {
-        let Some(wanted) = self.platform.as_deref().filter(|wanted| !wanted.is_empty()) else {
-            return Ok(machine.clone());
-        };
-        if wanted.contains(',') {
+        let wanted = self.platform.iter().flat_map(|given| given.split(',')).filter(|wanted| !wanted.is_empty());
+        let mut wanted: Vec<&str> = wanted.collect();
+        wanted.dedup();
+        let [wanted] = wanted[..] else {
+            if wanted.is_empty() {
+                return Ok(machine.clone());
+            }
+            let wanted = wanted.join(",");
             let text = format!("--platform {wanted}: this version of lrun builds for one platform at a time");
             return Err(Error::new(ErrorKind::Unsupported, text).hint("build once for each"));
-        }
+        };
         if wanted == "local" {
             return Ok(machine.clone());
         }
@@ -215,7 +221,7 @@ impl BuildArgs {
                 None => (given.as_str(), lookup(given)),
             };
             if name.is_empty() {
-                return Err(Error::new(ErrorKind::Invalid, format!("--build-arg {given}: it has no name")));
+                return Err(Error::new(ErrorKind::Invalid, format!("invalid key-value pair {given:?}: empty key")));
             }
             arguments.extend(value.map(|value| (name.to_owned(), value)));
         }

@@ -8,7 +8,17 @@ pub struct BuildxVersionArgs {}
 
 /// `lrun buildx du`.
 #[derive(Clone, Debug, Args)]
-pub struct BuilderDuArgs {}
+pub struct BuilderDuArgs {
+    /// Only what is so: type=regular (steps) or type=exec.cachemount (files of RUN --mount=type=cache), until=TIME
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// table, pretty, json or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// All that is known of each
+    #[arg(long)]
+    pub verbose: bool,
+}
 
 /// `lrun buildx ls`.
 #[derive(Clone, Debug, Args)]

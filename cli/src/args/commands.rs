@@ -210,6 +210,7 @@ pub struct BuilderArgs {
 #[derive(Debug, Subcommand)]
 enum BuilderCommand {
     /// Make an image from a Dockerfile
+    #[command(alias = "b")]
     Build(Box<BuildArgs>),
     /// Make a builder; lrun has the one it needs
     #[command(hide = true)]

@@ -29,7 +29,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 pub use archive::{LoadArgs, SaveArgs, SaveFormat};
-pub use build::{BuildArgs, BuilderPruneArgs, Call, Outputs, ProgressKind};
+pub use build::{BuildArgs, BuilderPruneArgs, Call, Method, Outputs, ProgressKind};
 pub use builder::{BuilderCreateArgs, BuilderDuArgs, BuilderLsArgs, BuilderNameArgs, BuildxVersionArgs};
 pub use commands::Command;
 pub use container::ContainerFlags;

@@ -86,6 +86,10 @@ const ANNOTATIONS: Reason =
 const ENTITLEMENTS: Reason = ("a step never has the privileges of the host's root", "leave it out");
 const BUILDERS: Reason = ("there is one builder, default", "leave it out");
 
+const POLICIES: Reason = ("this version of lrun asks no policy about sources", "ADD --checksum fixes what is added");
+/// What `--provenance` and `--sbom` say for none, in Go's words too.
+const NO_ATTESTATION: [&str; 7] = ["false", "disabled=true", "0", "f", "F", "False", "FALSE"];
+
 /// Of `build`, and of all commands about builders.
 const BUILDER: Unserved = value("builder", &["default"], BUILDERS);
 
@@ -100,10 +104,12 @@ const OF_BUILD: &[Unserved] = &[
     value("cpuset-mems", &[], CGROUP),
     value("isolation", &["default", "oci", "rootless"], RUNTIME),
     value("attest", &["type=provenance,disabled=true", "type=sbom,disabled=true"], ATTESTATIONS),
-    value("provenance", &["false", "disabled=true"], ATTESTATIONS),
-    value("sbom", &["false", "disabled=true"], ATTESTATIONS),
+    value("provenance", &NO_ATTESTATION, ATTESTATIONS),
+    value("sbom", &NO_ATTESTATION, ATTESTATIONS),
     value("annotation", &[], ANNOTATIONS),
     value("allow", &["network.host"], ENTITLEMENTS),
+    value("resource", &[], CGROUP),
+    value("policy", &["disabled=true"], POLICIES),
     BUILDER,
 ];
 

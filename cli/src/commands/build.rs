@@ -21,6 +21,7 @@ use lrun_runtime::registry::platform::Platform;
 
 mod bases;
 mod caches;
+mod called;
 mod check;
 mod contexts;
 mod outputs;
@@ -32,7 +33,7 @@ use contexts::Way;
 use outputs::Outgoing;
 
 use super::access::{Registries, own_platform};
-use crate::args::{BuildArgs, Call, Global, Outputs, ProgressKind, Pulling, When};
+use crate::args::{BuildArgs, Call, Global, Method, Outputs, ProgressKind, Pulling, When};
 use crate::context;
 use crate::ui::report::{Family, exit_code};
 use crate::ui::{escape, output};
@@ -95,7 +96,7 @@ fn build(
     let engine = unpublished.store();
     let kind = progress::kind(args);
     args.iidfile.as_deref().map_or(Ok(()), forget)?;
-    let quiet = kind == ProgressKind::Quiet;
+    let quiet = matches!(kind, ProgressKind::Quiet | ProgressKind::None);
     let remote = contexts::elsewhere(staging, &options.secrets)?;
     let mut shown = progress::of(kind)?;
     let mut differs = false;
@@ -105,7 +106,11 @@ fn build(
     };
     let (source, files) = open(args, staging, &mut Way { engine, remote: &remote, tell: &mut tell })?;
     if let Some(call) = call {
-        return check::run(engine, (&source, &files), options, &call);
+        let metadata = args.output.metadata_file.as_deref();
+        return match call.method {
+            Method::Check => check::run(engine, (&source, &files), options, (&call, metadata)),
+            method => called::run(source, options, (method, call.json), metadata),
+        };
     }
     let tree = Tree::parse(&source)?;
     let file = Dockerfile::new(source, tree)?;
@@ -195,7 +200,7 @@ fn report(id: &Digest, options: &Options, iidfile: Option<&Path>, (kind, piped):
     }
     match kind {
         ProgressKind::Quiet if !piped => output::line(id.as_str()),
-        ProgressKind::Quiet | ProgressKind::Json => {}
+        ProgressKind::Quiet | ProgressKind::Json | ProgressKind::None => {}
         _ => say(id, &options.names),
     }
     Ok(())

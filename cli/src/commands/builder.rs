@@ -1,17 +1,21 @@
 //! `builder` and `buildx`: what tools ask before they build. There is one builder, and it needs no care.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 
-use jiff::Timestamp;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use serde_json::{Value as Json, json};
 
 use super::access::own_platform;
-use super::df;
-use crate::args::{BuilderCreateArgs, BuilderLsArgs, BuilderNameArgs, Global, VERSION};
+use super::df::{self, STEP};
+use super::prune::query;
+use super::ps::view;
+use crate::args::{BuilderCreateArgs, BuilderDuArgs, BuilderLsArgs, BuilderNameArgs, Global, VERSION};
 use crate::context;
+use crate::ui::filters::prune::BUILDER_NAMES;
 use crate::ui::inspect::{Format, Object};
-use crate::ui::{output, units};
+use crate::ui::rows::build_cache::{self, USAGE};
+use crate::ui::{output, rows, units};
 
 /// The builder's name.
 const NAME: &str = "default";
@@ -26,9 +30,14 @@ pub fn version() -> u8 {
     0
 }
 
-/// `buildx ls`.
+/// `buildx ls`: a row of the builder, and one of what it has in it.
 pub fn ls(args: &BuilderLsArgs) -> Result<u8> {
     let platform = own_platform()?.to_string();
+    let version = format!("lrun {VERSION}");
+    let mut node = json!({
+        "Name": NAME, "Endpoint": NAME, "Status": "running", "Version": version, "Platforms": [platform],
+    });
+    let builder = json!({"Name": NAME, "Driver": DRIVER, "Current": true, "Dynamic": false, "Nodes": [node]});
     match args.format.as_deref() {
         None | Some("" | "table") => {
             let row = |cells: [&str; 5]| {
@@ -37,21 +46,33 @@ pub fn ls(args: &BuilderLsArgs) -> Result<u8> {
             };
             row(["NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "BUILDKIT", "PLATFORMS"]);
             row([&format!("{NAME}*"), DRIVER, "", "", ""]);
-            let version = format!("lrun {VERSION}");
             row([&format!(" \\_ {NAME}"), &format!(" \\_ {NAME}"), "running", &version, &platform]);
         }
-        format => {
-            let node = json!({
-                "Name": NAME, "Endpoint": NAME, "Status": "running", "Version": format!("lrun {VERSION}"),
-                "Platforms": [platform],
-            });
-            let builder: Json =
-                json!({"Name": NAME, "Driver": DRIVER, "Current": true, "Dynamic": false, "Nodes": [node]});
-            let shown = Format::parse(format)?.render_one(&Object::whole(builder), std::io::stdout().is_terminal())?;
-            output::text(&shown);
+        Some("json") => show("json", [builder])?,
+        Some(template) => {
+            let empty = json!({"LastActivity": "", "Error": "", "Status": "", "Buildkit": "", "Platforms": ""});
+            let row = |endpoint: &str| {
+                let mut row = empty.clone();
+                (row["Name"], row["DriverEndpoint"], row["Builder"]) = (NAME.into(), endpoint.into(), builder.clone());
+                row
+            };
+            let (first, mut second) = (row(DRIVER), row(NAME));
+            second["Status"] = node["Status"].take();
+            (second["Buildkit"], second["Platforms"]) = (version.into(), platform.into());
+            show(template, [first, second])?;
         }
     }
     Ok(0)
+}
+
+/// Prints each by the template, in which `\t` and `\n` are a tab and a newline.
+fn show(template: &str, rows: impl IntoIterator<Item = Json>) -> Result<()> {
+    let template = template.replace("\\t", "\t").replace("\\n", "\n");
+    let (format, terminal) = (Format::parse(Some(&template))?, std::io::stdout().is_terminal());
+    for row in rows {
+        output::text(&format.render_one(&Object::whole(row), terminal)?);
+    }
+    Ok(())
 }
 
 /// `buildx inspect`.
@@ -77,18 +98,39 @@ pub fn rm(args: &BuilderNameArgs) -> Result<u8> {
 }
 
 /// `buildx du`: what builds left, newest first.
-pub fn du(global: &Global) -> Result<u8> {
-    let left = df::left(&context::engine(global)?)?;
-    let now = Timestamp::now();
-    output::line(&format!("{:<66}{:<12}{:<12}LAST ACCESSED", "ID", "RECLAIMABLE", "SIZE"));
-    let mut total = 0;
-    for entry in &left {
-        let used = entry.used.map(|used| units::ago(used, now)).unwrap_or_default();
-        output::line(&format!("{:<66}{:<12}{:<12}{used}", entry.id, "true", units::human_sum(entry.bytes)));
-        total += entry.bytes;
+pub fn du(global: &Global, args: &BuilderDuArgs) -> Result<u8> {
+    if args.verbose && args.format.as_ref().is_some_and(|format| !format.is_empty()) {
+        return Err(Error::new(ErrorKind::Invalid, "--format and --verbose cannot be used together"));
     }
-    let total = units::human_sum(total);
-    output::line(&format!("Reclaimable:\t{total}\nTotal:\t\t{total}"));
+    let query = query(&args.filter, &BUILDER_NAMES)?;
+    let kinds = query.kinds()?;
+    let mut left = df::left(&context::engine(global)?)?;
+    left.retain(|entry| match entry.kind {
+        STEP => kinds.steps,
+        _ => kinds.mounts,
+    });
+    left.retain(|entry| query.takes(entry.used, &BTreeMap::new()));
+    let format = args.format.as_deref().unwrap_or_default();
+    match format {
+        _ if args.verbose || format == "pretty" => {
+            left.iter().for_each(|entry| output::text(&build_cache::pretty(entry)))
+        }
+        "" | "table" => {
+            output::text(&USAGE.render(&rows::Format::parse(build_cache::USAGE_TABLE, "")?, &left, &view(true))?)
+        }
+        _ if format.starts_with("table") => {
+            output::text(&USAGE.render(&rows::Format::parse(format, "")?, &left, &view(true))?);
+            return Ok(0);
+        }
+        _ => {
+            show(format, left.iter().map(build_cache::object))?;
+            return Ok(0);
+        }
+    }
+    if args.filter.is_empty() {
+        let total = units::human_sum(left.iter().map(|entry| entry.bytes).sum());
+        output::line(&format!("Reclaimable:\t{total}\nTotal:\t\t{total}"));
+    }
     Ok(0)
 }
 

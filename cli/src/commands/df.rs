@@ -18,6 +18,9 @@ use crate::ui::output;
 use crate::ui::rows::df::{CONTAINERS, Entry, IMAGES, MODEL, format, rest};
 use crate::ui::rows::{self, build_cache, images, ps};
 
+/// docker's word for what is known of a step.
+pub const STEP: &str = "regular";
+
 /// Runs the command.
 pub fn run(global: &Global, args: &DfArgs) -> Result<u8> {
     let engine = context::engine(global)?;
@@ -34,7 +37,7 @@ pub fn run(global: &Global, args: &DfArgs) -> Result<u8> {
 pub fn left(engine: &Engine) -> Result<Vec<build_cache::Entry>> {
     let entry = |listed: usage::Listed| build_cache::Entry {
         id: listed.key.hex().to_owned(),
-        kind: "regular",
+        kind: STEP,
         bytes: listed.bytes,
         created: listed.created,
         used: listed.created,

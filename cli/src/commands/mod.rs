@@ -124,7 +124,7 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::Check(args) => check::run(global, &args),
         Command::Df(args) => df::run(global, &args),
         Command::BuilderCreate(args) => builder::create(&args),
-        Command::BuilderDu(_) => builder::du(global),
+        Command::BuilderDu(args) => builder::du(global, &args),
         Command::BuilderInspect(args) => builder::inspect(&args),
         Command::BuilderLs(args) => builder::ls(&args),
         Command::BuilderPrune(args) => prune::builder(global, &args),

@@ -109,7 +109,8 @@ fn warning(all: bool, filters: &[String]) -> String {
     format!("{text}\n{QUESTION}")
 }
 
-fn query(filters: &[String], names: &[&str]) -> Result<Query> {
+/// The filters, with times from now on.
+pub(super) fn query(filters: &[String], names: &[&str]) -> Result<Query> {
     let (now, zone) = (Timestamp::now(), context::zone());
     Query::parse(filters, names, |text| time::parse(text, now, &zone))
 }

@@ -6,6 +6,7 @@
 //! | [`context`] | the directory that files are copied from: what is ignored, selected, hashed and sent |
 //! | `arguments`, `state` | the values of ARG, and what a stage has come to; pure |
 //! | [`checks`] | what is accepted in a Dockerfile and should not be written; pure |
+//! | [`outline`] | what can be asked of a Dockerfile besides an image; pure |
 //! | [`cache`] | what a step with a certain input has made before |
 //! | [`elsewhere`] | caches of other machines |
 //! | `explain` | why a step is not in the cache |
@@ -48,6 +49,7 @@ pub mod keys;
 mod mounts;
 pub mod options;
 mod origin;
+pub mod outline;
 pub mod output;
 pub mod prune;
 pub mod remote;

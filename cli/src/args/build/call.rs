@@ -9,14 +9,29 @@ pub struct CallFlags {
     /// Check how the Dockerfile is written, and build nothing
     #[arg(long)]
     pub check: bool,
-    /// What to do: build, or check, which is --check; with ,format=json as JSON
+    /// What to do: build; check, which is --check; outline, which shows what can be given to the target; or targets, which
+    /// lists them; with ,format=json as JSON
     #[arg(long, value_name = "METHOD", default_value = "build", hide_default_value = true)]
     pub call: String,
 }
 
-/// What `--check` and `--call` ask for instead of a build: the checks.
+/// What is done instead of a build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The checks.
+    #[default]
+    Check,
+    /// What can be given to the target.
+    Outline,
+    /// The targets.
+    Targets,
+}
+
+/// What `--check` and `--call` ask for instead of a build.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Call {
+    /// What is done.
+    pub method: Method,
     /// What is found is told as JSON.
     pub json: bool,
     /// Warnings do not count for the exit code.
@@ -47,9 +62,11 @@ impl CallFlags {
         }
         match method {
             Some("check" | "lint") => Ok(Some(call)),
+            Some("outline") => Ok(Some(Call { method: Method::Outline, ..call })),
+            Some("targets") => Ok(Some(Call { method: Method::Targets, ..call })),
             Some("build" | "") | None => Ok(self.check.then_some(call)),
             Some(other) => {
-                let text = format!("--call {other}: this version of lrun knows build and check");
+                let text = format!("--call {other}: this version of lrun knows build, check, outline and targets");
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
         }

@@ -13,23 +13,39 @@ use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::Result;
 use serde_json::{Value, json};
 
+use super::called::{location, record};
 use crate::args::Call;
 use crate::ui::{escape, output};
 
 /// Checks, and prints what is found. The exit code: 1 with a warning.
-pub fn run(engine: &Engine, (source, files): (&Source, &Files), options: &Options, call: &Call) -> Result<u8> {
+pub fn run(
+    engine: &Engine,
+    (source, files): (&Source, &Files),
+    options: &Options,
+    (call, metadata): (&Call, Option<&Path>),
+) -> Result<u8> {
     let mut image = |name: &str| engine.store.resolve(name).ok().map(|image| image.config);
     let mut around = Surroundings { ignored: files.ignored(), image: &mut image };
     let report = checks::check(source, options, &mut around);
+    let json = as_json(source, &report);
     match call.json {
-        true => output::text(&format!("{:#}\n", as_json(source, &report))),
+        true => output::text(&format!("{json:#}\n")),
         false => output::text(&as_text(source, &report)),
     }
+    record(metadata, json)?;
     let code = u8::from(!report.warnings.is_empty() && !call.ignore_status);
     report.error.map_or(Ok(code), Err)
 }
 
-/// The file without the directories that it is in, as docker calls it.
+/// The file as it was named, for people.
+fn path(source: &Source) -> &str {
+    match source.name() {
+        "-" => "Dockerfile",
+        name => name.strip_prefix("./").unwrap_or(name),
+    }
+}
+
+/// The file without the directories that it is in, as docker calls it for programs.
 fn name(source: &Source) -> String {
     match source.name() {
         "-" => "Dockerfile".to_owned(),
@@ -70,7 +86,7 @@ fn excerpt(source: &Source, warning: &Warning) -> String {
         }
         lines += 1;
     }
-    let mut text = format!("{}:{first}\n--------------------\n", escape::line(&name(source)));
+    let mut text = format!("{}:{first}\n--------------------\n", escape::line(path(source)));
     for number in from..=to {
         let mark = if warning.lines.contains(&number) { ">>>" } else { "   " };
         text.push_str(&format!(" {number:3} | {mark} {}\n", escape::text(&masked(source.line(number)))));
@@ -80,13 +96,11 @@ fn excerpt(source: &Source, warning: &Warning) -> String {
 }
 
 fn as_json(source: &Source, report: &Report) -> Value {
-    let line = |number: u32| json!({"start": {"line": number}, "end": {"line": number}});
     let warnings = report.warnings.iter().map(|warning| {
-        let ranges: Vec<Value> = warning.lines.clone().map(line).collect();
         let Warning { rule, detail, .. } = warning;
         json!({
             "ruleName": rule.name, "description": rule.description, "url": rule.url(), "detail": detail,
-            "location": {"ranges": ranges},
+            "location": location(&warning.lines),
         })
     });
     let warnings: Vec<Value> = warnings.collect();

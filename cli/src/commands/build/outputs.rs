@@ -131,6 +131,11 @@ impl Outgoing<'_> {
 fn target(sink: &Sink) -> Result<Target> {
     match sink {
         Sink::Stdout => Target::stdout(),
-        Sink::File(path) => Target::open(path),
+        Sink::File(path) => {
+            if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                std::fs::create_dir_all(directory).context(|| format!("make {}", directory.display()))?;
+            }
+            Target::open(path)
+        }
     }
 }

@@ -13,7 +13,7 @@ pub const NAMES: [&str; 3] = ["until", "label", "label!"];
 pub const IMAGE_NAMES: [&str; 4] = ["until", "label", "label!", "dangling"];
 
 /// Those of `builder prune`.
-pub const BUILDER_NAMES: [&str; 2] = ["until", "type"];
+pub const BUILDER_NAMES: [&str; 3] = ["until", "type", "type!"];
 
 /// docker's kinds of what builds leave. Steps are of the first, directories of the second; lrun has none of the others.
 const KINDS: [&str; 6] = ["regular", "exec.cachemount", "internal", "frontend", "source.local", "source.git.checkout"];
@@ -57,17 +57,19 @@ impl Query {
         self.filters.truth("dangling")
     }
 
-    /// The kinds that the filter `type` names; all without it.
+    /// The kinds that the filter `type` names, without those of `type!`; all without them.
     ///
     /// # Errors
     ///
     /// `Invalid`: no kind of docker's.
     pub fn kinds(&self) -> Result<Kinds> {
-        if let Some(other) = self.filters.values("type").find(|value| !KINDS.contains(value)) {
+        let mut named = self.filters.values("type").chain(self.filters.values("type!"));
+        if let Some(other) = named.find(|value| !KINDS.contains(value)) {
             let hint = format!("the types are {}", KINDS.join(", "));
             return Err(Error::new(ErrorKind::Invalid, format!("invalid filter 'type={other}'")).hint(hint));
         }
-        let has = |kind| !self.filters.has("type") || self.filters.values("type").any(|value| value == kind);
+        let names = |filter, kind| self.filters.values(filter).any(|value| value == kind);
+        let has = |kind| (!self.filters.has("type") || names("type", kind)) && !names("type!", kind);
         Ok(Kinds { steps: has(KINDS[0]), mounts: has(KINDS[1]) })
     }
 
@@ -136,6 +138,9 @@ mod tests {
             (&["type=exec.cachemount"], false, true),
             (&["type=exec.cachemount", "type=regular"], true, true),
             (&["type=frontend"], false, false),
+            (&["type!=exec.cachemount"], true, false),
+            (&["type!=source.local", "type!=regular"], false, true),
+            (&["type=regular", "type!=regular"], false, false),
         ] {
             assert_eq!(kinds(arguments).unwrap(), Kinds { steps, mounts }, "{arguments:?}");
         }

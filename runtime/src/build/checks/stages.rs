@@ -71,7 +71,7 @@ fn default_bases(file: &Dockerfile, options: &Options, found: &mut Found<'_>) {
     let known = arguments::known(file, &options);
     let Ok(globals) = arguments::global(file, &options) else { return };
     let lookup = |name: &str| globals.get(name).or_else(|| known.get(name)).map(String::as_str);
-    for (stage, (node, _)) in file.stages.iter().zip(by_stage(file)) {
+    for (stage, (node, _)) in file.stages.iter().zip(file.by_stage()) {
         let mut expander = Expander::new(file.directives.escape, &lookup);
         let Ok(base) = file.source.expand(&stage.base, &mut expander) else { return };
         if Reference::parse(&base.text).is_err() {
@@ -79,19 +79,6 @@ fn default_bases(file: &Dockerfile, options: &Options, found: &mut Found<'_>) {
             found.add(&INVALID_DEFAULT_ARG_IN_FROM, node, text);
         }
     }
-}
-
-/// For each stage its FROM, and its instructions, as they are written.
-fn by_stage(file: &Dockerfile) -> Vec<(&Node, &[Node])> {
-    let mut rest = file.nodes.get(file.arguments.len()..).unwrap_or_default();
-    let mut stages = Vec::new();
-    for stage in &file.stages {
-        let Some((from, after)) = rest.split_first() else { break };
-        let (inside, next) = after.split_at(after.len().min(stage.instructions.len()));
-        stages.push((from, inside));
-        rest = next;
-    }
-    stages
 }
 
 /// What is known in a stage at an instruction.
@@ -123,7 +110,7 @@ type Nodes<'c> = Vec<(&'c Node, &'c [Node])>;
 impl<'c> Checker<'c, '_> {
     /// The expanded base of each stage.
     fn bases(&self, found: &mut Found<'_>) -> Result<(Nodes<'c>, Vec<String>)> {
-        let stages = by_stage(self.file);
+        let stages = self.file.by_stage();
         let mut bases = Vec::new();
         for (stage, (node, _)) in self.file.stages.iter().zip(&stages) {
             bases.push(self.base(stage, node, &mut found.before(node))?);

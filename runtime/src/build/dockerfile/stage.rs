@@ -98,6 +98,19 @@ impl Dockerfile {
         }
     }
 
+    /// For each stage its FROM, and its instructions, as they are written.
+    pub fn by_stage(&self) -> Vec<(&Node, &[Node])> {
+        let mut rest = self.nodes.get(self.arguments.len()..).unwrap_or_default();
+        let mut stages = Vec::new();
+        for stage in &self.stages {
+            let Some((from, after)) = rest.split_first() else { break };
+            let (inside, next) = after.split_at(after.len().min(stage.instructions.len()));
+            stages.push((from, inside));
+            rest = next;
+        }
+        stages
+    }
+
     /// The stage to build, by name or number.
     pub fn target(&self, name: &str) -> Result<usize> {
         if let Some(stage) = self.find(name) {

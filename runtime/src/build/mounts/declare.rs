@@ -10,7 +10,7 @@ use super::sources;
 use super::{Base, Cache, Declared, Shows, Wanted};
 use crate::build::cache::Key;
 use crate::build::context::Context;
-use crate::build::dockerfile::instruction::{Mount, MountKind, Run, Sharing as Written};
+use crate::build::dockerfile::instruction::{Mount, MountKind, Run, Sharing as Written, last_name};
 use crate::build::dockerfile::{Origin, SCRATCH, Word};
 use crate::build::driver::{Build, Progress, Stage};
 use crate::build::given::Agent;
@@ -25,8 +25,6 @@ use crate::sandbox::plan::{Content, Own};
 
 /// Where an SSH client looks for its agent.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
-/// The only agent that is meant without a name.
-const DEFAULT_AGENT: &str = "default";
 
 /// What a bind or a cache is from.
 enum Found {
@@ -158,8 +156,7 @@ impl Build<'_> {
     }
 
     fn secret(&self, stage: &Stage<'_>, mount: &Mount, declared: &mut Declared) -> Result<()> {
-        let id = mount.source.as_ref().or(mount.id.as_ref());
-        let id = id.cloned().unwrap_or_else(|| base(mount.target.as_deref().unwrap_or_default()).to_owned());
+        let id = mount.secret_id();
         let Some(secret) = self.options.secrets.get(&id) else {
             if !mount.required {
                 return Ok(());
@@ -177,7 +174,7 @@ impl Build<'_> {
                 return Ok(());
             }
         }
-        let target = target(stage, mount, Some(format!("/run/secrets/{}", base(&id))))?;
+        let target = target(stage, mount, Some(format!("/run/secrets/{}", last_name(&id))))?;
         let own = own(mount, 0o400, &self.steps.engine.map)?;
         let shows = Shows::File(Content(secret.0.clone()), own, false);
         declared.mounts.push(Wanted { target, read_only: true, shows });
@@ -185,7 +182,7 @@ impl Build<'_> {
     }
 
     fn agent(&self, stage: &Stage<'_>, mount: &Mount, declared: &mut Declared) -> Result<()> {
-        let id = mount.id.as_deref().unwrap_or(DEFAULT_AGENT);
+        let id = mount.agent_id();
         let Some(Agent::Socket(agent)) = self.options.agents.get(id) else {
             if !mount.required {
                 return Ok(());
@@ -237,12 +234,6 @@ fn inside(mount: &Mount) -> Result<String> {
     clean_absolute(&format!("/{source}")).ok_or_else(invalid)
 }
 
-/// The last component of a path.
-fn base(path: &str) -> &str {
-    let path = path.trim_end_matches('/');
-    path.rsplit_once('/').map_or(path, |(_, name)| name)
-}
-
 /// A path cleaned by its letters, as it stands for the id of a cache.
 fn clean(path: &str) -> String {
     let clean = clean_absolute(&format!("/{path}")).unwrap_or_default();
@@ -268,7 +259,7 @@ mod tests {
     #[test]
     fn names_of_secrets_and_caches() {
         for (path, name) in [("/run/secrets/key", "key"), ("key", "key"), ("a/b/", "b"), ("", ""), ("/", "")] {
-            assert_eq!(base(path), name, "{path}");
+            assert_eq!(last_name(path), name, "{path}");
         }
         for (path, id) in [("/a/../b/", "/b"), ("a/./b", "a/b"), ("../../x", "x"), ("", "")] {
             assert_eq!(clean(path), id, "{path}");

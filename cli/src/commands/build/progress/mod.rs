@@ -48,7 +48,7 @@ pub(super) fn of(kind: ProgressKind) -> Result<Box<dyn Show>> {
         }
         ProgressKind::Tty => Box::new(Terminal::new(std::io::stderr(), terminal::size)),
         ProgressKind::Json => Box::new(Json::default()),
-        ProgressKind::Quiet => Box::new(Nothing),
+        ProgressKind::Quiet | ProgressKind::None => Box::new(Nothing),
         ProgressKind::Plain | ProgressKind::Auto => Box::new(Plain::default()),
     })
 }

@@ -8,6 +8,7 @@ mod mount;
 mod ports;
 mod run;
 
+pub(in crate::build) use mount::last_name;
 pub use mount::{Mount, MountKind, Sharing};
 pub use ports::exposed;
 pub use run::{Invocation, Network, Run, Security};

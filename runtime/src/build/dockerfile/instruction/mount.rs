@@ -37,6 +37,28 @@ pub struct Mount {
     pub gid: Option<u32>,
 }
 
+/// The agent that a mount without a name shows.
+const DEFAULT_AGENT: &str = "default";
+
+impl Mount {
+    /// The name of a secret: as given, else the last one of its path.
+    pub fn secret_id(&self) -> String {
+        let given = self.source.as_ref().or(self.id.as_ref());
+        given.cloned().unwrap_or_else(|| last_name(self.target.as_deref().unwrap_or_default()).to_owned())
+    }
+
+    /// The name of an agent.
+    pub fn agent_id(&self) -> &str {
+        self.id.as_deref().unwrap_or(DEFAULT_AGENT)
+    }
+}
+
+/// The last name in a path.
+pub(in crate::build) fn last_name(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// What a mount shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MountKind {
