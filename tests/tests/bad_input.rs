@@ -258,13 +258,14 @@ fn wrong_values_of_flags() {
         &["-a", "stdwhat"],
         &["-t=perhaps"],
         &["--flag-of-tomorrow"],
-        &["-d", "-a", "stdout"],
     ] {
         refused(&lrun, &before, 125, &[&["run"][..], flags, &["busybox", "true"]].concat());
     }
     for args in [
         &["frobnicate"][..],
         &["run"],
+        &["run", "-d", "-a", "stdout", "busybox", "true"],
+        &["run", "-ti", "busybox", "true"],
         &["start"],
         &["rename", "web"],
         &["ps", "surplus"],

@@ -492,6 +492,36 @@ fn ends_on_either_side_end_the_copy() {
     assert_eq!(shell(&lrun, "ended", "cat /tmp/first; ls -A /tmp"), "firstfirst");
 }
 
+/// What a copy reads or writes is still there when the container has ended under it.
+#[test]
+fn a_copy_goes_on_when_the_container_ends() {
+    use rustix::process::Signal;
+    let lrun = Lrun::with_busybox();
+    containers(&lrun, "mkdir /d; echo first > /d/first; dd if=/dev/zero of=/d/second bs=1M count=48 2>/dev/null");
+    fs::create_dir(lrun.folder().join("d")).expect("mkdir");
+    lrun.file("d/first", "first\n");
+    lrun.file("d/second", vec![b'x'; 48 << 20]);
+    for (from, to) in [("runs:/d", "got"), ("d", "runs:/got")] {
+        lrun.ok(&["start", "runs"]);
+        let copy = lrun.spawn(&["cp", from, to]);
+        lrun_tests::eventually("the first file is there", || match to {
+            "got" => lrun.folder().join("got/first").exists(),
+            _ => lrun.run(&["exec", "runs", "test", "-e", "/got/first"]).code == 0,
+        });
+        copy.signal(Signal::STOP);
+        lrun.ok(&["kill", "runs"]);
+        copy.signal(Signal::CONT);
+        let copy = copy.wait();
+        assert_eq!((copy.code, copy.stderr.as_str()), (0, ""), "{from}");
+    }
+    assert_eq!(text(lrun.folder().join("got/first")), "first\n");
+    assert_eq!(fs::metadata(lrun.folder().join("got/second")).expect("a file").len(), 48 << 20);
+    assert_eq!(shell(&lrun, "ended", "ls /d"), "first\nsecond", "the source is what it was");
+    let image = lrun.ok(&["commit", "runs"]);
+    let found = lrun.ok(&["run", "--rm", "--network", "none", &image, "sh", "-c", "ls /got; wc -c < /got/second"]);
+    assert_eq!(found, "first\nsecond\n50331648");
+}
+
 /// A full disk gives the reason, and leaves no part of the file that did not fit.
 #[test]
 fn a_full_disk_is_named() {

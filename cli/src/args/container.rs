@@ -9,7 +9,7 @@ use lrun_runtime::container::names::ContainerName;
 use lrun_runtime::container::options::{
     self, CapabilityChanges, Dns, EnvVar, LogOptions, RunOptions, Security, Streams,
 };
-use lrun_runtime::container::options::{Signal, env, limits, mounts, network, security, user};
+use lrun_runtime::container::options::{StopSignal, env, limits, mounts, network, security, user};
 use lrun_runtime::error::Context;
 use lrun_runtime::image::config::exposed_ports;
 use lrun_runtime::image::import::architecture;
@@ -289,7 +289,7 @@ impl ProcessFlags {
         options.user = given("-u, --user", self.user.as_ref(), user::parse_user)?;
         options.groups = flags("--group-add", &self.group_add, user::parse_group)?;
         options.workdir = given("-w, --workdir", self.workdir.as_ref(), options::parse_workdir)?;
-        options.stop_signal = given("--stop-signal", self.stop_signal.as_ref(), Signal::parse)?;
+        options.stop_signal = given("--stop-signal", self.stop_signal.as_ref(), StopSignal::parse)?;
         options.stop_timeout = self.stop_timeout;
         for path in &self.label_file {
             options.labels.extend(env::parse_label_file(path, &read("label", path, cwd)?)?);

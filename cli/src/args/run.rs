@@ -46,12 +46,18 @@ impl RunArgs {
         self.flags.pulling()
     }
 
+    /// Refuses to stay attached to what runs in the background.
+    pub fn check_attach(&self) -> Result<()> {
+        match self.detach && self.flags.has_attach() {
+            true => {
+                Err(Error::new(ErrorKind::Invalid, "conflicting options: cannot specify both --attach and --detach"))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// The flags, parsed; `lookup` is the caller's environment, `cwd` its directory. An error here is wrong usage.
     pub fn into_options(self, lookup: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<RunOptions> {
-        if self.detach && self.flags.has_attach() {
-            let message = "conflicting options: cannot specify both --attach and --detach";
-            return Err(Error::new(ErrorKind::Invalid, message));
-        }
         let mut options = self.flags.into_options(lookup, cwd)?;
         if self.detach {
             options.attach = Streams::default();

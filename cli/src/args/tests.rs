@@ -301,7 +301,7 @@ fn everything_becomes_options() {
     security: {"no_new_privileges":true,"seccomp":"default","unconfined_paths":false}
     devices: [{"source":"/dev/fuse","target":"/dev/fuse"}]
     sysctls: {"kernel.shmmax":"1"}
-    stop_signal: "SIGINT"
+    stop_signal: "INT"
     stop_timeout: 3
     attach: {"stdin":true,"stdout":true,"stderr":true}
     sig_proxy: true
@@ -372,10 +372,11 @@ fn streams_are_attached_as_docker_attaches_them() {
     assert_eq!(streams(&["-a", "stderr", "i"]), (false, false, true));
     assert_eq!(streams(&["-i", "-d", "i"]), (false, false, false));
     assert!(run(&["-d", "--rm", "i"]).detach);
-    assert_eq!(
-        run_error(&["-d", "-a", "stdin", "i"]),
-        "conflicting options: cannot specify both --attach and --detach"
-    );
+    let both = match parse(&["run", "-d", "-a", "stdin", "i"]).command {
+        Command::Run(args) => args.check_attach().unwrap_err().to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(both, "conflicting options: cannot specify both --attach and --detach");
 }
 
 #[test]

@@ -21,8 +21,13 @@ use crate::ui::output;
 /// Runs the command.
 pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     let (pulling, replace) = (args.pulling()?, args.replace()?);
+    let attach = args.check_attach();
     let mut options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
-    check_terminal(options.tty, options.interactive && !options.detach)?;
+    if let Err(error) = attach.and_then(|()| check_terminal(options.tty, options.interactive && !options.detach)) {
+        // Docker counts these as failures of the command, not of its flags.
+        output::error(&error);
+        return Ok(1);
+    }
     let client = client_options(options.tty, options.detach_keys.as_deref(), options.sig_proxy)?;
     let (engine, monitor) = match early {
         Some(Early { map, monitor }) => {

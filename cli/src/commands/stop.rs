@@ -48,7 +48,10 @@ fn begin(engine: &Engine, record: &Record, signal: Option<Signal>, timeout: Opti
         let image = engine.store.image(&record.image.id).ok()?;
         Signal::parse(&image.config.config.stop_signal).ok()
     };
-    let signal = signal.or(options.stop_signal).or_else(image).map_or(libc_sigterm(), Signal::number);
+    let signal = signal
+        .or_else(|| options.stop_signal.map(|chosen| chosen.signal()))
+        .or_else(image)
+        .map_or(libc_sigterm(), Signal::number);
     let timeout = timeout.or(options.stop_timeout).unwrap_or(TIMEOUT);
     lifecycle::begin_stop(engine, record, signal, i64::from(timeout))
 }

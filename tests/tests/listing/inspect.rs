@@ -77,7 +77,7 @@ fn a_container_in_dockers_shape() {
         ("/Config/OpenStdin", true.into()),
         ("/Config/Tty", false.into()),
         ("/Config/Labels/role", "db".into()),
-        ("/Config/StopSignal", "SIGINT".into()),
+        ("/Config/StopSignal", "INT".into()),
         ("/Config/StopTimeout", 3.into()),
         ("/HostConfig/Binds", vec!["/:/var:ro"].into()),
         ("/HostConfig/NetworkMode", "none".into()),

@@ -104,7 +104,7 @@ fn config(engine: &Engine, record: &Record, options: &RunOptions) -> Result<Conf
         workdir: merged.working_dir,
         entrypoint: merged.entrypoint,
         labels: merged.labels,
-        stop_signal: merged.stop_signal.map_or_else(String::new, |signal| signal.to_string()),
+        stop_signal: merged.stop_signal.map(String::from).unwrap_or_default(),
         stop_timeout: options.stop_timeout,
         ..Config::default()
     })

@@ -33,7 +33,7 @@ fn merged(base: &ImageConfig, options: &RunOptions) -> Result<RunConfig> {
     run.cmd = Some(container.cmd).filter(|words| !words.is_empty());
     run.working_dir = container.working_dir;
     run.labels = container.labels;
-    run.stop_signal = container.stop_signal.map(|signal| signal.to_string()).unwrap_or_default();
+    run.stop_signal = container.stop_signal.map(String::from).unwrap_or_default();
     run.stop_timeout = options.stop_timeout.map(i64::from).or(run.stop_timeout);
     Ok(run)
 }

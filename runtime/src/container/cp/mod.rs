@@ -105,6 +105,14 @@ impl Access {
         }
     }
 
+    /// What becomes readable when a container that runs ends.
+    fn end(&self) -> Result<Option<OwnedFd>> {
+        match self {
+            Self::Running { init, .. } => Ok(Some(init.try_clone()?)),
+            Self::Ended(..) => Ok(None),
+        }
+    }
+
     /// Starts a helper in the container. `work` has nothing open but these descriptors.
     fn start<T: Serialize + DeserializeOwned>(
         &self,
@@ -201,6 +209,26 @@ impl Access {
     }
 }
 
+/// Copies, and does so again from the beginning when the container ends meanwhile: its helpers end with it, its files
+/// do not.
+fn despite_its_end<T>(engine: &Engine, record: &Record, mut copy: impl FnMut(Access) -> Result<T>) -> Result<T> {
+    let mut access = Access::open(engine, record)?;
+    loop {
+        let end = access.end()?;
+        let error = match copy(access) {
+            Ok(copied) => return Ok(copied),
+            Err(error) => error,
+        };
+        match end {
+            Some(init) if super::alive::wait_gone(&init, 0).unwrap_or(false) => {}
+            _ => return Err(error),
+        }
+        // Of one that was removed with its end nothing can be copied.
+        let Ok(again) = Access::open(engine, record) else { return Err(error) };
+        access = again;
+    }
+}
+
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
     // A smaller one is slower, no more.
@@ -244,7 +272,20 @@ pub fn copy_out(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let found = host_destination(to)?;
-    let access = Access::open(engine, record)?;
+    despite_its_end(engine, record, |access| {
+        bring_out(engine, access, from, (to, found.try_clone()?), options, progress)
+    })
+}
+
+/// One attempt to copy out of a container to what was found on the host.
+fn bring_out(
+    engine: &Engine,
+    access: Access,
+    from: Inside<'_>,
+    (to, found): (&Typed, Found),
+    options: CopyOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied> {
     let (read, write) = pipe()?;
     let helper = access.start(engine, Seen::Reading, &[write.as_fd()], |_| {
         let root = inside_source(from, options)?;
@@ -362,19 +403,38 @@ pub fn copy_in(
     options: CopyOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
+    let mut made = false;
+    despite_its_end(engine, record, |access| bring_in(engine, access, from, (to, &mut made), options, progress))
+        .map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))
+}
+
+/// One attempt to copy from a path of the host into a container. `made`: an attempt before this found nothing there, so
+/// that a directory is this copy's own.
+fn bring_in(
+    engine: &Engine,
+    access: Access,
+    from: &Typed,
+    (to, made): (Inside<'_>, &mut bool),
+    options: CopyOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Copied> {
     let root = Place::host()?.source(from, options.follow).map_err(|error| lstat(error, &from.shown()))?;
     let directory = matches!(root, Root::Directory(_));
-    let access = Access::open(engine, record)?;
     let (read, write) = pipe()?;
-    let helper = access.start(engine, Seen::Writing, &[read.as_fd()], |_| {
+    let again = *made;
+    let helper = access.start(engine, Seen::Writing, &[read.as_fd()], |at| {
         let place = Place::inside()?;
-        let found = inside_destination(&place, to)?;
+        let mut found = inside_destination(&place, to)?;
+        if again {
+            found = place.as_missing(found)?;
+        }
         let refused = |why| Error::new(ErrorKind::Conflict, why);
         let name = match decide(from, directory, to.path, found.there).map_err(refused)? {
             Goes::Into(name) => name,
             Goes::There => Some(found.name.clone()),
         };
         place.check_writable(&found)?;
+        at.report(u64::from(found.there == There::Nothing));
         let ownership = if options.archive { Ownership::Keep(&engine.map) } else { Ownership::Root };
         let target = Target { directory: found.directory, name, shown: to.path.path(), ownership, follow: false };
         let received = Receiver::new(&mut File::from(read.try_clone()?), &mut |_| {}).run(target)?;
@@ -389,7 +449,7 @@ pub fn copy_in(
     let sent = send(&root, &SendRules { base: b"", sparse: true, recorded: &none }, &mut out);
     let sent = sent.context(|| format!("copy {}", from.shown()));
     drop(out);
-    let received = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let received = helper.finish(&mut |missing| *made = missing == 1).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
     match (sent, received) {
         // This side's failure is the consequence.
@@ -401,7 +461,6 @@ pub fn copy_in(
             Ok(Copied { content: sent.content, transferred: sent.bytes, warnings })
         }
     }
-    .map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))
 }
 
 /// In the helper: finds a destination in the container.

@@ -39,6 +39,12 @@ impl Found {
     fn directory(directory: OwnedFd, name: Vec<u8>) -> Self {
         Self { there: There::Directory, directory, name, other: None }
     }
+
+    /// The same, to be used once more.
+    pub fn try_clone(&self) -> Result<Self> {
+        let other = self.other.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self { there: self.there, directory: self.directory.try_clone()?, name: self.name.clone(), other })
+    }
 }
 
 impl Place {
@@ -138,6 +144,15 @@ impl Place {
             }
         }
         Err(Errno::LOOP.into())
+    }
+
+    /// A directory that was not there when the copy began: what is copied is it, and does not go into it.
+    pub fn as_missing(&self, found: Found) -> Result<Found> {
+        if found.there != There::Directory || found.name.is_empty() {
+            return Ok(found);
+        }
+        let parent = self.open(found.directory.as_fd(), b"..", OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Found { there: There::Nothing, directory: parent, ..found })
     }
 
     /// Refuses a destination in the container that cannot be written, in docker's words. A file that is there may be

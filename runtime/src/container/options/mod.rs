@@ -26,7 +26,7 @@ pub use limits::{LogOptions, Ulimit};
 pub use mounts::{Access, Mount, Propagation};
 pub use network::{Dns, HostEntry, Network};
 pub use security::{CapabilityChanges, Device, SeccompChoice, Security};
-pub use signal::Signal;
+pub use signal::{Signal, StopSignal};
 pub use user::{IdOrName, UserSpec};
 
 /// Everything that `run` and `create` were asked for.
@@ -94,7 +94,7 @@ pub struct RunOptions {
     /// `--sysctl`: namespaced ones only.
     pub sysctls: BTreeMap<String, String>,
     /// `--stop-signal`; absent: the image's, else SIGTERM.
-    pub stop_signal: Option<Signal>,
+    pub stop_signal: Option<StopSignal>,
     /// `--stop-timeout` in seconds; negative: `stop` waits for ever; absent: 10.
     pub stop_timeout: Option<i32>,
     /// Which streams the foreground client is attached to.

@@ -112,6 +112,39 @@ impl From<Signal> for String {
     }
 }
 
+/// A signal in the words of whoever chose it, which docker shows and commits: `9`, `term`, `SIGRTMIN+3`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct StopSignal {
+    signal: Signal,
+    text: String,
+}
+
+impl StopSignal {
+    /// Reads what [`Signal::parse`] reads.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self { signal: Signal::parse(text)?, text: text.to_owned() })
+    }
+
+    /// Which one it is.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+}
+
+impl From<StopSignal> for String {
+    fn from(signal: StopSignal) -> Self {
+        signal.text
+    }
+}
+
+impl TryFrom<String> for StopSignal {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
 impl TryFrom<String> for Signal {
     type Error = Error;
     fn try_from(text: String) -> Result<Self> {

@@ -748,7 +748,7 @@ fn options_survive_json() {
         mounts: vec![mounts::parse_volume("/a:/b:ro", Path::new("/")).unwrap(), mounts::parse_tmpfs("/t").unwrap()],
         network: Network::Container("x".into()),
         ulimits: vec![limits::parse_ulimit("memlock=-1").unwrap()],
-        stop_signal: Some(Signal::parse("RTMIN+3").unwrap()),
+        stop_signal: Some(StopSignal::parse("RTMIN+3").unwrap()),
         add_hosts: vec![network::parse_add_host("a:::1").unwrap()],
         ..RunOptions::default()
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ImageFacts;
-use crate::container::options::{EnvVar, RunOptions, Signal, UserSpec, env, user};
+use crate::container::options::{EnvVar, RunOptions, StopSignal, UserSpec, env, user};
 use crate::error::{Context, Result};
 
 /// The merged config of a container.
@@ -24,7 +24,7 @@ pub struct ContainerConfig {
     /// The image's labels and the user's.
     pub labels: BTreeMap<String, String>,
     /// What `stop` sends first; absent: SIGTERM.
-    pub stop_signal: Option<Signal>,
+    pub stop_signal: Option<StopSignal>,
 }
 
 /// Merges as docker does: an entrypoint of the user's own drops the image's command.
@@ -34,10 +34,10 @@ pub fn container_config(options: &RunOptions, image: &ImageFacts) -> Result<Cont
         None if image.user.is_empty() => None,
         None => Some(user::parse_user(&image.user).context(|| "the image's config")?),
     };
-    let stop_signal = match options.stop_signal {
-        Some(signal) => Some(signal),
+    let stop_signal = match &options.stop_signal {
+        Some(signal) => Some(signal.clone()),
         None if image.stop_signal.is_empty() => None,
-        None => Some(Signal::parse(&image.stop_signal).context(|| "the image's config")?),
+        None => Some(StopSignal::parse(&image.stop_signal).context(|| "the image's config")?),
     };
     let cmd = match options.entrypoint {
         None if options.command.is_empty() => &image.cmd,

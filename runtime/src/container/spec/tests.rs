@@ -334,7 +334,7 @@ fn image_data_only_configures_the_workload() {
     "#);
     let config = container_config(&plain(), &hostile).unwrap();
     assert_eq!(config.env, ["LD_PRELOAD=/y", "PATH=/bin"]);
-    assert_eq!(config.stop_signal.unwrap().number(), 3);
+    assert_eq!(config.stop_signal.unwrap().signal().number(), 3);
     for bad in ["4294967296", "4294967295", "a b", "-1", ":", "x\ny"] {
         let image = ImageFacts { user: bad.to_owned(), ..ImageFacts::default() };
         let error = build_spec(&plain(), &image, &context(&map, &limits)).unwrap_err();
