@@ -164,9 +164,9 @@ fn a_bad_template_is_named() {
 #[test]
 fn what_is_found_is_shown_and_the_rest_is_an_error() {
     let lrun = Lrun::with_busybox();
-    let id = lrun.ok(&["create", "--name", "c1", "busybox", "true"]);
+    let id = lrun.ok(&["create", "--name", "named", "busybox", "true"]);
     let image = lrun.inspect("busybox", "{{.Id}}");
-    let output = lrun.run(&["inspect", "nobody", "c1", "Nobody2", "busybox"]);
+    let output = lrun.run(&["inspect", "nobody", "named", "Nobody2", "busybox"]);
     assert_eq!(output.code, 1);
     assert_eq!(output.stderr, "Error: No such object: nobody\nError: No such object: Nobody2\n");
     let found: Vec<Value> =
@@ -182,8 +182,8 @@ fn what_is_found_is_shown_and_the_rest_is_an_error() {
     for (args, error) in [
         (&["inspect", "--type", "container", "busybox"][..], "lrun: No such container: busybox\n"),
         (&["container", "inspect", "busybox"], "lrun: No such container: busybox\n"),
-        (&["inspect", "--type", "image", "c1"], "lrun: No such image: c1:latest\n"),
-        (&["image", "inspect", "c1"], "lrun: No such image: c1:latest\n"),
+        (&["inspect", "--type", "image", "named"], "lrun: No such image: named:latest\n"),
+        (&["image", "inspect", "named"], "lrun: No such image: named:latest\n"),
     ] {
         let output = lrun.run(args);
         assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (1, "[]\n", error), "{args:?}");
