@@ -227,10 +227,8 @@ fn host_id() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn remove_tree(path: &Path) -> Result<()> {
-        Ok(std::fs::remove_dir_all(path)?)
-    }
+    // The engine's own: a lock may be made in a directory that was just renamed away, while it is emptied.
+    use crate::file::remove_tree;
 
     fn root() -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
