@@ -59,6 +59,12 @@ fn top_shows_the_processes_as_ps_of_the_host_does() {
     let short: Vec<Vec<&str>> = short.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!((short.len(), &short[0], &short[2]), (5, &vec!["PID", "COMMAND"], &vec![pid, "sleep"]));
     assert!(lrun.fails(1, &["top", "runs", "--nonsense"]).starts_with("lrun: ps: "));
+    assert_eq!(lrun.ok(&["top", "runs", "-o", "pid="]).lines().count(), 4);
+    lrun.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "1004"]);
+    assert_eq!(lrun.ok(&["top", "one", "-o", "comm="]), "sleep");
+    lrun.ok(&["rm", "-f", "one"]);
+    let none = lrun.ok(&["top", "runs", "-p", "1", "-o", "pid,comm"]);
+    assert_eq!(none.split_whitespace().collect::<Vec<_>>(), ["PID", "COMMAND"]);
 
     let id = lrun.inspect("runs", "{{.Id}}");
     lrun.ok(&["rm", "-f", "runs"]);

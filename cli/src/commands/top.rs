@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
-use lrun_runtime::container::record::not_running;
 use lrun_runtime::container::{lifecycle, processes};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
@@ -23,8 +22,8 @@ pub fn run(global: &Global, args: &TopArgs) -> Result<u8> {
     let pids = processes::of_container(&record)?;
     let (titles, rows) = listed(&options, &pids)?;
     if rows.is_empty() {
-        // They ended while they were listed.
-        return Err(not_running(&record.id));
+        // They ended while they were listed; or the options leave out the titles, or every process.
+        processes::of_container(&record)?;
     }
     output::text(&render(&titles, &rows));
     Ok(0)
