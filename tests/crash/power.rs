@@ -1,5 +1,5 @@
 //! Power cuts: the store's file system is shut down after lrun has acknowledged something, or at any moment, and mounted
-//! again. What was acknowledged is there; what was not is there whole or not at all. `power_cuts.py` does it, for it takes
+//! again; of btrfs its disk as it was at that moment. What was acknowledged is there; what was not is there whole or not at all. `power_cuts.py` does it, for it takes
 //! a system call that needs `unsafe`; see its page. Root only. A sample by default, 100 cuts of each file system with
 //! `LRUN_TEST_LONG`.
 
@@ -12,7 +12,7 @@ use lrun_tests::{Lrun, Mode, images, long, mode, record_skip, victim};
 
 fn cuts(file_system: &str, sample: usize) {
     let Some(user) = victim().filter(|_| mode() == Mode::Root) else {
-        return record_skip("only root can shut a file system down");
+        return record_skip("only root can mount and shut down a file system");
     };
     let mkfs = format!("mkfs.{file_system}");
     if !Command::new("sh")
@@ -38,7 +38,7 @@ fn cuts(file_system: &str, sample: usize) {
     let output = lrun.spawn_in(&wrapper, &args).wait_for(Duration::from_secs(60 + 20 * count as u64));
     println!("{}{}", output.stdout, output.stderr);
     if output.code == 3 {
-        return record_skip(&format!("this kernel cannot shut {file_system} down"));
+        return record_skip(&format!("this kernel cannot cut {file_system} off: {}", output.stdout.trim_end()));
     }
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.stdout.ends_with(&format!("cuts {count} lost 0\n")), "{}", output.stdout);

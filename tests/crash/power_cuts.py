@@ -2,17 +2,22 @@
 
 Run as root in mount and PID namespaces of its own. A store lies on a file system in an image file, and at the moment of the cut
 that file system is shut down (FS_IOC_SHUTDOWN): what has not been written is lost, as in a power cut; then it is mounted again,
-and what lrun had acknowledged must be there. Prints one line a cut and `cuts N lost M`; exits with 3 where this kernel cannot shut
-this file system down.
+and what lrun had acknowledged must be there. btrfs has no such call: its image file lies on an xfs, where a clone of it
+(FICLONE) is the disk as it was at one moment, and the clone is what is mounted again. Prints one line a cut and
+`cuts N lost M`; exits with 3 where this kernel can do neither.
 """
 import fcntl, gzip, hashlib, http.server, json, os, platform, pwd, random, shutil, signal, struct, subprocess, sys, threading, time
 
 LRUN, USER, FOLDER, IMAGES, FSTYPE = sys.argv[1:6]
 CUTS, SEED = int(sys.argv[6]), int(sys.argv[7])
 SHUTDOWN = 0x8004587D
+CLONE = 0x40049409
 # Default: freezes first, which writes everything; with the journal; without.
 FLUSH, WITH_LOG, WITHOUT_LOG = 0, 1, 2
-DISK, BASE, PLACE = f"{FOLDER}/disk", f"{FOLDER}/base", f"{FOLDER}/mounted"
+CLONED = 3
+WAYS = ["flush", "with log", "without log", "cloned"]
+BELOW = f"{FOLDER}/below" if FSTYPE == "btrfs" else FOLDER
+DISK, BASE, PLACE = f"{BELOW}/disk", f"{BELOW}/base", f"{FOLDER}/mounted"
 STORE, HOME = f"{PLACE}/store", f"{PLACE}/home"
 account = pwd.getpwnam(USER)
 
@@ -97,14 +102,19 @@ def mount():
 
 
 def cut(how):
-    fd = os.open(PLACE, os.O_RDONLY)
     try:
-        fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", how))
+        if how == CLONED:
+            with open(DISK, "rb") as disk, open(f"{DISK}.cut", "wb") as clone:
+                fcntl.ioctl(clone, CLONE, disk.fileno())
+            return
+        fd = os.open(PLACE, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", how))
+        finally:
+            os.close(fd)
     except OSError as error:
         print(f"{FSTYPE}: {error}")
         sys.exit(3)
-    finally:
-        os.close(fd)
 
 
 def end_all():
@@ -126,12 +136,24 @@ def again():
         if subprocess.run(["umount", PLACE], stderr=subprocess.DEVNULL).returncode == 0:
             break
         time.sleep(0.05)
+    if os.path.exists(f"{DISK}.cut"):
+        os.rename(f"{DISK}.cut", DISK)
     mount()
+
+
+def mount_below():
+    """What image files can be cloned on."""
+    sh(f"truncate -s 2G {FOLDER}/xfs")
+    sh(f"mkfs.xfs -q -m reflink=1 {FOLDER}/xfs")
+    os.makedirs(BELOW)
+    sh(f"mount -o loop -t xfs {FOLDER}/xfs {BELOW}")
 
 
 def prepare():
     """A store with an image and a container that has ended, on disk."""
     if not os.path.exists(BASE):
+        if BELOW != FOLDER:
+            mount_below()
         sh(f"truncate -s 400M {DISK}")
         quiet = {"ext4": "-q -F", "xfs": "-q -f", "btrfs": "-q -f"}[FSTYPE]
         sh(f"mkfs.{FSTYPE} {quiet} {DISK}")
@@ -279,7 +301,7 @@ def one(number, chance):
     *before, last = case.steps
     for step in before:
         lrun(*step)
-    how = chance.choice([WITHOUT_LOG, WITHOUT_LOG, WITH_LOG, FLUSH])
+    how = chance.choice([WITHOUT_LOG, WITHOUT_LOG, WITH_LOG, FLUSH] if BELOW == FOLDER else [CLONED])
     acknowledged = number // len(CASES) % 2 == 0
     if acknowledged:
         code = 7 if case.name == "run" else 0
@@ -304,16 +326,29 @@ def one(number, chance):
         verdict = "kept"
     except (AssertionError, subprocess.TimeoutExpired) as error:
         verdict = f"LOST: {error}"
-    print(f"{FSTYPE} {case.name}, {moment}, {['flush', 'with log', 'without log'][how]}: {verdict}", flush=True)
+    print(f"{FSTYPE} {case.name}, {moment}, {WAYS[how]}: {verdict}", flush=True)
     end_all()
     sh(f"umount {PLACE}")
     return verdict == "kept"
 
 
+def a_cut_loses_what_nobody_flushed():
+    prepare()
+    with open(f"{PLACE}/unflushed", "w") as file:
+        file.write("text")
+    cut(WITHOUT_LOG if BELOW == FOLDER else CLONED)
+    again()
+    expect(os.path.exists(f"{PLACE}/unflushed") and os.path.getsize(f"{PLACE}/unflushed") > 0, False)
+    sh(f"umount {PLACE}")
+
+
 def main():
+    a_cut_loses_what_nobody_flushed()
     chance = random.Random(SEED)
     lost = sum(not one(number, chance) for number in range(CUTS))
     print(f"cuts {CUTS} lost {lost}")
+    if BELOW != FOLDER:
+        sh(f"umount {BELOW}")
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
