@@ -165,7 +165,7 @@ impl<'a> Client<'a> {
     /// A manifest or index by tag or digest.
     pub fn manifest(&self, reference: &str) -> Result<Fetched> {
         let url = self.url(&format!("manifests/{reference}"))?;
-        let answer = self.follow(&Method::GET, &url, &[("accept", ACCEPTED.join(", "))])?;
+        let (answer, bytes) = self.whole(&url, &[("accept", ACCEPTED.join(", "))], MANIFEST_MAX)?;
         match answer.status {
             200 => {}
             404 => return Err(self.refusal(answer, &format!("manifest for {} not found", self.name_of(reference)))),
@@ -173,7 +173,6 @@ impl<'a> Client<'a> {
         }
         let media_type = answer.header("content-type").unwrap_or_default().to_owned();
         let promised = answer.header("docker-content-digest").map(str::to_owned);
-        let bytes = answer.bytes(MANIFEST_MAX)?;
         let digest = Digest::of(&bytes);
         let wanted = Digest::parse(reference).ok();
         let promised = promised.map(|text| Digest::parse(&text)).transpose()?;
@@ -188,11 +187,11 @@ impl<'a> Client<'a> {
 
     /// A small blob, checked.
     pub fn small_blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let answer = self.follow(&Method::GET, &self.url(&format!("blobs/{}", descriptor.digest))?, &[])?;
+        let most = usize::try_from(descriptor.size).unwrap_or(usize::MAX - 1);
+        let (answer, bytes) = self.whole(&self.url(&format!("blobs/{}", descriptor.digest))?, &[], most)?;
         if answer.status != 200 {
             return Err(self.refusal(answer, "get the config"));
         }
-        let bytes = answer.bytes(usize::try_from(descriptor.size).unwrap_or(usize::MAX - 1))?;
         if bytes.len() as u64 != descriptor.size || Digest::of(&bytes) != descriptor.digest {
             let message = format!("blob {} that {} sent is not what its digest says", descriptor.digest, self.registry);
             return Err(Error::new(ErrorKind::Corrupt, message));
@@ -275,6 +274,25 @@ impl<'a> Client<'a> {
             }
         }
         Err(wrong("the list does not end"))
+    }
+
+    /// GET along redirects, with a body of at most `max` bytes where the status is 200; asked for again where that was cut off.
+    fn whole(&self, url: &Url, headers: &[(&str, String)], max: usize) -> Result<(Answer, Vec<u8>)> {
+        let mut attempt = 1;
+        loop {
+            let mut answer = self.follow(&Method::GET, url, headers)?;
+            if answer.status != 200 {
+                return Ok((answer, Vec::new()));
+            }
+            match answer.read(max) {
+                Ok(bytes) => return Ok((answer, bytes)),
+                Err(Failed { temporary: true, .. }) if attempt < ATTEMPTS => {}
+                Err(Failed { error, .. }) => return Err(error),
+            }
+            tracing::debug!(%url, attempt, "cut off, trying again");
+            std::thread::sleep(delay(attempt, None));
+            attempt += 1;
+        }
     }
 
     /// GET or HEAD, along redirects. Another origin is asked without credentials, and never in plain text where the registry

@@ -97,13 +97,21 @@ impl Answer {
     }
 
     /// A body of at most `max` bytes.
-    pub fn bytes(self, max: usize) -> Result<Vec<u8>> {
-        let origin = self.url.origin.clone();
+    pub fn bytes(mut self, max: usize) -> Result<Vec<u8>> {
+        self.read(max).map_err(|failed| failed.error)
+    }
+
+    /// [`Answer::bytes`] that tells whether the line broke; to be called once.
+    pub fn read(&mut self, max: usize) -> std::result::Result<Vec<u8>, Failed> {
+        let origin = &self.url.origin;
         let mut bytes = Vec::new();
-        let read = self.body.into_reader().take(max as u64 + 1).read_to_end(&mut bytes);
-        read.map_err(|error| read_error(error).context(format!("read the answer of {origin}")))?;
+        if let Err(error) = self.body.as_reader().take(max as u64 + 1).read_to_end(&mut bytes) {
+            let temporary = is_temporary(&error);
+            return Err(Failed { error: read_error(error).context(format!("read the answer of {origin}")), temporary });
+        }
         if bytes.len() > max {
-            return Err(Error::new(ErrorKind::Invalid, format!("the answer of {origin} is larger than {max} bytes")));
+            let error = Error::new(ErrorKind::Invalid, format!("the answer of {origin} is larger than {max} bytes"));
+            return Err(Failed { error, temporary: false });
         }
         Ok(bytes)
     }

@@ -40,6 +40,32 @@ fn a_download_that_breaks_goes_on_where_it_broke() {
     assert_eq!(ranges, [None, Some(format!("bytes={half}-")), Some(format!("bytes={}-", half + most / 2))]);
 }
 
+/// Whatever is cut off once is asked for again: the index, the manifest, the config, the layer.
+#[test]
+fn every_answer_that_breaks_is_asked_for_again() {
+    let tar = layer("a", 100_000);
+    let mut content = Content::default();
+    let mut own = descriptor(MANIFEST, content.image("own", architecture(), &[tar]).to_string().as_bytes());
+    own["platform"] = json!({"os": "linux", "architecture": architecture()});
+    content.manifest("latest", INDEX, &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [own]}));
+    let broken = Mutex::new(HashSet::new());
+    let server = Server::start("127.0.0.1", move |request| {
+        let mut response = content.answer(request);
+        let is_content = request.path.contains("/manifests/") || request.path.contains("/blobs/");
+        if is_content && request.method == "GET" && broken.lock().expect("the list").insert(request.path.clone()) {
+            response.cut = Some(response.body.len() / 2);
+        }
+        response
+    });
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    lrun.ok(&["pull", "-q", &format!("{}/x", server.name())]);
+    let mut asked: Vec<String> = server.requests().iter().map(|request| request.path.clone()).collect();
+    asked.retain(|path| path.starts_with("/v2/x/"));
+    let different: HashSet<&String> = asked.iter().collect();
+    assert_eq!((asked.len(), different.len()), (8, 4), "{asked:?}");
+}
+
 /// An index of two platforms: the registry is gone in the middle of the second layer. Nothing has a name then, and the next
 /// pull brings what is missing alone. Of the other platform nothing is asked.
 #[test]
