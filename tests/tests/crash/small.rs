@@ -1,6 +1,9 @@
 //! Commands that change little: a container, a name, a file; and those that go on beside a running container, which must not
 //! notice.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use lrun_tests::disturb::{Scenario, fail_every_call, kill_at_every_call, words};
 use lrun_tests::{Lrun, Output, eventually};
 
@@ -124,7 +127,7 @@ fn save_of_an_image() -> Scenario {
             lrun.ok(&["rmi", "busybox"]);
             assert_eq!(lrun.run(&["load", "-q", "-i", "saved.tar"]).code, 0);
             assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "busybox", "echo", "there"]), "there");
-            let names = std::fs::read_dir(lrun.folder()).expect("the folder").flatten().map(|entry| entry.file_name());
+            let names = fs::read_dir(lrun.folder()).expect("the folder").flatten().map(|entry| entry.file_name());
             let left: Vec<_> = names.filter(|name| name != "home" && name != "store" && name != "saved.tar").collect();
             assert!(output.code == 137 || left.is_empty(), "{left:?} after {output:?}");
         },
@@ -198,6 +201,75 @@ fn stop_of_one() -> Scenario {
     }
 }
 
+fn restart_of_one() -> Scenario {
+    Scenario {
+        name: "restart",
+        args: words(&["restart", "box"]),
+        prepare: |lrun| {
+            with_busybox(lrun);
+            // The first run waits to be stopped, the others end by themselves.
+            let script = format!(
+                "{APPEND} >/tmp/said; [ $(wc -l </opt/kept) = 1 ] || exec cat /tmp/said; trap 'exit 0' TERM; \
+                 while :; do sleep 0.05; done"
+            );
+            lrun.ok(&["run", "-d", "--name", "box", "--network", "none", "busybox", "sh", "-c", &script]);
+            eventually("it has written", || lrun.run(&["exec", "box", "grep", "data", "/opt/kept"]).code == 0);
+        },
+        check: |lrun, output| {
+            if output.code != 0 {
+                // It may have been told to end or not.
+                lrun.ok(&["stop", "box"]);
+            }
+            eventually("it ends", || lrun.inspect("box", "{{.State.Running}}") == "false");
+            the_box_has_its_data(lrun, if output.code == 0 { 2 } else { 1 });
+        },
+    }
+}
+
+fn pause_of_one() -> Scenario {
+    Scenario {
+        name: "pause",
+        args: words(&["pause", "box"]),
+        prepare: with_a_running_box,
+        check: |lrun, output| {
+            let status = lrun.inspect("box", "{{.State.Status}}");
+            assert!(status == "paused" || (status == "running" && output.code != 0), "{status} after {output:?}");
+            if status == "paused" {
+                lrun.ok(&["unpause", "box"]);
+            }
+            it_still_runs(lrun);
+        },
+    }
+}
+
+fn repair_of_a_layer() -> Scenario {
+    Scenario {
+        name: "system check --repair",
+        args: words(&["system", "check", "--repair"]),
+        prepare: |lrun| {
+            with_a_box(lrun);
+            // Another layer that has the same contents.
+            lrun.ok(&["run", "--name", "copy", "--network", "none", "busybox", "cp", "-a", "/var/lib/files", "/opt/"]);
+            lrun.ok(&["commit", "copy", "copied"]);
+            let layers = fs::read_dir(lrun.store().join("layers")).expect("layers").flatten();
+            let tree = layers.map(|layer| layer.path().join("diff")).find(|tree| tree.join("var/lib/files").exists());
+            let files = tree.expect("busybox's layer").join("var/lib/files");
+            fs::set_permissions(files.join("1"), fs::Permissions::from_mode(0o600)).expect("chmod");
+            fs::rename(files.join("2"), files.join("two")).expect("rename");
+            fs::write(files.join("3"), "FILE 3\n").expect("write");
+        },
+        check: |lrun, output| {
+            let again = lrun.run(&["system", "check", "--repair"]);
+            assert_eq!(again.code, 0, "{again:?} after {output:?}");
+            assert_eq!(lrun.ok(&["system", "check"]), "");
+            let look = "stat -c %a /var/lib/files/1; cat /var/lib/files/[23]; ls /var/lib/files | wc -l";
+            let run = ["run", "--rm", "--network", "none", "busybox", "sh", "-c", look];
+            assert_eq!(lrun.ok(&run), "644\nfile 2\nfile 3\n40");
+            the_box_has_its_data(lrun, 1);
+        },
+    }
+}
+
 #[test]
 fn run_in_the_background_and_create() {
     kill_at_every_call(&run_in_the_background());
@@ -225,6 +297,22 @@ fn save() {
 fn exec_and_stop() {
     kill_at_every_call(&exec_in_a_running_one());
     kill_at_every_call(&stop_of_one());
+}
+
+#[test]
+fn restart_and_pause() {
+    kill_at_every_call(&restart_of_one());
+    kill_at_every_call(&pause_of_one());
+}
+
+#[test]
+fn repair() {
+    kill_at_every_call(&repair_of_a_layer());
+}
+
+#[test]
+fn repair_on_a_failing_disk() {
+    fail_every_call(&repair_of_a_layer(), &CHANGES);
 }
 
 #[test]

@@ -227,8 +227,10 @@ impl<'a> Job<'a> {
             Ok(_) => "the archive that it describes is not the layer's".to_owned(),
             Err(error) => error.to_string(),
         };
-        let known: BTreeSet<Vec<u8>> = look.faults.iter().map(|fault| fault.path.clone()).collect();
-        let mut explained = !known.is_empty();
+        // Whoever changes a file changes its time, too: only what is made anew anyway is passed over.
+        let is_remade = |fault: &&Fault| fault.kind.is_remade();
+        let known: BTreeSet<Vec<u8>> = look.faults.iter().filter(is_remade).map(|fault| fault.path.clone()).collect();
+        let mut explained = !look.faults.is_empty();
         let mut done = BTreeSet::new();
         for (path, place) in &model.places {
             let Some(node) = model.nodes.get(place.node).filter(|_| !known.contains(path)) else { continue };

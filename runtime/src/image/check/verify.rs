@@ -45,6 +45,13 @@ pub(super) enum FaultKind {
     Unreadable(String),
 }
 
+impl FaultKind {
+    /// Whether what is at the path is not what should be there, whatever its attributes are.
+    pub(super) fn is_remade(&self) -> bool {
+        !matches!(self, Self::Mode(_) | Self::Owner(..) | Self::Time | Self::Attribute(_) | Self::Opaque(_))
+    }
+}
+
 impl Fault {
     /// One line for people, the path in front.
     pub(super) fn line(&self, model: &Model<'_>) -> String {
