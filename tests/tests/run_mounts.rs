@@ -546,3 +546,42 @@ fn a_detached_container_keeps_its_mounts() {
     lrun.ok(&["rm", "-f", "web"]);
     assert!(folder.join("file").exists(), "removal leaves the host's files alone");
 }
+
+/// What an image names as volumes is there and is written, also where the root is not; in an image that is built on it, and in
+/// a directory of the host that is mounted above, nothing is made.
+#[test]
+fn an_images_volumes_are_made_and_written() {
+    let lrun = Lrun::with_busybox();
+    let text = "FROM busybox\nRUN mkdir /data && echo seed >/data/seed\nVOLUME /data /made/for/it relative\n";
+    assert_eq!(lrun.run_with(text.as_bytes(), &["build", "-q", "-t", "base", "-"]).code, 0);
+    let run = ["run", "--rm", "--read-only", "--network", "none", "base", "sh", "-c"];
+    let script = "cat /data/seed; echo x >/data/x; echo y >/made/for/it/y; ls /relative; touch /made/no || echo sealed";
+    assert_eq!(lrun.run(&[&run[..], &[script]].concat()).stdout, "seed\nsealed\n");
+
+    lrun.ok(&["run", "--name", "box", "--network", "none", "base", "sh", "-c", "echo x >/made/for/it/x"]);
+    assert_eq!(lrun.ok(&["diff", "box"]), "A /made\nA /made/for\nA /made/for/it\nA /made/for/it/x\nA /relative");
+    let text = "FROM base\nRUN test ! -e /made && touch /ran\n";
+    assert_eq!(lrun.run_with(text.as_bytes(), &["build", "-q", "-t", "above", "-"]).code, 0);
+    fs::create_dir(lrun.folder().join("made")).expect("a directory");
+    let volume = format!("{}:/made", lrun.folder().join("made").display());
+    lrun.ok(&["run", "--rm", "-v", &volume, "--network", "none", "base", "true"]);
+    assert_eq!(fs::read_dir(lrun.folder().join("made")).expect("a directory").count(), 0);
+
+    // Before the first start, too, and so is the working directory.
+    lrun.ok(&[
+        "create",
+        "--name",
+        "new",
+        "-w",
+        "/work/here",
+        "--network",
+        "none",
+        "base",
+        "cat",
+        "a",
+        "/made/for/it/b",
+    ]);
+    lrun.ok(&["cp", "-q", lrun.file("a", "a\n").to_str().expect("UTF-8"), "new:/work/here/"]);
+    lrun.ok(&["cp", "-q", lrun.file("b", "b\n").to_str().expect("UTF-8"), "new:/made/for/it/"]);
+    assert_eq!(lrun.ok(&["start", "-a", "new"]), "a\nb");
+}

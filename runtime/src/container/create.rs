@@ -8,6 +8,7 @@ use super::engine::Engine;
 use super::launch::{Host, container_spec, effective_network, image_facts, verify};
 use super::names::{ContainerId, ContainerName};
 use super::options::RunOptions;
+use super::options::mounts::clean_absolute;
 use super::record::{Container, Containers, IMAGE, ImageUse, NameChoice, RECORD_VERSION, REFERENCE, Record, State};
 use super::sources;
 use super::spec::container_config;
@@ -106,6 +107,7 @@ pub fn draft<'a>(engine: &'a Engine, options: &RunOptions, host: &Host, by_run: 
         auto_remove: options.rm,
         by_run,
         ports: exposed_ports(&image.config.config, options),
+        volumes: volumes(engine, &image.config.config),
         image_depth: layers.len(),
         layers,
         history: Vec::new(),
@@ -129,6 +131,15 @@ fn annotations(image: &Image, options: &RunOptions) -> HashMap<String, String> {
 fn exposed_ports(image: &RunConfig, options: &RunOptions) -> Vec<String> {
     let all: BTreeSet<&String> = image.exposed_ports.keys().chain(&options.expose).collect();
     all.into_iter().cloned().collect()
+}
+
+/// The directories that the image names as volumes. In a build nothing is made for them: the image would have it.
+fn volumes(engine: &Engine, image: &RunConfig) -> Vec<String> {
+    if engine.root().build().is_some() {
+        return Vec::new();
+    }
+    let clean = image.volumes.keys().filter_map(|path| clean_absolute(&format!("/{path}")));
+    clean.filter(|path| path != "/").collect()
 }
 
 /// The image to run, which nothing but the store can give.

@@ -345,7 +345,8 @@ fn plan(engine: &Engine, container: &Path, record: &Record, options: &RunOptions
         volatile: options.rm || engine.root().build().is_some(),
         seed,
     };
-    let mut plan = lower(spec, rootfs, &lowering(engine, container, options, spec)?)?;
+    let lowering = Lowering { volumes: &record.volumes, ..lowering(engine, container, options, spec)? };
+    let mut plan = lower(spec, rootfs, &lowering)?;
     plan.process.groups.extend(options.groups.iter().map(ToString::to_string));
     Ok(plan)
 }
@@ -370,8 +371,11 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: See
     let files = files_dir(container);
     let mut mounts: Vec<Mount> =
         plan.mounts.into_iter().filter(|mount| mount.user || mount.source.lies_in(&files)).collect();
-    // Before the first start nothing has made the places of the user's mounts.
-    let incomplete = !record.has_layer() && mounts.iter().any(|mount| mount.user && mount.is_of_host());
+    // Before the first start nothing has made the places of the user's mounts, nor the directories that a start makes.
+    let mut directories = plan.volumes;
+    directories.extend(Some(plan.process.cwd).filter(|cwd| cwd != "/"));
+    let unmade = mounts.iter().any(|mount| mount.user && mount.is_of_host()) || !directories.is_empty();
+    let incomplete = !record.has_layer() && unmade;
     let Rootfs::Overlay { mut lowers, upper, work, volatile, seed } = plan.rootfs;
     let writable = seen == Seen::Writing || incomplete;
     let layers = match writable {
@@ -401,7 +405,10 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: See
             (mount.attributes, mount.existing) = (mount.attributes | RDONLY, true);
         }
     }
-    Ok(View { layers, mounts, readonly_root: plan.readonly_root })
+    if !incomplete {
+        directories.clear();
+    }
+    Ok(View { layers, directories, mounts, readonly_root: plan.readonly_root })
 }
 
 /// The image's layers, without that of the engine, which is the lowest.
@@ -410,7 +417,7 @@ fn image_view(rootfs: Rootfs) -> View {
     lowers.pop();
     // Two layers at least make an overlay; these are empty.
     lowers.extend([upper, work].into_iter().take(2usize.saturating_sub(lowers.len())));
-    View { layers: Layers::ReadOnly(lowers), mounts: Vec::new(), readonly_root: true }
+    View { layers: Layers::ReadOnly(lowers), directories: Vec::new(), mounts: Vec::new(), readonly_root: true }
 }
 
 /// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.
@@ -423,7 +430,7 @@ pub fn verify(engine: &Engine, container: &Path, options: &RunOptions, spec: &Sp
 fn lowering<'a>(engine: &'a Engine, bundle: &'a Path, options: &RunOptions, spec: &Spec) -> Result<Lowering<'a>> {
     let filter = rules(options, spec)?;
     let added = caps::with_changes(&options.capabilities.add, &["ALL".to_owned()])?;
-    Ok(Lowering { map: &engine.map, bundle, filter, added, init: options.init })
+    Ok(Lowering { map: &engine.map, bundle, filter, added, volumes: &[], init: options.init })
 }
 
 /// The plan of a process that joins a running container.

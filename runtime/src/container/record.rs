@@ -62,6 +62,9 @@ pub struct Record {
     /// Ports that it exposes, as in `80/tcp`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// Directories that its image names as volumes, absolute and clean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
     /// The stack below the read-write layer, bottom first: the image's layers, then those that commits made.
     pub layers: Vec<Digest>,
     /// How many of [`Record::layers`] are the image's.

@@ -121,6 +121,9 @@ fn build(plan: &Plan, store: OwnedFd) -> Result<Option<terminal::Terminal>> {
     }
     let root_fd = root.as_fd();
     rootfs::attach_root(root_fd, store.as_fd())?;
+    for volume in &plan.volumes {
+        mounts::make_volume(root_fd, volume, plan.readonly_root)?;
+    }
     mounts::attach_all(root_fd, &plan.mounts, made)?;
     if plan.own_dev {
         device::make_links(root_fd)?;

@@ -29,6 +29,8 @@ pub struct Lowering<'a> {
     pub filter: Rules,
     /// Capabilities that were added by name.
     pub added: CapSet,
+    /// Directories of the container that its image names as volumes, absolute and clean.
+    pub volumes: &'a [String],
     /// Stay as PID 1.
     pub init: bool,
 }
@@ -49,6 +51,7 @@ pub fn lower(spec: &Spec, rootfs: Rootfs, lowering: &Lowering<'_>) -> Result<Pla
         domainname: spec.domainname().clone().filter(|_| uts),
         loopback: has(LinuxNamespaceType::Network),
         cgroup_namespace: has(LinuxNamespaceType::Cgroup),
+        volumes: lowering.volumes.to_vec(),
         mounts,
         devices,
         own_dev,

@@ -142,6 +142,18 @@ fn attach(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>) -> Result<(
     Ok(())
 }
 
+/// Makes a directory in the container where it is missing, and keeps it writable when the root is sealed.
+pub fn make_volume(root: BorrowedFd<'_>, path: &str, readonly_root: bool) -> Result<()> {
+    let make = || -> Result<()> {
+        let there = open_or_make(root, path, true, true)?;
+        if readonly_root {
+            onto(clone_fd(there.as_fd(), false)?.as_fd(), there.as_fd())?;
+        }
+        Ok(())
+    };
+    make().context(|| format!("make the image's volume {path}"))
+}
+
 fn is_proc(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(rustix::fs::fstatfs(fd)?.f_type as u64 == PROC_SUPER_MAGIC)
 }

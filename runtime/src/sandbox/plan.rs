@@ -23,6 +23,9 @@ pub struct Plan {
     pub loopback: bool,
     /// Whether init gives itself a new cgroup namespace.
     pub cgroup_namespace: bool,
+    /// Directories that the image names as volumes: made where they are missing, and written also where the root is
+    /// read-only. What stands there belongs to the read-write layer.
+    pub volumes: Vec<String>,
     /// Mounts, in the order in which they are attached.
     pub mounts: Vec<Mount>,
     /// Device nodes below `/dev`, bound from the host's, and the usual links there; not where `/dev` is the host's.

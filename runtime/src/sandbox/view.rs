@@ -42,6 +42,8 @@ pub enum Layers {
 pub struct View {
     /// What is below everything.
     pub layers: Layers,
+    /// Directories that are made where they are missing, in layers that are written.
+    pub directories: Vec<String>,
     /// What is mounted in it, in order.
     pub mounts: Vec<Mount>,
     /// Whether the root cannot be written, though its mounts may be.
@@ -62,6 +64,9 @@ pub fn assemble(store: BorrowedFd<'_>, view: &View) -> Result<()> {
     };
     let made = mounts::make_all(&view.mounts)?;
     rootfs::attach_root(root.as_fd(), store.as_fd())?;
+    for directory in &view.directories {
+        mounts::make_volume(root.as_fd(), directory, view.readonly_root)?;
+    }
     mounts::attach_all(root.as_fd(), &view.mounts, made)?;
     drop(store);
     rootfs::enter(root)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::store::Image;
+use lrun_runtime::reference::Lookup;
 use lrun_runtime::registry::platform::Platform;
 
 use super::super::pull;
@@ -44,6 +45,7 @@ impl Bases<'_> {
         if let Some(image) = contexts::of_layout(self.engine, name) {
             return image;
         }
+        let name = &not_by_chance(name);
         if platform == self.machine {
             let word = pull::ensure(self.global, self.engine, name.to_owned(), self.pulling)?;
             return store.resolve(&word);
@@ -60,7 +62,39 @@ impl Bases<'_> {
     }
 }
 
+/// Digits of an image's id that are taken for one in a Dockerfile: as many as are shown.
+const ID_DIGITS: usize = 12;
+
+/// A name of few hex digits (`ada`, a stage that is not there) is a name, and not the image whose id begins so.
+fn not_by_chance(name: &str) -> String {
+    match Lookup::parse(name) {
+        Ok(Lookup { prefix: Some(prefix), reference: Some(reference), .. }) if prefix.len() < ID_DIGITS => {
+            reference.familiar_with_tag()
+        }
+        _ => name.to_owned(),
+    }
+}
+
 fn is_for(image: &Image, platform: &Platform) -> bool {
     let config = &image.config;
     platform.accepts(&Platform::new(&config.os, &config.architecture, &config.variant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_hex_digits_are_a_name() {
+        for (name, taken) in [
+            ("ada", "ada:latest"),
+            ("0", "0:latest"),
+            ("0123456789ab", "0123456789ab"),
+            ("sha256:01", "sha256:01"),
+            ("ada:1", "ada:1"),
+            ("debian", "debian"),
+        ] {
+            assert_eq!(not_by_chance(name), taken, "{name}");
+        }
+    }
 }

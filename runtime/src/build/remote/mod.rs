@@ -138,21 +138,60 @@ impl Remote {
     }
 }
 
-/// Whether a file is a tar, compressed or not; its offset is as it was.
+/// Whether a file is a tar, compressed or not: its first header may be of any kind, also one that only tells of the next
+/// (pax, GNU's long names), and what it names is not looked at yet. The file is at its start then.
 pub(super) fn is_archive(file: &File) -> Result<bool> {
     use std::io::Read as _;
 
     use rustix::fs::{SeekFrom, seek};
 
     use crate::image::compress;
-    use crate::image::tar::parse::parse;
-    use crate::image::tar::{BLOCK, Limits};
+    use crate::image::tar::BLOCK;
 
     let again = || -> Result<()> { seek(file, SeekFrom::Start(0)).map(drop).map_err(Error::from) };
     again()?;
     let mut block = [0; BLOCK];
-    let begins = compress::decompress(Box::new(file.try_clone()?))
-        .is_ok_and(|(mut tar, _)| tar.read_exact(&mut block).is_ok() && parse(&mut block, &Limits::default()).is_ok());
+    let begins =
+        compress::decompress(Box::new(file.try_clone()?)).is_ok_and(|(mut tar, _)| tar.read_exact(&mut block).is_ok());
     again()?;
-    Ok(begins && block.iter().any(|b| *b != 0))
+    let is_header = tar_core::Header::from_bytes(&block).verify_checksum().is_ok();
+    Ok(begins && is_header && block.iter().any(|b| *b != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, Write as _};
+
+    use super::*;
+    use crate::image::tar::{BLOCK, Head, Kind, header};
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    /// The header of an entry, of another type than it is.
+    fn typed(kind: u8) -> Vec<u8> {
+        let mut block = Vec::new();
+        header::write(&Head::new(b"a".to_vec(), Kind::File, 0o644), &mut block);
+        block[156] = kind;
+        block[148..156].fill(b' ');
+        let sum: u32 = block[..BLOCK].iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    #[test]
+    fn an_archive_may_begin_with_any_header() {
+        for kind in *b"0125gxLK" {
+            assert!(is_archive(&file(&typed(kind))).unwrap(), "{}", kind as char);
+        }
+        let mut broken = typed(b'0');
+        broken[0] ^= 1;
+        for other in [&broken[..], &typed(b'x')[..100], &[0; BLOCK], b"", b"FROM busybox\n"] {
+            assert!(!is_archive(&file(other)).unwrap());
+        }
+    }
 }

@@ -59,6 +59,7 @@ pub fn salvage(bytes: &[u8], evidence: Evidence<'_>) -> Option<Record> {
         auto_remove: false,
         by_run: false,
         ports: field(bytes, "ports").unwrap_or_default(),
+        volumes: field(bytes, "volumes").unwrap_or_default(),
         image_depth: of_image.len(),
         history: layers.as_ref().and_then(|_| field(bytes, "history")).unwrap_or_default(),
         layers: layers.unwrap_or_else(|| with_commits(of_image, &commits)),

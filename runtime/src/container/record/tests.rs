@@ -34,6 +34,7 @@ pub(super) fn record() -> Record {
         auto_remove: false,
         by_run: false,
         ports: Vec::new(),
+        volumes: Vec::new(),
         layers: vec![Digest::of(b"a"), Digest::of(b"b")],
         image_depth: 1,
         history: Vec::new(),

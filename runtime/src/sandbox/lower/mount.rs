@@ -178,6 +178,7 @@ mod tests {
             bundle: Path::new("/bundle"),
             filter: Rules::Unconfined,
             added: CapSet::EMPTY,
+            volumes: &[],
             init: false,
         };
         lower(mount, &lowering)
