@@ -134,12 +134,16 @@ pub fn auth_file(config: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = env("REGISTRY_AUTH_FILE") {
         return Ok(PathBuf::from(path));
     }
-    let folder =
-        env("DOCKER_CONFIG").map(PathBuf::from).or_else(|| env("HOME").map(|home| Path::new(&home).join(".docker")));
-    folder.map(|folder| folder.join("config.json")).ok_or_else(|| {
+    docker_folder(None).map(|folder| folder.join("config.json")).ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "there is no home directory for credentials: HOME is not set")
             .hint("set DOCKER_CONFIG to a directory")
     })
+}
+
+/// The directory of docker's settings. `config`: as for [`auth_file`].
+pub fn docker_folder(config: Option<&Path>) -> Option<PathBuf> {
+    let own = || env("HOME").map(|home| Path::new(&home).join(".docker"));
+    config.map(Path::to_owned).or_else(|| env("DOCKER_CONFIG").map(PathBuf::from)).or_else(own)
 }
 
 /// The credentials that are kept for a repository: docker's, then podman's.

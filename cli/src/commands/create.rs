@@ -4,16 +4,18 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use lrun_runtime::container::create::draft;
+use lrun_runtime::container::create::{Draft, draft};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
+use lrun_runtime::registry::platform::Platform;
 
+use super::access::own_platform;
 use super::pull;
-use crate::args::{CreateArgs, Global};
+use crate::args::{CreateArgs, Global, Pulling};
 use crate::context;
-use crate::ui::output;
+use crate::ui::{escape, output};
 
 /// Runs the command.
 pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
@@ -23,6 +25,7 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     options.image = pull::ensure(global, &engine, options.image, &pulling)?;
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let draft = draft(&engine, &options, &context::host(), false)?;
+    warn_about_platform(&draft, &pulling)?;
     if replace {
         remove_named(&engine, options.name.as_deref())?;
     }
@@ -30,6 +33,19 @@ pub fn run(global: &Global, args: CreateArgs) -> Result<u8> {
     cidfile.write(&created.record.id)?;
     output::line(created.record.id.as_str());
     Ok(0)
+}
+
+/// An image for another machine runs where the kernel can, with an emulator, and else not.
+pub(super) fn warn_about_platform(draft: &Draft<'_>, pulling: &Pulling) -> Result<()> {
+    let [os, architecture, variant] = draft.platform();
+    let (image, own) = (Platform::new(os, architecture, variant), own_platform()?);
+    if pulling.platform.is_none() && !architecture.is_empty() && !own.accepts(&image) {
+        output::complain(&escape::line(&format!(
+            "WARNING: The requested image's platform ({image}) does not match the detected host platform ({own}) and no \
+             specific platform was requested"
+        )));
+    }
+    Ok(())
 }
 
 /// For `--replace`: removes the container of exactly this name, if there is one; it can be brought back. Done when all

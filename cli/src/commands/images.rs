@@ -9,6 +9,7 @@ use lrun_runtime::image::store::{Damaged, ImageRecord, Listed, Store};
 use lrun_runtime::reference::Reference;
 use lrun_runtime::registry::platform::Platform;
 
+use super::preferences::Preferences;
 use super::ps::view;
 use crate::args::{Global, ImagesArgs, time};
 use crate::context;
@@ -23,7 +24,8 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     if let Some(pattern) = &args.repository {
         filters.add("reference", pattern);
     }
-    let format = format(args.format.as_deref(), args.quiet, args.digests)?;
+    let wanted = Preferences::format(global, "imagesFormat", args.format.as_deref(), args.quiet);
+    let format = format(wanted.as_deref(), args.quiet, args.digests)?;
     let store = context::engine(global)?.store;
     let with_labels = filters.has("label") || filters.has("label!");
     let mut entries = Vec::new();
@@ -39,7 +41,7 @@ pub fn run(global: &Global, args: &ImagesArgs) -> Result<u8> {
     let id = |name: &str| store.find(name).ok().map(|found| found.id.to_string());
     let chosen = Query { filters: &filters, all: args.all }
         .select(entries, id, |text| time::parse(text, Timestamp::now(), &context::zone()))?;
-    let digests = args.digests || args.format.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
+    let digests = args.digests || wanted.as_ref().is_some_and(|format| format.contains("{{.Digest}}"));
     output::text(&MODEL.render(&format, &rows(&chosen, digests), &view(!args.no_trunc))?);
     for Damaged { id, error, .. } in images.damaged {
         output::complain(&escape::line(&format!("WARNING: image {} cannot be listed: {error}", id.short())));

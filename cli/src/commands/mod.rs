@@ -27,6 +27,7 @@ mod logs;
 mod manifest;
 mod pause;
 mod port;
+mod preferences;
 mod prune;
 mod ps;
 mod pull;

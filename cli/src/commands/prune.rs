@@ -1,4 +1,4 @@
-//! `container prune`, `image prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
+//! `container prune`, `image prune`, `builder prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
 //! is in the trash.
 
 use std::collections::BTreeMap;
@@ -13,16 +13,17 @@ use lrun_runtime::error::{Error, Result};
 use lrun_runtime::image::remove::Removed;
 use lrun_runtime::image::store::Listed;
 
+use super::preferences::Preferences;
 use crate::args::{BuilderPruneArgs, ContainerPruneArgs, Global, ImagePruneArgs, SystemPruneArgs, time};
 use crate::context;
-use crate::ui::filters::prune::{BUILDER_NAMES, IMAGE_NAMES, NAMES, Query};
+use crate::ui::filters::prune::{BUILDER_NAMES, IMAGE_NAMES, Kinds, NAMES, Query};
 use crate::ui::{output, units};
 
 const QUESTION: &str = "Are you sure you want to continue?";
 
 /// `container prune`.
 pub fn containers(global: &Global, args: &ContainerPruneArgs) -> Result<u8> {
-    let query = query(&args.filter, &NAMES)?;
+    let query = query(global, &args.filter, &NAMES)?;
     if !args.force && !confirmed(&format!("WARNING! This will remove all stopped containers.\n{QUESTION}")) {
         return Ok(0);
     }
@@ -34,7 +35,7 @@ pub fn containers(global: &Global, args: &ContainerPruneArgs) -> Result<u8> {
 
 /// `image prune`.
 pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
-    let query = query(&args.filter, &IMAGE_NAMES)?;
+    let query = query(global, &args.filter, &IMAGE_NAMES)?;
     let all = args.all || query.dangling()? == Some(false);
     let what = match all {
         true => "all images without at least one container associated to them",
@@ -53,36 +54,21 @@ pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
 /// with or without `--all`: no image has it.
 pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
     args.check()?;
-    let query = query(&args.filter, &BUILDER_NAMES)?;
+    let query = query(global, &args.filter, &BUILDER_NAMES)?;
     let kinds = query.kinds()?;
     let what = if args.all { "all build cache" } else { "all dangling build cache" };
     if !args.force && !confirmed(&format!("WARNING! This will remove {what}.\n{QUESTION}")) {
         return Ok(0);
     }
     let engine = context::engine(global)?;
-    let takes = |time: Option<Timestamp>| query.takes(time, &BTreeMap::new());
-    let (mut pruned, mut bytes) = match kinds.steps {
-        true => prune(&engine.store, args.all, &takes)?,
-        false => (Vec::new(), 0),
-    };
-    if kinds.mounts {
-        for mount in cache_mounts::prune(&engine, &takes)? {
-            bytes += mount.bytes;
-            pruned.push(mount.name);
-        }
-    }
-    if !pruned.is_empty() {
-        output::line("Deleted build cache objects:");
-        pruned.iter().for_each(|key| output::line(key));
-        output::line("");
-    }
-    output::line(&format!("Total reclaimed space: {}", units::human_sum(bytes)));
-    Ok(0)
+    let mut sum = Sum::default();
+    sum.build_cache(&engine, kinds, args.all, &query)?;
+    Ok(sum.finish())
 }
 
 /// `system prune`. There are no networks and volumes to be removed.
 pub fn system(global: &Global, args: &SystemPruneArgs) -> Result<u8> {
-    let query = query(&args.filter, &NAMES)?;
+    let query = query(global, &args.filter, &NAMES)?;
     if !args.force && !confirmed(&warning(args.all, &query.given())) {
         return Ok(0);
     }
@@ -90,6 +76,10 @@ pub fn system(global: &Global, args: &SystemPruneArgs) -> Result<u8> {
     let mut sum = Sum::default();
     sum.containers(&engine, &query)?;
     sum.images(&engine, args.all, &query)?;
+    // It has no labels to be chosen by.
+    if !query.needs_labels() {
+        sum.build_cache(&engine, query.kinds()?, args.all, &query)?;
+    }
     Ok(sum.finish())
 }
 
@@ -99,6 +89,9 @@ fn warning(all: bool, filters: &[String]) -> String {
         false => "all dangling images",
     };
     let mut text = format!("WARNING! This will remove:\n  - all stopped containers\n  - {images}\n");
+    if !filters.iter().any(|filter| filter.starts_with("label")) {
+        text.push_str(if all { "  - all build cache\n" } else { "  - unused build cache\n" });
+    }
     if filters.is_empty() {
         text.push_str("  - removed containers that `lrun undelete` could bring back\n");
     }
@@ -110,7 +103,8 @@ fn warning(all: bool, filters: &[String]) -> String {
 }
 
 /// The filters, with times from now on.
-pub(super) fn query(filters: &[String], names: &[&str]) -> Result<Query> {
+pub(super) fn query(global: &Global, filters: &[String], names: &[&str]) -> Result<Query> {
+    let filters = &Preferences::read(global).with_prune_filters(filters, names);
     let (now, zone) = (Timestamp::now(), context::zone());
     Query::parse(filters, names, |text| time::parse(text, now, &zone))
 }
@@ -158,6 +152,25 @@ impl Sum {
         Ok(())
     }
 
+    fn build_cache(&mut self, engine: &Engine, kinds: Kinds, all: bool, query: &Query) -> Result<()> {
+        let takes = |time: Option<Timestamp>| query.takes(time, &BTreeMap::new());
+        let (mut pruned, bytes) = match kinds.steps {
+            true => prune(&engine.store, all, &takes)?,
+            false => (Vec::new(), 0),
+        };
+        self.bytes += bytes;
+        if kinds.mounts {
+            for mount in cache_mounts::prune(engine, &takes)? {
+                self.bytes += mount.bytes;
+                pruned.push(mount.name);
+            }
+        }
+        if !pruned.is_empty() {
+            output::text(&format!("Deleted build cache objects:\n{}\n\n", pruned.join("\n")));
+        }
+        Ok(())
+    }
+
     fn report<T>(&mut self, title: &str, pruned: Pruned<T>, line: impl Fn(&T) -> String) {
         if !pruned.removed.is_empty() {
             let lines: String = pruned.removed.iter().map(|removed| line(removed) + "\n").collect();
@@ -184,6 +197,7 @@ mod tests {
         WARNING! This will remove:
           - all stopped containers
           - all dangling images
+          - unused build cache
           - removed containers that `lrun undelete` could bring back
 
         Are you sure you want to continue?

@@ -12,6 +12,7 @@ use lrun_runtime::container::{lifecycle, size};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
 
+use super::preferences::Preferences;
 use crate::args::{Global, PsArgs, SortBy};
 use crate::context;
 use crate::ui::filters::Filters;
@@ -24,7 +25,8 @@ use crate::ui::{escape, output};
 /// Runs the command. A container whose record is damaged is told of on standard error; the others are listed.
 pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     let filters = Filters::parse(&args.filter, &NAMES)?;
-    let format = format(args.format.as_deref(), args.quiet, args.size)?;
+    let wanted = Preferences::format(global, "psFormat", args.format.as_deref(), args.quiet);
+    let format = format(wanted.as_deref(), args.quiet, args.size)?;
     if args.quiet && args.format.is_some() {
         output::complain("WARNING: Ignoring custom format, because both --format and --quiet are set.");
     }

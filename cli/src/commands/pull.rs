@@ -2,6 +2,7 @@
 
 use lrun_runtime::container::check::Source;
 use lrun_runtime::container::engine::Engine;
+use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::store::Image;
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
@@ -10,6 +11,7 @@ use lrun_runtime::registry::platform::Platform;
 use lrun_runtime::transfer::{Parts, PullOptions, Pulled, pull};
 
 use super::access::{Registries, own_platform, transfers};
+use super::images;
 use crate::args::{Global, PullArgs, Pulling, When};
 use crate::context;
 use crate::ui::output;
@@ -113,21 +115,28 @@ pub fn exact(global: &Global, engine: &Engine, name: &str, platform: &Platform, 
 
 /// Pulls what `run` or `create` needs. Gives the word by which the image is found in the store.
 pub fn ensure(global: &Global, engine: &Engine, image: String, pulling: &Pulling) -> Result<String> {
-    let here = match engine.store.find(&image) {
-        Ok(_) => true,
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
+    let wanted = pulling.platform.as_deref().filter(|platform| !platform.is_empty());
+    // One for another machine is not what was asked for.
+    let fits = |id: &Digest| match wanted {
+        None => Ok(()),
+        Some(_) => images::check_platform(&engine.store.image(id)?.config, &image, wanted),
+    };
+    let found = match engine.store.find(&image) {
+        Ok(found) => Some(fits(&found.id)),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
+    let here = matches!(found, Some(Ok(())));
     // The usual case: nothing else is looked at.
     if pulling.when == When::Never || here && pulling.when == When::Missing {
-        return Ok(image);
+        return found.unwrap_or(Ok(())).map(|()| image);
     }
     // An id is no name of a registry's.
-    let Ok(plain) = Reference::parse(&image) else { return Ok(image) };
+    let Ok(plain) = Reference::parse(&image) else { return found.unwrap_or(Ok(())).map(|()| image) };
     let registries = Registries::open(global)?;
     let reference = registries.settings.registries.qualify(&image)?;
-    let word = if reference == plain { image } else { reference.familiar_with_tag() };
-    let here = here || engine.store.find(&word).is_ok();
+    let word = if reference == plain { image.clone() } else { reference.familiar_with_tag() };
+    let here = here || engine.store.find(&word).is_ok_and(|found| fits(&found.id).is_ok());
     if here && pulling.when == When::Missing {
         return Ok(word);
     }

@@ -11,7 +11,7 @@ use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Stdio};
 
 use super::Early;
-use super::create::{CidFile, remove_named};
+use super::create::{CidFile, remove_named, warn_about_platform};
 use super::pull;
 use super::session::{UserStreams, check_terminal, client_options, finish, serve};
 use crate::args::{Global, RunArgs};
@@ -45,6 +45,7 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     warn_about_network(&options, &host);
     let cidfile = CidFile::reserve(options.cidfile.as_deref())?;
     let draft = draft(&engine, &options, &host, true)?;
+    warn_about_platform(&draft, &pulling)?;
     let monitor = monitor.mapped()?;
     if replace {
         remove_named(&engine, options.name.as_deref())?;

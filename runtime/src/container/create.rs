@@ -14,7 +14,7 @@ use super::sources;
 use super::spec::container_config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::{self, Durability, Lock};
-use crate::image::config::RunConfig;
+use crate::image::config::{ImageConfig, RunConfig};
 use crate::image::store::Image;
 use crate::reference::Reference;
 use crate::sandbox::lower::MOST_LAYERS;
@@ -37,6 +37,7 @@ pub struct Draft<'a> {
     name: NameChoice,
     record: Record,
     spec: Spec,
+    platform: [String; 3],
     _using: Lock,
 }
 
@@ -47,6 +48,11 @@ impl Draft<'_> {
         self.record.layers.clear();
         self.record.image_depth = 0;
         self
+    }
+
+    /// The operating system, architecture and variant that the image is for.
+    pub fn platform(&self) -> [&str; 3] {
+        self.platform.each_ref().map(String::as_str)
     }
 
     /// Makes the container. It is on disk when this returns, unless it removes itself when it ends.
@@ -117,7 +123,8 @@ pub fn draft<'a>(engine: &'a Engine, options: &RunOptions, host: &Host, by_run: 
         options: options.to_record()?,
         extra: BTreeMap::new(),
     };
-    Ok(Draft { engine, name, record, spec, _using: using })
+    let ImageConfig { os, architecture, variant, .. } = image.config;
+    Ok(Draft { engine, name, record, spec, platform: [os, architecture, variant], _using: using })
 }
 
 /// What the spec says of the image; see [`super::check`].

@@ -5,6 +5,7 @@ mod images;
 mod inspect;
 mod machine;
 mod ps;
+mod settings;
 mod trouble;
 
 use lrun_tests::Lrun;
