@@ -36,9 +36,10 @@ fn the_commands_exit_code_is_the_clients() {
         assert_eq!(output.stderr.is_empty(), code != 126 && code != 127, "{command:?}: {}", output.stderr);
     }
     assert_eq!(lrun.run(&["exec", "-d", "box", "nonsense"]).code, 127);
-    for flags in [["-u", "nobody-at-all"], ["-w", "/no/such/place"]] {
+    for (code, flags) in [(126, ["-u", "nobody-at-all"]), (126, ["-w", "/etc/passwd"]), (127, ["-w", "/no/such/place"])]
+    {
         let output = lrun.run(&[&["exec"][..], &flags, &["box", "true"]].concat());
-        assert!(output.code == 126 && !output.stderr.is_empty(), "{flags:?}: {} {}", output.code, output.stderr);
+        assert!(output.code == code && !output.stderr.is_empty(), "{flags:?}: {} {}", output.code, output.stderr);
     }
     assert!(lrun.fails(1, &["exec", "nobody", "true"]).starts_with("lrun: No such container: nobody\n"));
     let id = lrun.inspect("box", "{{.Id}}");
@@ -95,7 +96,7 @@ fn environment_and_directory_are_the_containers_with_the_commands_on_top() {
     assert_eq!(exec(&lrun, &[], &["pwd"]), "/opt");
     assert_eq!(exec(&lrun, &["-w", "/var/lib"], &["pwd"]), "/var/lib");
     let missing = lrun.run(&["exec", "-w", "/no/such", "box", "pwd"]);
-    assert!(missing.code != 0 && missing.stderr.contains("/no/such"), "{} {}", missing.code, missing.stderr);
+    assert!(missing.code == 127 && missing.stderr.contains("/no/such"), "{} {}", missing.code, missing.stderr);
     assert!(lrun.run(&["exec", "box", "ls", "/no"]).code != 0, "no directory is made");
 }
 

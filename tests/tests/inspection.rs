@@ -63,8 +63,14 @@ fn top_shows_the_processes_as_ps_of_the_host_does() {
     lrun.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "1004"]);
     assert_eq!(lrun.ok(&["top", "one", "-o", "comm="]), "sleep");
     lrun.ok(&["rm", "-f", "one"]);
-    let none = lrun.ok(&["top", "runs", "-p", "1", "-o", "pid,comm"]);
-    assert_eq!(none.split_whitespace().collect::<Vec<_>>(), ["PID", "COMMAND"]);
+    for options in [&["-p", "1"][..], &["-C", "nosuch"]] {
+        let none = lrun.ok(&[&["top", "runs", "-o", "pid,comm"], options].concat());
+        assert_eq!(none.split_whitespace().collect::<Vec<_>>(), ["PID", "COMMAND"], "{options:?}");
+    }
+    assert_eq!(
+        lrun.inspect("runs", "{{.ID}} {{.HostConfig.NanoCPUs}}"),
+        lrun.inspect("runs", "{{.Id}} {{.HostConfig.NanoCpus}}")
+    );
 
     let id = lrun.inspect("runs", "{{.Id}}");
     lrun.ok(&["rm", "-f", "runs"]);

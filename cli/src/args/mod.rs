@@ -120,8 +120,10 @@ pub enum LogLevel {
     /// What is done
     Info,
     /// What may be wrong
+    #[value(alias = "warning")]
     Warn,
     /// What is wrong
+    #[value(aliases = ["fatal", "panic"])]
     Error,
 }
 

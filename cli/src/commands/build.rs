@@ -231,7 +231,11 @@ fn open(args: &BuildArgs, staging: &Staging, way: &mut Way<'_>) -> Result<(Sourc
     let source = Source::new(name.clone(), &bytes)?;
     let has_place = args.file.as_ref().is_none_or(|path| path != Path::new("-") && !contexts::is_url(path));
     let ignore = match if has_place { beside(&name)? } else { None } {
-        None => files.read(b".dockerignore", SIZE_MAX as u64)?,
+        // podman's name for it.
+        None => match files.read(b".dockerignore", SIZE_MAX as u64)? {
+            None => files.read(b".containerignore", SIZE_MAX as u64)?,
+            found => found,
+        },
         beside => beside,
     };
     Ok((source, files.ignoring(patterns(ignore)?)))

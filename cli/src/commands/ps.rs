@@ -36,7 +36,8 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     let with_lineage = filters.has("ancestor");
     let host = context::host();
     let entries = summaries.into_iter().map(|summary| entry(summary, &mut images, with_lineage, &host)).collect();
-    let last = if args.latest { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
+    let last =
+        if args.latest && args.last == -1 { Some(1) } else { usize::try_from(args.last).ok().filter(|last| *last > 0) };
     let query = Query { filters: &filters, all: args.all, last };
     let image_id = |name: &str| engine.store.find(name).ok().map(|found| found.id.to_string());
     let mut chosen = query.select(entries, image_id)?;

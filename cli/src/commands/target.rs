@@ -1,8 +1,10 @@
 //! Where an archive goes: a file gets its name when it is whole, a stream is written as it is.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 
@@ -13,8 +15,9 @@ pub const READER_GONE: u8 = 141;
 pub enum Target {
     /// What is no regular file is written as it is.
     Direct(OwnedFd),
-    /// A file.
-    File { draft: File, path: PathBuf, name: PathBuf },
+    /// A file, which has the name of a draft or, where the file system can do without, none until it is whole: then nothing
+    /// stays of it whenever this process ends.
+    File { draft: File, is_named: bool, path: PathBuf, name: PathBuf },
 }
 
 impl Target {
@@ -37,11 +40,15 @@ impl Target {
         }
         // A link keeps pointing where it does.
         let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let draft = draft_of(&name);
-        let mut options = File::options();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.write(true).create_new(true).open(&draft).context(attempt)?;
-        Ok(Self::File { draft: file, path: draft, name })
+        let path = draft_of(&name);
+        let mode = Mode::RUSR | Mode::WUSR;
+        let nameless = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        if let Ok(draft) = rustix::fs::open(parent_of(&name), nameless, mode) {
+            return Ok(Self::File { draft: draft.into(), is_named: false, path, name });
+        }
+        let named = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let draft = rustix::fs::open(&path, named, mode).context(attempt)?;
+        Ok(Self::File { draft: draft.into(), is_named: true, path, name })
     }
 
     /// Has it written. With `durably` it is on disk when this returns. A failure leaves nothing of it; `None`: its reader has
@@ -64,15 +71,19 @@ impl Target {
     }
 
     fn finish(&self, durably: bool) -> Result<()> {
-        let Self::File { draft, path, name } = self else { return Ok(()) };
+        let Self::File { draft, is_named, path, name } = self else { return Ok(()) };
         let attempt = || format!("write {}", name.display());
         if durably {
             draft.sync_all().context(attempt)?;
         }
+        if !is_named {
+            // A link replaces nothing, a rename does.
+            let itself = format!("/proc/self/fd/{}", draft.as_raw_fd());
+            rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW).context(attempt)?;
+        }
         std::fs::rename(path, name).context(attempt)?;
-        if durably && let Some(parent) = name.parent() {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            File::open(parent).and_then(|parent| parent.sync_all()).context(attempt)?;
+        if durably {
+            File::open(parent_of(name)).and_then(|parent| parent.sync_all()).context(attempt)?;
         }
         Ok(())
     }
@@ -83,6 +94,10 @@ impl Target {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn parent_of(name: &Path) -> &Path {
+    name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where a file or directory is made before it gets its name.

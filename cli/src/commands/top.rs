@@ -44,8 +44,11 @@ fn listed(options: &[String], pids: &BTreeSet<i32>) -> Result<(Vec<String>, Rows
     let all = ps(options)?;
     if !all.status.success() {
         let said = String::from_utf8_lossy(&all.stderr);
-        // Its usage follows.
+        // Its usage follows. Where it says nothing, it found nothing.
         let said = said.trim().lines().next().unwrap_or_default();
+        if said.is_empty() {
+            return select(&String::from_utf8_lossy(&all.stdout), Some(pids));
+        }
         return Err(Error::new(ErrorKind::Invalid, format!("ps: {said}")));
     }
     select(&String::from_utf8_lossy(&all.stdout), Some(pids))

@@ -78,9 +78,11 @@ fn ended() -> Error {
     Error::new(ErrorKind::Conflict, "the container ended")
 }
 
-/// docker's codes of a command that could not be started: 127 not found, 126 for any other reason.
+/// docker's codes of a command that could not be started: 127 where it or its working directory is not there, 126 for any
+/// other reason.
 fn failed(error: Error) -> Outcome {
-    let code = if error.kind() == ErrorKind::CommandNotFound { 127 } else { 126 };
+    let is_missing = error.kind() == ErrorKind::CommandNotFound || error.errno() == Some(libc::ENOENT);
+    let code = if is_missing { 127 } else { 126 };
     Outcome::Failed { error, code }
 }
 

@@ -246,7 +246,8 @@ impl<'a> Planner<'a> {
             if !self.is_named(id) {
                 let reason = format!("image is being used by stopped container {}", short(&user.id));
                 let message = format!("conflict: unable to delete {} (cannot be forced) - {reason}", id.short());
-                return Err(Error::new(ErrorKind::Conflict, message));
+                let hint = format!("it stays for its container: lrun rm {}", short(&user.id));
+                return Err(Error::new(ErrorKind::Conflict, message).hint(hint));
             }
             self.remove_names(id);
             return Ok(());

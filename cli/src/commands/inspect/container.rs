@@ -1,6 +1,6 @@
 //! What `inspect` tells of a container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lrun_runtime::container::engine::Engine;
@@ -110,6 +110,11 @@ fn config(engine: &Engine, record: &Record, options: &RunOptions) -> Result<Conf
     })
 }
 
+/// Each once, in docker's order.
+fn sorted(names: &[String]) -> Vec<String> {
+    names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect()
+}
+
 fn host(record: &Record, options: &RunOptions, network: &str) -> Host {
     let max_size = options.log.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
     let limit = |limit: u64| if limit == UNLIMITED { -1 } else { i64::try_from(limit).unwrap_or(i64::MAX) };
@@ -126,8 +131,8 @@ fn host(record: &Record, options: &RunOptions, network: &str) -> Host {
         network_mode: network.to_owned(),
         auto_remove: record.auto_remove,
         annotations: options.annotations.clone(),
-        cap_add: options.capabilities.add.clone(),
-        cap_drop: options.capabilities.drop.clone(),
+        cap_add: sorted(&options.capabilities.add),
+        cap_drop: sorted(&options.capabilities.drop),
         dns: options.dns.servers.iter().map(ToString::to_string).collect(),
         dns_options: options.dns.options.clone(),
         dns_search: options.dns.search.clone(),

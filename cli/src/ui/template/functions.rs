@@ -106,7 +106,10 @@ fn get(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
             Value::Map(map) => match map.get(field) {
                 Some(value) => value.clone(),
                 None if shapes.is_map(map) => Value::Nil,
-                None => return Err(fail(format!("map has no entry for key \"{field}\""))),
+                None => match by_go_name(field).and_then(|key| map.get(key)) {
+                    Some(value) => value.clone(),
+                    None => return Err(fail(format!("map has no entry for key \"{field}\""))),
+                },
             },
             // A null field: docker's second try, on the JSON, finds that there is no such key.
             Value::Nil => return Err(fail(format!("map has no entry for key \"{}\"", previous.unwrap_or(field)))),
@@ -115,6 +118,25 @@ fn get(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
         previous = Some(field);
     }
     Ok(value)
+}
+
+/// docker's templates also take a field by its name in Go, which for some is not that in the JSON.
+fn by_go_name(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "ID" => "Id",
+        "DNS" => "Dns",
+        "DNSOptions" => "DnsOptions",
+        "DNSSearch" => "DnsSearch",
+        "NanoCPUs" => "NanoCpus",
+        "CPUShares" => "CpuShares",
+        "CPUPeriod" => "CpuPeriod",
+        "CPUQuota" => "CpuQuota",
+        "CPURealtimePeriod" => "CpuRealtimePeriod",
+        "CPURealtimeRuntime" => "CpuRealtimeRuntime",
+        "CPUCount" => "CpuCount",
+        "CPUPercent" => "CpuPercent",
+        _ => return None,
+    })
 }
 
 /// A key that a map does not have gives the empty string, as with Go's `map[string]string`.
