@@ -95,6 +95,12 @@ fn no_change_is_no_layer() {
         assert_eq!(lrun.ok(&["diff", name]).lines().collect::<Vec<_>>(), expected, "{name}");
         assert_eq!(layers(&lrun, &image).len(), 1 + expected.len(), "{name}");
         assert_eq!(lrun.ok(&["history", "-q", &image]).lines().count(), 2, "{name}");
+        // However often: the layer is the same, and only the last commit tells of it.
+        lrun.ok(&["commit", "-m", "once more", name, "again"]);
+        assert_eq!(layers(&lrun, "again"), layers(&lrun, &image), "{name}");
+        let comments = lrun.ok(&["history", "--format", "{{.Comment}}", "again"]);
+        let comments: Vec<_> = comments.lines().collect();
+        assert!(comments.len() == 2 && comments[0] == "once more", "{name}: {comments:?}");
     }
 }
 

@@ -20,6 +20,7 @@ use crate::args::{Global, VERSION};
 use crate::context::{config_folder, env, env_os, settings};
 use crate::ui::progress::Style;
 use crate::ui::transfer::Transfers;
+use crate::ui::{escape, output};
 
 /// What credential helpers get of the environment: where they are, and how they find the user's keyring.
 const HELPER_ENV: [&str; 10] = [
@@ -75,7 +76,14 @@ impl Registries {
 
     /// A client of a repository, as the user whose credentials are kept for it.
     pub fn client(&self, (registry, repository): (&str, &str), purpose: Purpose) -> Result<Client<'_>> {
-        let credentials = credentials(self.config.as_deref(), registry, repository)?;
+        let credentials = match credentials(self.config.as_deref(), registry, repository) {
+            // The settings are often copied from a machine that has the helper; many images are everybody's.
+            Err(error) if purpose == Purpose::Pull && error.kind() == ErrorKind::NotFound => {
+                output::complain(&escape::line(&format!("WARNING: {registry} is asked without credentials: {error}")));
+                None
+            }
+            found => found?,
+        };
         self.client_with((registry, repository), credentials, purpose)
     }
 

@@ -40,6 +40,24 @@ fn a_download_that_breaks_goes_on_where_it_broke() {
     assert_eq!(ranges, [None, Some(format!("bytes={half}-")), Some(format!("bytes={}-", half + most / 2))]);
 }
 
+/// A helper that this machine lacks is told of, and the registry is asked as anybody may.
+#[test]
+fn a_missing_credential_helper_does_not_keep_from_what_is_everybodys() {
+    let mut content = Content::default();
+    content.image("latest", architecture(), &[layer("a", 1000)]);
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let lrun = Lrun::new();
+    insecure(&lrun, &[&server.name()]);
+    std::fs::create_dir_all(lrun.folder().join("home/.docker")).expect("a folder");
+    lrun.file("home/.docker/config.json", r#"{"credsStore": "of-another-machine"}"#);
+    let output = lrun.run(&["pull", "-q", &format!("{}/x", server.name())]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let warning = format!("WARNING: {} is asked without credentials: run docker-credential-of-another", server.name());
+    assert!(output.stderr.starts_with(&warning), "{}", output.stderr);
+    let output = lrun.run_with(b"secret", &["login", "-u", "a", "--password-stdin", &server.name()]);
+    assert!(output.code == 1 && output.stderr.contains("docker-credential-of-another-machine"), "{}", output.stderr);
+}
+
 /// Whatever is cut off once is asked for again: the index, the manifest, the config, the layer.
 #[test]
 fn every_answer_that_breaks_is_asked_for_again() {

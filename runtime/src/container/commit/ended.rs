@@ -65,6 +65,8 @@ pub(super) fn commit(
             adopt(engine, container, &packed, &entry)?;
             stack.layers.push(packed.diff_id);
         }
+        // The topmost layer is what this commit would have made: its entry takes the place of the one before.
+        None if !record.history.is_empty() => drop(stack.history.pop()),
         None => entry.empty_layer = true,
     }
     stack.history.push(entry);
