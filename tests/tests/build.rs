@@ -234,6 +234,11 @@ fn a_command_that_fails_leaves_its_container() {
     assert_eq!(lrun.ok(&["diff", &id]), "A /half");
     lrun.fails(125, &["run", "--pull", "never", "never", "true"]);
     lrun.ok(&["rm", &id]);
+    // Who asks for the id alone sees why there is none.
+    let quiet = build(&lrun, &folder, &["-q"]);
+    let told = "told\nlrun: RUN echo told; echo half > /half; exit 3: the command returned";
+    assert!((quiet.code, quiet.stdout.as_str()) == (3, "") && quiet.stderr.starts_with(told), "{quiet:?}");
+    lrun.ok(&["rm", &lrun.ok(&["ps", "-aq"])]);
     let missing = context(&lrun, "missing", "FROM busybox\nRUN [\"no-such-program\"]\n", &[]);
     let output = build(&lrun, &missing, &[]);
     let said = "exec: \"no-such-program\": executable file not found in $PATH";

@@ -33,6 +33,7 @@ use contexts::Way;
 use outputs::Outgoing;
 
 use super::access::{Registries, own_platform};
+use super::logs;
 use crate::args::{BuildArgs, Call, Global, Method, Outputs, ProgressKind, Pulling, When};
 use crate::context;
 use crate::ui::report::{Family, exit_code};
@@ -148,6 +149,10 @@ fn build(
             Ok(if differs { code.max(1) } else { code })
         }
         Built::Failed { text, code, container, image } => {
+            // Who asked for the id alone gets no id, and is to see why.
+            if kind == ProgressKind::Quiet {
+                logs::complain(engine, &container)?;
+            }
             if kind != ProgressKind::Json {
                 let text = escape::line(&text);
                 output::complain(&format!("lrun: {text}: the command returned a non-zero code: {code}"));

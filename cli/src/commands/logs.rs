@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::launch::options_of;
 use lrun_runtime::container::lifecycle::{self, containers, is_restarting};
+use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::file::{Lock, LockState};
 use lrun_runtime::paths::ContainerPaths;
@@ -29,16 +31,25 @@ pub fn run(global: &Global, args: &LogsArgs) -> Result<u8> {
     }
     let all = containers(&engine);
     let (paths, directory) = (all.paths(&record.id), all.directory(&record.id)?);
-    let writer = |fd: std::os::fd::BorrowedFd<'_>| -> Result<BufWriter<File>> {
-        Ok(BufWriter::with_capacity(BUFFER, File::from(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)))
-    };
-    let (mut out, mut err) = (writer(std::io::stdout().as_fd())?, writer(std::io::stderr().as_fd())?);
+    let (mut out, mut err) = (writer(std::io::stdout().as_fd(), BUFFER)?, writer(std::io::stderr().as_fd(), BUFFER)?);
     let mut alive = || lives(&paths);
     match show(&directory, &view, &mut alive, &mut notice, &mut out, &mut err) {
         // A reader that has gone away ends the program quietly, as SIGPIPE would.
         Err(error) if error.errno() == Some(rustix::io::Errno::PIPE.raw_os_error()) => Ok(141),
         other => other.map(|()| 0),
     }
+}
+
+/// What a container that has ended wrote, all of it on standard error.
+pub(super) fn complain(engine: &Engine, id: &ContainerId) -> Result<()> {
+    let directory = containers(engine).directory(id)?;
+    // Unbuffered, so that what was written to the two streams stays in its order.
+    let (mut out, mut err) = (writer(std::io::stderr().as_fd(), 0)?, writer(std::io::stderr().as_fd(), 0)?);
+    show(&directory, &View::default(), &mut || false, &mut notice, &mut out, &mut err)
+}
+
+fn writer(fd: BorrowedFd<'_>, buffer: usize) -> Result<BufWriter<File>> {
+    Ok(BufWriter::with_capacity(buffer, File::from(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)))
 }
 
 fn view(args: &LogsArgs) -> Result<View> {
