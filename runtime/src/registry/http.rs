@@ -295,19 +295,31 @@ fn failed(origin: &Origin, error: ureq::Error) -> Failed {
     let error = error.into_io();
     let temporary = is_temporary(&error);
     let hint = hint(origin, &error);
-    let error = read_error(error).context(origin.to_string());
+    let error = if is_no_tls(&error) {
+        Error::new(ErrorKind::Io, "the server does not speak TLS: it answers as one for plain HTTP does")
+    } else {
+        read_error(error)
+    };
+    let error = error.context(origin.to_string());
     Failed { error: if let Some(hint) = hint { error.hint(hint) } else { error }, temporary }
+}
+
+/// What TLS has to complain of.
+fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        Some(ureq::Error::Rustls(error)) => Some(error),
+        _ => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+    }
+}
+
+fn is_no_tls(error: &io::Error) -> bool {
+    matches!(of_tls(error), Some(rustls::Error::InvalidMessage(_)))
 }
 
 /// What the user can do about a server that cannot be spoken to.
 fn hint(origin: &Origin, error: &io::Error) -> Option<String> {
-    let ours = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-    let inner = match ours {
-        Some(ureq::Error::Rustls(error)) => Some(error),
-        _ => error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-    };
     let name = origin.authority();
-    match inner? {
+    match of_tls(error)? {
         rustls::Error::InvalidCertificate(_) => Some(format!(
             "put the certificate of the authority that signed the server's into ~/.config/lrun/certs.d/{name}/ca.crt"
         )),

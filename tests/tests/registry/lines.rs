@@ -40,6 +40,17 @@ fn a_download_that_breaks_goes_on_where_it_broke() {
     assert_eq!(ranges, [None, Some(format!("bytes={half}-")), Some(format!("bytes={}-", half + most / 2))]);
 }
 
+/// There is no way from TLS to plain HTTP but the settings.
+#[test]
+fn a_server_without_tls_is_said_to_be_one() {
+    let content = Content::default();
+    let server = Server::start("127.0.0.1", move |request| content.answer(request));
+    let complaint = Lrun::new().fails(1, &["pull", "-q", &format!("{}/x", server.name())]);
+    assert!(complaint.contains(": the server does not speak TLS"), "{complaint}");
+    assert!(complaint.contains(&format!("insecure = [\"{}\"]", server.name())), "{complaint}");
+    assert!(server.requests().is_empty());
+}
+
 /// A helper that this machine lacks is told of, and the registry is asked as anybody may.
 #[test]
 fn a_missing_credential_helper_does_not_keep_from_what_is_everybodys() {
