@@ -77,8 +77,11 @@ impl Registries {
     /// A client of a repository, as the user whose credentials are kept for it.
     pub fn client(&self, (registry, repository): (&str, &str), purpose: Purpose) -> Result<Client<'_>> {
         let credentials = match credentials(self.config.as_deref(), registry, repository) {
-            // The settings are often copied from a machine that has the helper; many images are everybody's.
-            Err(error) if purpose == Purpose::Pull && error.kind() == ErrorKind::NotFound => {
+            // The settings are often copied from a machine that has the helper; many images are everybody's. A directory of
+            // PATH that cannot be read is a lack of permission.
+            Err(error)
+                if purpose == Purpose::Pull && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Permission) =>
+            {
                 output::complain(&escape::line(&format!("WARNING: {registry} is asked without credentials: {error}")));
                 None
             }
