@@ -584,4 +584,11 @@ fn an_images_volumes_are_made_and_written() {
     lrun.ok(&["cp", "-q", lrun.file("a", "a\n").to_str().expect("UTF-8"), "new:/work/here/"]);
     lrun.ok(&["cp", "-q", lrun.file("b", "b\n").to_str().expect("UTF-8"), "new:/made/for/it/"]);
     assert_eq!(lrun.ok(&["start", "-a", "new"]), "a\nb");
+    let sealed = ["create", "--name", "sealed", "--read-only", "-w", "/work/here", "--network", "none", "base"];
+    lrun.ok(&[&sealed[..], &["cat", "/data/a", "/data/b"]].concat());
+    lrun.ok(&["cp", "-q", "a", "sealed:/data/"]);
+    assert!(lrun.fails(1, &["cp", "-q", "a", "sealed:/work/here/"]).contains("container rootfs is marked read-only"));
+    lrun.run(&["start", "-a", "sealed"]);
+    lrun.ok(&["cp", "-q", "b", "sealed:/data/"]);
+    assert_eq!(lrun.ok(&["start", "-a", "sealed"]), "a\nb");
 }

@@ -11,6 +11,7 @@ use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
 use lrun_runtime::build::keys;
 use lrun_runtime::build::{Build, Built, Event, Options, Steps, Unpublished, global_arguments};
+use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::lifecycle::{self, Removal};
 use lrun_runtime::container::names::ContainerId;
 use lrun_runtime::digest::Digest;
@@ -149,14 +150,7 @@ fn build(
             Ok(if differs { code.max(1) } else { code })
         }
         Built::Failed { text, code, container, image } => {
-            // Who asked for the id alone gets no id, and is to see why.
-            if kind == ProgressKind::Quiet {
-                logs::complain(engine, &container)?;
-            }
-            if kind != ProgressKind::Json {
-                let text = escape::line(&text);
-                output::complain(&format!("lrun: {text}: the command returned a non-zero code: {code}"));
-            }
+            failed(engine, kind, (&text, code), &container)?;
             if args.force_rm {
                 let record = lifecycle::find(engine, container.as_str())?;
                 let removal = Removal { force: true, trash: false, relaxed: false };
@@ -183,6 +177,17 @@ fn forget(iidfile: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed.context(|| format!("--iidfile: remove {}", iidfile.display())),
     }
+}
+
+/// Tells of a command that failed. Who asked for the id alone gets none, and is to see what it wrote.
+fn failed(engine: &Engine, kind: ProgressKind, (text, code): (&str, u8), container: &ContainerId) -> Result<()> {
+    if kind == ProgressKind::Quiet {
+        logs::complain(engine, container)?;
+    }
+    if kind != ProgressKind::Json {
+        output::complain(&format!("lrun: {}: the command returned a non-zero code: {code}", escape::line(text)));
+    }
+    Ok(())
 }
 
 /// What can be done about a command that failed.

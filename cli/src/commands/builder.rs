@@ -102,7 +102,7 @@ pub fn du(global: &Global, args: &BuilderDuArgs) -> Result<u8> {
     if args.verbose && args.format.as_ref().is_some_and(|format| !format.is_empty()) {
         return Err(Error::new(ErrorKind::Invalid, "--format and --verbose cannot be used together"));
     }
-    let query = query(global, &args.filter, &BUILDER_NAMES)?;
+    let query = query(&args.filter, &BUILDER_NAMES)?;
     let kinds = query.kinds()?;
     let mut left = df::left(&context::engine(global)?)?;
     left.retain(|entry| match entry.kind {

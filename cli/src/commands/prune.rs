@@ -1,5 +1,5 @@
-//! `container prune`, `image prune`, `builder prune`, `system prune`: remove what is not used, for good. Without filters, that is also what
-//! is in the trash.
+//! `container prune`, `image prune`, `builder prune`, `system prune`: remove what is not used, for good. Without filters,
+//! that is also what is in the trash.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -23,7 +23,7 @@ const QUESTION: &str = "Are you sure you want to continue?";
 
 /// `container prune`.
 pub fn containers(global: &Global, args: &ContainerPruneArgs) -> Result<u8> {
-    let query = query(global, &args.filter, &NAMES)?;
+    let query = pruning(global, &args.filter, &NAMES)?;
     if !args.force && !confirmed(&format!("WARNING! This will remove all stopped containers.\n{QUESTION}")) {
         return Ok(0);
     }
@@ -35,7 +35,7 @@ pub fn containers(global: &Global, args: &ContainerPruneArgs) -> Result<u8> {
 
 /// `image prune`.
 pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
-    let query = query(global, &args.filter, &IMAGE_NAMES)?;
+    let query = pruning(global, &args.filter, &IMAGE_NAMES)?;
     let all = args.all || query.dangling()? == Some(false);
     let what = match all {
         true => "all images without at least one container associated to them",
@@ -54,7 +54,7 @@ pub fn images(global: &Global, args: &ImagePruneArgs) -> Result<u8> {
 /// with or without `--all`: no image has it.
 pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
     args.check()?;
-    let query = query(global, &args.filter, &BUILDER_NAMES)?;
+    let query = pruning(global, &args.filter, &BUILDER_NAMES)?;
     let kinds = query.kinds()?;
     let what = if args.all { "all build cache" } else { "all dangling build cache" };
     if !args.force && !confirmed(&format!("WARNING! This will remove {what}.\n{QUESTION}")) {
@@ -68,7 +68,7 @@ pub fn builder(global: &Global, args: &BuilderPruneArgs) -> Result<u8> {
 
 /// `system prune`. There are no networks and volumes to be removed.
 pub fn system(global: &Global, args: &SystemPruneArgs) -> Result<u8> {
-    let query = query(global, &args.filter, &NAMES)?;
+    let query = pruning(global, &args.filter, &NAMES)?;
     if !args.force && !confirmed(&warning(args.all, &query.given())) {
         return Ok(0);
     }
@@ -102,9 +102,13 @@ fn warning(all: bool, filters: &[String]) -> String {
     format!("{text}\n{QUESTION}")
 }
 
+/// The filters of a prune, with those of docker's settings.
+fn pruning(global: &Global, filters: &[String], names: &[&str]) -> Result<Query> {
+    query(&Preferences::read(global).with_prune_filters(filters, names), names)
+}
+
 /// The filters, with times from now on.
-pub(super) fn query(global: &Global, filters: &[String], names: &[&str]) -> Result<Query> {
-    let filters = &Preferences::read(global).with_prune_filters(filters, names);
+pub(super) fn query(filters: &[String], names: &[&str]) -> Result<Query> {
     let (now, zone) = (Timestamp::now(), context::zone());
     Query::parse(filters, names, |text| time::parse(text, now, &zone))
 }

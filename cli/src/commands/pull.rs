@@ -121,18 +121,17 @@ pub fn ensure(global: &Global, engine: &Engine, image: String, pulling: &Pulling
         None => Ok(()),
         Some(_) => images::check_platform(&engine.store.image(id)?.config, &image, wanted),
     };
-    let found = match engine.store.find(&image) {
-        Ok(found) => Some(fits(&found.id)),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
+    let (here, unfit) = match engine.store.find(&image) {
+        Ok(found) => fits(&found.id).map_or_else(|error| (false, Some(error)), |()| (true, None)),
+        Err(error) if error.kind() == ErrorKind::NotFound => (false, None),
         Err(error) => return Err(error),
     };
-    let here = matches!(found, Some(Ok(())));
     // The usual case: nothing else is looked at.
     if pulling.when == When::Never || here && pulling.when == When::Missing {
-        return found.unwrap_or(Ok(())).map(|()| image);
+        return unfit.map_or(Ok(image), Err);
     }
     // An id is no name of a registry's.
-    let Ok(plain) = Reference::parse(&image) else { return found.unwrap_or(Ok(())).map(|()| image) };
+    let Ok(plain) = Reference::parse(&image) else { return unfit.map_or(Ok(image), Err) };
     let registries = Registries::open(global)?;
     let reference = registries.settings.registries.qualify(&image)?;
     let word = if reference == plain { image.clone() } else { reference.familiar_with_tag() };

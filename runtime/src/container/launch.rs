@@ -364,17 +364,17 @@ pub(super) enum Seen {
 
 /// How a container's files are seen while it is stopped; its lock is held as long as they are.
 pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: Seen) -> Result<View> {
-    let plan = plan(engine, container, record, &options_of(record)?, &load_spec(container)?)?;
+    let options = options_of(record)?;
+    let plan = plan(engine, container, record, &options, &load_spec(container)?)?;
     if seen == Seen::Image {
         return Ok(image_view(plan.rootfs));
     }
     let files = files_dir(container);
     let mut mounts: Vec<Mount> =
         plan.mounts.into_iter().filter(|mount| mount.user || mount.source.lies_in(&files)).collect();
-    // Before the first start nothing has made the places of the user's mounts, nor the directories that a start makes.
-    let mut directories = plan.volumes;
-    directories.extend(Some(plan.process.cwd).filter(|cwd| cwd != "/"));
-    let unmade = mounts.iter().any(|mount| mount.user && mount.is_of_host()) || !directories.is_empty();
+    // Before the first start nothing has made the places of the user's mounts, nor a working directory of the user's own;
+    // the image's is there nearly always, and a look at the container writes nothing for it.
+    let unmade = mounts.iter().any(|mount| mount.user && mount.is_of_host()) || options.workdir.is_some();
     let incomplete = !record.has_layer() && unmade;
     let Rootfs::Overlay { mut lowers, upper, work, volatile, seed } = plan.rootfs;
     let writable = seen == Seen::Writing || incomplete;
@@ -405,10 +405,9 @@ pub(super) fn view(engine: &Engine, container: &Path, record: &Record, seen: See
             (mount.attributes, mount.existing) = (mount.attributes | RDONLY, true);
         }
     }
-    if !incomplete {
-        directories.clear();
-    }
-    Ok(View { layers, directories, mounts, readonly_root: plan.readonly_root })
+    let volumes = if writable { plan.volumes } else { Vec::new() };
+    let cwd = Some(plan.process.cwd).filter(|cwd| writable && !record.has_layer() && cwd != "/");
+    Ok(View { layers, volumes, cwd, mounts, readonly_root: plan.readonly_root })
 }
 
 /// The image's layers, without that of the engine, which is the lowest.
@@ -417,7 +416,8 @@ fn image_view(rootfs: Rootfs) -> View {
     lowers.pop();
     // Two layers at least make an overlay; these are empty.
     lowers.extend([upper, work].into_iter().take(2usize.saturating_sub(lowers.len())));
-    View { layers: Layers::ReadOnly(lowers), directories: Vec::new(), mounts: Vec::new(), readonly_root: true }
+    let (volumes, cwd, mounts) = (Vec::new(), None, Vec::new());
+    View { layers: Layers::ReadOnly(lowers), volumes, cwd, mounts, readonly_root: true }
 }
 
 /// Refuses what could not be started: a filter that does not compile, mounts that the id mapping cannot have.

@@ -42,8 +42,10 @@ pub enum Layers {
 pub struct View {
     /// What is below everything.
     pub layers: Layers,
-    /// Directories that are made where they are missing, in layers that are written.
-    pub directories: Vec<String>,
+    /// The image's volumes, in layers that are written: made where they are missing, and written in any case.
+    pub volumes: Vec<String>,
+    /// The working directory, if a start has yet to make it.
+    pub cwd: Option<String>,
     /// What is mounted in it, in order.
     pub mounts: Vec<Mount>,
     /// Whether the root cannot be written, though its mounts may be.
@@ -64,8 +66,11 @@ pub fn assemble(store: BorrowedFd<'_>, view: &View) -> Result<()> {
     };
     let made = mounts::make_all(&view.mounts)?;
     rootfs::attach_root(root.as_fd(), store.as_fd())?;
-    for directory in &view.directories {
-        mounts::make_volume(root.as_fd(), directory, view.readonly_root)?;
+    for volume in &view.volumes {
+        mounts::make_volume(root.as_fd(), volume, view.readonly_root)?;
+    }
+    if let Some(cwd) = &view.cwd {
+        rootfs::open_or_make(root.as_fd(), cwd, true, true).context(|| format!("make the working directory {cwd}"))?;
     }
     mounts::attach_all(root.as_fd(), &view.mounts, made)?;
     drop(store);

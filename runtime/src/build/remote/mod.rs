@@ -146,7 +146,7 @@ pub(super) fn is_archive(file: &File) -> Result<bool> {
     use rustix::fs::{SeekFrom, seek};
 
     use crate::image::compress;
-    use crate::image::tar::BLOCK;
+    use crate::image::tar::{BLOCK, is_header};
 
     let again = || -> Result<()> { seek(file, SeekFrom::Start(0)).map(drop).map_err(Error::from) };
     again()?;
@@ -154,8 +154,7 @@ pub(super) fn is_archive(file: &File) -> Result<bool> {
     let begins =
         compress::decompress(Box::new(file.try_clone()?)).is_ok_and(|(mut tar, _)| tar.read_exact(&mut block).is_ok());
     again()?;
-    let is_header = tar_core::Header::from_bytes(&block).verify_checksum().is_ok();
-    Ok(begins && is_header && block.iter().any(|b| *b != 0))
+    Ok(begins && is_header(&block) && block.iter().any(|b| *b != 0))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::idmap::helper::Work;
 use crate::image::compress::{Compression, Growth, Windows, decompress_within};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
-use crate::image::tar::{BLOCK, Head, Kind, Limits, invalid, join, normalise, padding, shown, split};
+use crate::image::tar::{BLOCK, Head, Kind, Limits, invalid, is_header, join, normalise, padding, shown, split};
 use crate::image::unpack::{Flusher, Passed, Unpacked, unpack};
 
 /// Entries of an archive of images; layers among them; bytes of its documents.
@@ -149,7 +149,7 @@ enum Nature {
 fn nature(start: &[u8]) -> Nature {
     let is_tar = start.first_chunk::<BLOCK>().is_some_and(|block| {
         // A layer without entries begins with its end.
-        block.iter().all(|byte| *byte == 0) || tar_core::Header::from_bytes(block).verify_checksum().is_ok()
+        block.iter().all(|byte| *byte == 0) || is_header(block)
     });
     match start.trim_ascii_start().first() {
         _ if is_tar || Compression::of(start) != Compression::None => Nature::Layer,

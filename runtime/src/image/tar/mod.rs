@@ -156,6 +156,11 @@ pub(crate) fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
 }
 
+/// Whether a block is a header, of whatever kind: its checksum is right, nothing else is looked at.
+pub(crate) fn is_header(block: &[u8; BLOCK]) -> bool {
+    tar_core::Header::from_bytes(block).verify_checksum().is_ok()
+}
+
 /// Longest part of a path that is shown, before and after what is left out.
 const SHOWN: usize = 150;
 
