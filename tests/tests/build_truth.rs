@@ -42,6 +42,19 @@ fn what_a_command_read_that_changes_is_told() {
     );
 }
 
+/// The host has one name in all builds, so that a command that asks for it makes the same again.
+#[test]
+fn the_name_of_the_host_does_not_change() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nRUN hostname >/name; cat /etc/hostname >>/name\n";
+    let folder = context(&lrun, "name", dockerfile, &[]);
+    assert_eq!(build(&lrun, &folder, &["-q", "-t", "name"]).code, 0);
+    let name = lrun.ok(&["run", "--rm", "--network", "none", "name", "cat", "/name"]);
+    assert_eq!(name, "buildkitsandbox\nbuildkitsandbox");
+    let verified = build(&lrun, &folder, &["--verify"]);
+    assert!(verified.code == 0 && verified.stderr.contains(": idempotent"), "{}", verified.stderr);
+}
+
 /// What came in over a network of the step's own is told too, and neither the loopback nor what only goes out.
 #[test]
 fn that_a_command_read_the_network_is_told() {

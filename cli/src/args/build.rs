@@ -24,6 +24,8 @@ pub use output::{OutputFlags, Outputs};
 
 /// The build argument that says what the host is called for RUN.
 const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+/// What it is called otherwise, as in docker: the same in each build, so that a command that asks for it gives the same.
+const SANDBOX: &str = "buildkitsandbox";
 
 /// How a build shows what it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -141,9 +143,8 @@ impl BuildArgs {
         };
         self.steps.apply(&mut run)?;
         let arguments = self.arguments(lookup)?;
-        if let Some(name) = arguments.get(HOSTNAME).filter(|name| !name.is_empty()) {
-            run.hostname = Some(network::parse_hostname(name).context(|| format!("--build-arg {HOSTNAME}"))?);
-        }
+        let name = arguments.get(HOSTNAME).map(String::as_str).filter(|name| !name.is_empty()).unwrap_or(SANDBOX);
+        run.hostname = Some(network::parse_hostname(name).context(|| format!("--build-arg {HOSTNAME}"))?);
         if let Network::Container(name) = &run.network {
             let text = format!("--network container:{name}: a step does not join another container's network");
             return Err(Error::new(ErrorKind::Unsupported, text).hint("--network is pasta, host or none"));
