@@ -280,8 +280,8 @@ fn tmpfs_takes_its_options() {
         assert!(refused.contains(complaint), "{refused}");
     }
     if mode() == Mode::Subids {
-        let refused = lrun.fails(125, &["run", "--tmpfs", "/t:uid=100000", "busybox", "true"]);
-        assert!(refused.starts_with("lrun: mount /t: uid=100000 is not among the ids"), "{refused}");
+        let refused = lrun.fails(125, &["run", "--tmpfs", "/t:uid=2000000000", "busybox", "true"]);
+        assert!(refused.starts_with("lrun: mount /t: uid=2000000000 is not among the ids"), "{refused}");
         assert_eq!(lrun.ok(&["ps", "-aq"]), "");
     }
 }
