@@ -111,6 +111,10 @@ fn an_image_goes_into_archives_and_layouts() {
         assert_eq!(other.ok(&["load", "-i", text(&source)]), "Loaded image: named:1", "{name}");
         ids.push(other.inspect("named:1", "{{.Id}}"));
     }
+    // An archive may have names of its own.
+    build_ok(&lrun, &folder, &["-t", "named:1", "-o", &format!("{docker},\"name=own:2,named:1\"")]);
+    let other = Lrun::new();
+    assert_eq!(other.ok(&["load", "-i", text(&place("docker.tar"))]), "Loaded image: named:1\nLoaded image: own:2");
     // The directories that it is in are made.
     build_ok(&lrun, &folder, &["-t", "named:1", "--load", "-o", &dest("tar", "new/files.tar")]);
     assert!(place("new/files.tar").exists());

@@ -23,12 +23,27 @@ pub enum Output {
     Files(PathBuf),
     /// Its files go into a tar.
     Tar(Sink),
-    /// It goes into an archive that `docker load` reads.
-    Docker(Sink),
-    /// It goes into an OCI layout as a tar.
-    Oci(Sink),
+    /// It goes into an archive that `docker load` reads, by `names` too.
+    Docker {
+        /// Where.
+        sink: Sink,
+        /// Its names there, besides those of `-t`.
+        names: Vec<Reference>,
+    },
+    /// It goes into an OCI layout as a tar, by `names` too.
+    Oci {
+        /// Where.
+        sink: Sink,
+        /// Its names there, besides those of `-t`.
+        names: Vec<Reference>,
+    },
     /// It becomes an OCI layout: a directory that is not there yet.
-    OciDirectory(PathBuf),
+    OciDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its names there, besides those of `-t`.
+        names: Vec<Reference>,
+    },
     /// Nothing: its steps are in the cache.
     Nothing,
 }
@@ -57,7 +72,7 @@ impl Output {
 
     /// Whether it is written to standard output.
     pub fn is_stdout(&self) -> bool {
-        matches!(self, Self::Tar(Sink::Stdout) | Self::Docker(Sink::Stdout) | Self::Oci(Sink::Stdout))
+        matches!(self, Self::Tar(sink) | Self::Docker { sink, .. } | Self::Oci { sink, .. } if *sink == Sink::Stdout)
     }
 }
 
@@ -160,13 +175,10 @@ impl Fields {
             ("local", Sink::Stdout, None) => return Err(invalid("dest is required for local output")),
             ("local", ..) => return Err(invalid("dest cannot be stdout for local output").hint("type=tar,dest=-")),
             ("tar", sink, _) => Output::Tar(sink),
-            ("oci", Sink::File(path), _) if directory => Output::OciDirectory(path),
+            ("oci", Sink::File(path), _) if directory => Output::OciDirectory { path, names },
             ("oci", ..) if directory => return Err(invalid("dest is required for oci output with tar=false")),
-            ("oci", sink, _) if names.is_empty() => Output::Oci(sink),
-            ("docker", sink, Some(_)) if names.is_empty() => Output::Docker(sink),
-            ("oci", ..) | ("docker", _, Some(_)) => {
-                return Err(refused("name: the image has the names that -t gives".to_owned()).hint("give -t NAME"));
-            }
+            ("oci", sink, _) => Output::Oci { sink, names },
+            ("docker", sink, Some(_)) => Output::Docker { sink, names },
             ("docker" | "image", _, _) => Output::Store { names, push, compression },
             ("registry", _, _) => Output::Store { names, push: true, compression },
             ("cacheonly", _, _) => Output::Nothing,
@@ -201,10 +213,11 @@ mod tests {
             ("type=local,\"dest=a,b\"", Output::Files(path("a,b"))),
             ("type=tar", Output::Tar(Sink::Stdout)),
             ("Type=tar,dest=x.tar", Output::Tar(file("x.tar"))),
-            ("type=oci,dest=x", Output::Oci(file("x"))),
-            ("type=oci,dest=x,tar=false", Output::OciDirectory(path("x"))),
+            ("type=oci,dest=x", Output::Oci { sink: file("x"), names: vec![] }),
+            ("type=oci,name=y,dest=x", Output::Oci { sink: file("x"), names: names(&["y"]) }),
+            ("type=oci,dest=x,tar=false", Output::OciDirectory { path: path("x"), names: vec![] }),
             ("type=docker", Output::Store { names: vec![], push: false, compression: Compression::Gzip }),
-            ("type=docker,dest=-", Output::Docker(Sink::Stdout)),
+            ("type=docker,dest=-", Output::Docker { sink: Sink::Stdout, names: vec![] }),
             ("type=image,name=a", Output::Store { names: names(&["a"]), push: false, compression: Compression::Gzip }),
             (
                 "type=image,\"name=a,b\",push=true,compression=zstd",
@@ -237,7 +250,7 @@ mod tests {
             "type=image,push-by-digest=true",
             "type=image,annotation.a=b",
             "type=image,name=UPPER CASE",
-            "type=oci,name=x,dest=y",
+            "type=oci,name=UPPER,dest=y",
         ] {
             assert!(Output::parse(text).is_err(), "{text}");
         }

@@ -13,6 +13,7 @@ use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::image::archive::save::manifest;
 use lrun_runtime::image::archive::{Format, SaveOptions, Selected};
 use lrun_runtime::image::store::Image;
+use lrun_runtime::reference::Reference;
 use lrun_runtime::transfer::Pushed;
 use serde_json::json;
 
@@ -66,9 +67,15 @@ impl Outgoing<'_> {
                 }
                 Output::Files(path) => self.files(&image, path)?,
                 Output::Tar(sink) => self.tar(&image, target(sink)?)?,
-                Output::Docker(sink) => self.archive(&image, Format::DockerArchive, |job| job.stream(target(sink)?))?,
-                Output::Oci(sink) => self.archive(&image, Format::OciArchive, |job| job.stream(target(sink)?))?,
-                Output::OciDirectory(path) => self.archive(&image, Format::OciDirectory, |job| job.directory(path))?,
+                Output::Docker { sink, names } => {
+                    self.archive(&image, Format::DockerArchive, names, |job| job.stream(target(sink)?))?
+                }
+                Output::Oci { sink, names } => {
+                    self.archive(&image, Format::OciArchive, names, |job| job.stream(target(sink)?))?
+                }
+                Output::OciDirectory { path, names } => {
+                    self.archive(&image, Format::OciDirectory, names, |job| job.directory(path))?
+                }
                 Output::Nothing => 0,
             };
             if code != 0 {
@@ -93,8 +100,16 @@ impl Outgoing<'_> {
         Ok(written.map_or(READER_GONE, |_| 0))
     }
 
-    fn archive(&self, image: &Image, format: Format, write: impl FnOnce(&Job<'_>) -> Result<u8>) -> Result<u8> {
-        let selected = [Selected { image: image.clone(), names: self.outputs.names.clone() }];
+    fn archive(
+        &self,
+        image: &Image,
+        format: Format,
+        own: &[Reference],
+        write: impl FnOnce(&Job<'_>) -> Result<u8>,
+    ) -> Result<u8> {
+        let mut names = self.outputs.names.clone();
+        names.extend(own.iter().filter(|name| !self.outputs.names.contains(name)).cloned());
+        let selected = [Selected { image: image.clone(), names }];
         let options = SaveOptions { format, since: None };
         write(&Job { engine: self.engine, selected: &selected, options: &options, quiet: self.quiet })
     }
