@@ -229,6 +229,16 @@ impl Root {
         reference.tag().map(|tag| self.repository(reference).join(format!(":{tag}")))
     }
 
+    /// Lists of images that are being made.
+    pub fn lists(&self) -> PathBuf {
+        self.path.join("lists")
+    }
+
+    /// The file of one list, by its complete name.
+    pub fn list(&self, name: &str) -> PathBuf {
+        self.lists().join(format!("{}.json", Digest::of(name.as_bytes()).hex()))
+    }
+
     /// All containers.
     pub fn containers(&self) -> PathBuf {
         self.of_this_build("containers").unwrap_or_else(|| self.path.join("containers"))

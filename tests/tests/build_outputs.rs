@@ -408,7 +408,7 @@ fn tools_that_ask_for_buildx_are_answered() {
     assert!(lrun.fails(1, &["buildx", "rm", "default"]).contains("cannot be removed"));
     assert!(lrun.fails(1, &["buildx", "create", "--name", "b", "--use"]).contains("one builder"));
     for (command, said) in
-        [("bake", "bake: this version of lrun has one builder"), ("imagetools", "has no lists of images")]
+        [("bake", "bake: this version of lrun has one builder"), ("imagetools", "`lrun manifest create` makes one")]
     {
         let told = lrun.fails(1, &["buildx", command]);
         assert!(told.contains(said), "{told}");

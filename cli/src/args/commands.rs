@@ -6,9 +6,10 @@ use super::{
     AttachArgs, BuildArgs, BuilderCreateArgs, BuilderDuArgs, BuilderLsArgs, BuilderNameArgs, BuilderPruneArgs,
     BuildxVersionArgs, CheckArgs, CommitArgs, ContainerPruneArgs, CpArgs, CreateArgs, DfArgs, DiffArgs, ExecArgs,
     ExistsArgs, ExportArgs, HistoryArgs, ImagePruneArgs, ImagesArgs, ImportArgs, InspectArgs, InspectType, KillArgs,
-    LoadArgs, LoginArgs, LogoutArgs, LogsArgs, ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs,
-    ReferrersArgs, RenameArgs, RmArgs, RmiArgs, RunArgs, SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs,
-    SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs, UntagArgs, WaitArgs,
+    ListAnnotateArgs, ListCreateArgs, ListPushArgs, ListRemoveArgs, LoadArgs, LoginArgs, LogoutArgs, LogsArgs,
+    ManifestArgs, PauseArgs, PortArgs, PsArgs, PullArgs, PushArgs, ReferrersArgs, RenameArgs, RmArgs, RmiArgs, RunArgs,
+    SaveArgs, SearchArgs, StartArgs, StopArgs, SystemArgs, SystemPruneArgs, TagArgs, TopArgs, TreeArgs, UndeleteArgs,
+    UntagArgs, WaitArgs,
 };
 
 /// Every command. [`super::parse`] never returns `Builder`, `Container`, `Image`, `Manifest` or `System`: their commands come out as
@@ -148,9 +149,21 @@ pub enum Command {
     /// `image tree`
     #[command(skip)]
     ImageTree(TreeArgs),
+    /// `manifest annotate`
+    #[command(skip)]
+    ListAnnotate(ListAnnotateArgs),
+    /// `manifest create`
+    #[command(skip)]
+    ListCreate(ListCreateArgs),
     /// `manifest inspect`
     #[command(skip)]
     ManifestInspect(ManifestArgs),
+    /// `manifest push`
+    #[command(skip)]
+    ListPush(ListPushArgs),
+    /// `manifest rm`
+    #[command(skip)]
+    ListRemove(ListRemoveArgs),
     /// `manifest referrers`
     #[command(skip)]
     Referrers(ReferrersArgs),
@@ -192,8 +205,16 @@ pub struct ManifestGroupArgs {
 /// The commands of `lrun manifest`.
 #[derive(Debug, Subcommand)]
 enum ManifestCommand {
-    /// Print an image's manifest, as JSON
+    /// Say what an image of a list is made for
+    Annotate(ListAnnotateArgs),
+    /// Make a list of images for several platforms, to be pushed
+    Create(ListCreateArgs),
+    /// Print an image's manifest, or a list of them, as JSON
     Inspect(ManifestArgs),
+    /// Push a list
+    Push(ListPushArgs),
+    /// Remove lists from here
+    Rm(ListRemoveArgs),
     /// List what a registry has about an image, such as signatures
     Referrers(ReferrersArgs),
 }
@@ -374,7 +395,11 @@ impl Command {
                 BuilderCommand::Version(args) => Self::BuildxVersion(args),
             },
             Self::Manifest(args) => match args.command {
+                ManifestCommand::Annotate(args) => Self::ListAnnotate(args),
+                ManifestCommand::Create(args) => Self::ListCreate(args),
                 ManifestCommand::Inspect(args) => Self::ManifestInspect(args),
+                ManifestCommand::Push(args) => Self::ListPush(args),
+                ManifestCommand::Rm(args) => Self::ListRemove(args),
                 ManifestCommand::Referrers(args) => Self::Referrers(args),
             },
             short => short,

@@ -78,7 +78,7 @@ struct ProcessFlags {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
-    /// What the image must be made for; this machine runs linux/ARCH
+    /// What the image must be made for (default: this machine)
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
     /// Pull the image first: missing (the default), always, never, or newer (where the registry has another)
@@ -420,15 +420,14 @@ fn entrypoint(text: String) -> Vec<String> {
     }
 }
 
-/// Only what runs here can be used: another platform's images could not be.
+/// Another system's images cannot be used. Another machine's run where an emulator is registered, and their files are to
+/// be had anywhere.
 fn check_platform(platform: &str) -> Result<()> {
     let own = Platform::new("linux", architecture()?, "");
-    let wanted = Platform::parse(platform, &own)?;
-    if (&wanted.os, &wanted.architecture) == (&own.os, &own.architecture) {
+    if Platform::parse(platform, &own)?.os == own.os {
         return Ok(());
     }
-    let message = format!("--platform {platform}: this machine runs {own} alone");
-    Err(Error::new(ErrorKind::Unsupported, message))
+    Err(Error::new(ErrorKind::Unsupported, format!("--platform {platform}: this machine runs {} alone", own.os)))
 }
 
 /// The name without the slash that `inspect` shows.

@@ -44,8 +44,8 @@ pub use lifecycle::{
 };
 pub use listing::{InspectArgs, InspectType, LogsArgs, PsArgs, SortBy, SystemArgs, TopArgs};
 pub use registry::{
-    CompressionFormat, LoginArgs, LogoutArgs, ManifestArgs, PullArgs, Pulling, PushArgs, ReferrersArgs, SearchArgs,
-    When,
+    CompressionFormat, ListAnnotateArgs, ListCreateArgs, ListPushArgs, ListRemoveArgs, LoginArgs, LogoutArgs,
+    ManifestArgs, PullArgs, Pulling, PushArgs, ReferrersArgs, SearchArgs, When,
 };
 pub use run::{CreateArgs, RunArgs};
 pub use system::{CheckArgs, ContainerPruneArgs, DfArgs, ImagePruneArgs, SystemPruneArgs};

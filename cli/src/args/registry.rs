@@ -53,15 +53,80 @@ pub enum CompressionFormat {
 /// `lrun manifest inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct ManifestArgs {
-    /// The image, here or at a registry
-    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
-    pub name: String,
+    /// The image, here or at a registry; or, after the name of a list made here, one of its images
+    #[arg(required = true, num_args = 1..=2, value_names = ["LIST", "NAME"])]
+    pub names: Vec<String>,
     /// Ask the registry over plain HTTP
     #[arg(long)]
     pub insecure: bool,
     /// Print what each image of an index is, too
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// `lrun manifest create`.
+#[derive(Clone, Debug, Args)]
+pub struct ListCreateArgs {
+    /// The list's name at its registry
+    #[arg(value_name = "LIST")]
+    pub list: String,
+    /// Images of it, at the same registry
+    #[arg(required = true, value_name = "NAME[:TAG|@DIGEST]")]
+    pub images: Vec<String>,
+    /// Add to a list that is being made
+    #[arg(short, long)]
+    pub amend: bool,
+    /// Ask the registry over plain HTTP
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// `lrun manifest annotate`.
+#[derive(Clone, Debug, Args)]
+pub struct ListAnnotateArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    pub list: String,
+    /// The image in it
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub image: String,
+    /// Architecture that the image is made for
+    #[arg(long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Operating system
+    #[arg(long, value_name = "OS")]
+    pub os: Option<String>,
+    /// Features of the operating system that it needs
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    pub os_features: Vec<String>,
+    /// Version of the operating system
+    #[arg(long, value_name = "VERSION")]
+    pub os_version: Option<String>,
+    /// Variant of the architecture
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+}
+
+/// `lrun manifest push`.
+#[derive(Clone, Debug, Args)]
+pub struct ListPushArgs {
+    /// The list
+    #[arg(value_name = "LIST")]
+    pub list: String,
+    /// Remove the list from here afterwards
+    #[arg(short, long)]
+    pub purge: bool,
+    /// Speak to the registry over plain HTTP
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// `lrun manifest rm`.
+#[derive(Clone, Debug, Args)]
+pub struct ListRemoveArgs {
+    /// Lists
+    #[arg(required = true, value_name = "LIST")]
+    pub lists: Vec<String>,
 }
 
 /// `lrun manifest referrers`.

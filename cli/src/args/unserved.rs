@@ -177,7 +177,13 @@ const CLIENT: Reason = ("lrun has no daemon that it would have to find", "--root
 /// docker's commands that are not served, by their last word: `build` and `image build` are the same.
 const COMMANDS: &[(&str, Reason)] = &[
     ("bake", BUILD),
-    ("imagetools", ("this version of lrun has no lists of images", "`lrun manifest inspect` shows one")),
+    (
+        "imagetools",
+        (
+            "this command of buildx is not served",
+            "`lrun manifest inspect` shows a list, `lrun manifest create` makes one",
+        ),
+    ),
     ("compose", ("lrun has no compose files", "start each container with `lrun run`")),
     ("network", NETWORK),
     ("volume", VOLUMES),
@@ -197,13 +203,6 @@ const COMMANDS: &[(&str, Reason)] = &[
     ("swarm", SWARM),
 ];
 
-/// The same below `manifest`.
-const OF_MANIFEST: [&str; 4] = ["annotate", "create", "push", "rm"];
-const LISTS: Reason = (
-    "this version of lrun makes no lists of images",
-    "`lrun push` sends one image; `lrun pull --platform` takes one out of a list",
-);
-
 /// Why a command of docker's is refused: `word` stands where a command should.
 pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
     let words = argv.iter().skip(1).filter_map(|word| word.to_str());
@@ -211,10 +210,7 @@ pub fn command(argv: &[OsString], word: &str) -> Option<Error> {
         .take_while(|other| *other != word)
         .last()
         .filter(|group| ["container", "image", "manifest", "system"].contains(group));
-    let (why, hint) = match group {
-        Some("manifest") if OF_MANIFEST.contains(&word) => LISTS,
-        _ => COMMANDS.iter().find(|(name, _)| *name == word)?.1,
-    };
+    let (why, hint) = COMMANDS.iter().find(|(name, _)| *name == word)?.1;
     let shown = group.map_or_else(|| word.to_owned(), |group| format!("{group} {word}"));
     Some(Error::new(ErrorKind::Unsupported, format!("{shown}: {why}")).hint(hint))
 }

@@ -1,18 +1,15 @@
-//! `manifest inspect`: an image's manifest, as it is kept here, as a registry has it, or as it would be.
+//! `manifest inspect`: an image's manifest, as it is kept here, as a registry has it, or as it would be; or a list that is
+//! being made here.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Error, ErrorKind, Result};
 use lrun_runtime::image::config::ImageConfig;
-use lrun_runtime::image::store::{Image, Store};
+use lrun_runtime::image::store::{Image, ListEntry, ListPlatform, Store};
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
 use lrun_runtime::registry::client::{Client, Fetched};
-use lrun_runtime::registry::manifest::{
-    self, DOCKER_MANIFEST, Descriptor, Document, OCI_CONFIG, OCI_MANIFEST, oci_manifest,
-};
+use lrun_runtime::registry::manifest::{self, Descriptor, Document, OCI_CONFIG, oci_manifest};
 use serde::Serialize as _;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::access::Registries;
 use crate::args::{Global, ManifestArgs};
@@ -25,30 +22,59 @@ const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Runs the command. Who says how the registry is to be asked wants it to be asked.
 pub fn run(global: &Global, args: &ManifestArgs) -> Result<u8> {
     let store = context::engine(global)?.store;
-    let found = if args.insecure { None } else { of_store(&store, args)? };
-    let value = found.map_or_else(|| of_registry(global, args), Ok)?;
-    output::line(&indented(&value)?);
+    let text = match args.names.as_slice() {
+        [list, image] => indented(&of_entry(&store, (list, image), args.verbose)?)?,
+        [name] => match made_here(&store, name, args.verbose)? {
+            Some(text) => text,
+            None => {
+                let found = if args.insecure { None } else { of_store(&store, name, args.verbose)? };
+                indented(&found.map_or_else(|| of_registry(global, name, args), Ok)?)?
+            }
+        },
+        _ => return Err(Error::new(ErrorKind::Invalid, "one or two names are expected")),
+    };
+    output::line(&text);
     Ok(0)
 }
 
+fn of_entry(store: &Store, (list, image): (&str, &str), verbose: bool) -> Result<Json> {
+    let registries = context::settings()?.registries;
+    let (list, image) = (registries.qualify(list)?, registries.qualify(image)?);
+    let mut found = store.list(&list)?;
+    let entry = found.as_mut().and_then(|list| list.entry(&image.to_string()));
+    let entry = entry.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("No such manifest: {image}")))?;
+    if verbose { told(entry) } else { parsed(&entry.raw) }
+}
+
+/// The list of this name that is being made here.
+fn made_here(store: &Store, name: &str, verbose: bool) -> Result<Option<String>> {
+    // Another word may be an image's id.
+    let Ok(name) = context::settings()?.registries.qualify(name) else { return Ok(None) };
+    let Some(list) = store.list(&name)? else { return Ok(None) };
+    if verbose {
+        return indented(&told(&list.entries)?).map(Some);
+    }
+    Ok(Some(escape::json(String::from_utf8_lossy(&list.index()?.0).into_owned())))
+}
+
 /// `None`: the registry must be asked.
-fn of_store(store: &Store, args: &ManifestArgs) -> Result<Option<Json>> {
-    let image = match store.resolve(&args.name) {
+fn of_store(store: &Store, name: &str, verbose: bool) -> Result<Option<Json>> {
+    let image = match store.resolve(name) {
         Ok(image) => image,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let bytes = of_image(store, &image, &args.name)?;
-    if !args.verbose {
+    let bytes = of_image(store, &image, name)?;
+    if !verbose {
         return parsed(&bytes).map(Some);
     }
     match manifest::parse_kept(&bytes)? {
         // Of its other images nothing is kept.
         Document::Index(_) => Ok(None),
         Document::Image(manifest) => {
-            let name = Reference::parse(&args.name).map_or_else(|_| args.name.clone(), |name| name.to_string());
+            let name = Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.to_string());
             let found = Fetched { digest: Digest::of(&bytes), bytes, media_type: manifest.media_type };
-            described(&name, &found, Some(platform(&image.config))).map(Some)
+            told(&described(&name, found, Some(platform(&image.config)))?).map(Some)
         }
     }
 }
@@ -73,14 +99,14 @@ fn of_image(store: &Store, image: &Image, name: &str) -> Result<Vec<u8>> {
     Ok(oci_manifest(&part(OCI_CONFIG, &image.id, image.bytes.len() as u64), &layers))
 }
 
-fn of_registry(global: &Global, args: &ManifestArgs) -> Result<Json> {
-    let (registries, reference) = Registries::open_for(global, &args.name, args.insecure)?;
-    let mut failure = Error::new(ErrorKind::NotFound, format!("no such manifest: {}", args.name));
+fn of_registry(global: &Global, name: &str, args: &ManifestArgs) -> Result<Json> {
+    let (registries, reference) = Registries::open_for(global, name, args.insecure)?;
+    let mut failure = Error::new(ErrorKind::NotFound, format!("no such manifest: {name}"));
     for client in registries.sources(&reference)? {
         match of_client(&client, &reference, args.verbose) {
             Ok(found) => return Ok(found),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                failure = error.context(format!("no such manifest: {}", args.name));
+                failure = error.context(format!("no such manifest: {name}"));
             }
             Err(error) => failure = error,
         }
@@ -97,7 +123,7 @@ fn of_client(client: &Client<'_>, reference: &Reference, verbose: bool) -> Resul
     match manifest::parse(&found.bytes, &found.media_type)? {
         Document::Image(image) => {
             let config = ImageConfig::from_bytes(&client.small_blob(&image.config)?)?;
-            described(&reference.to_string(), &found, Some(platform(&config)))
+            told(&described(&reference.to_string(), found, Some(platform(&config)))?)
         }
         Document::Index(entries) => {
             let index = parsed(&found.bytes)?;
@@ -105,38 +131,32 @@ fn of_client(client: &Client<'_>, reference: &Reference, verbose: bool) -> Resul
                 let found = client.manifest(entry.digest.as_str())?;
                 let tag = reference.tag().map_or_else(String::new, |tag| format!(":{tag}"));
                 let name = format!("{}/{}{tag}@{}", reference.registry(), reference.repository(), entry.digest);
-                described(&name, &found, index["manifests"][at].get("platform").cloned())
+                let platform = index["manifests"][at].get("platform").cloned();
+                described(&name, found, platform.and_then(|platform| serde_json::from_value(platform).ok()))
             });
-            each.collect::<Result<Vec<_>>>().map(Json::Array)
+            told(&each.collect::<Result<Vec<_>>>()?)
         }
     }
 }
 
 /// One manifest as docker's `--verbose` has it.
-fn described(name: &str, found: &Fetched, platform: Option<Json>) -> Result<Json> {
+pub fn described(name: &str, found: Fetched, platform: Option<ListPlatform>) -> Result<ListEntry> {
     let media_type = found.media_type.split(';').next().unwrap_or_default().trim();
-    let mut value = json!({
-        "Ref": name,
-        "Descriptor": {"mediaType": media_type, "digest": found.digest, "size": found.bytes.len()},
-        "Raw": STANDARD.encode(&found.bytes),
-    });
-    if let Some(platform) = platform {
-        value["Descriptor"]["platform"] = platform;
-    }
-    match media_type {
-        OCI_MANIFEST => value["OCIManifest"] = parsed(&found.bytes)?,
-        DOCKER_MANIFEST => value["SchemaV2Manifest"] = parsed(&found.bytes)?,
-        _ => {}
-    }
-    Ok(value)
+    ListEntry::new(name.to_owned(), found.bytes, media_type, platform)
 }
 
-fn platform(config: &ImageConfig) -> Json {
-    let mut platform = json!({"architecture": config.architecture, "os": config.os});
-    if !config.variant.is_empty() {
-        platform["variant"] = json!(config.variant);
+/// What an image is made for, as its config says.
+pub fn platform(config: &ImageConfig) -> ListPlatform {
+    ListPlatform {
+        architecture: config.architecture.clone(),
+        os: config.os.clone(),
+        variant: config.variant.clone(),
+        ..ListPlatform::default()
     }
-    platform
+}
+
+fn told<T: serde::Serialize>(entries: &T) -> Result<Json> {
+    serde_json::to_value(entries).map_err(|error| damaged(&error))
 }
 
 fn damaged(error: &serde_json::Error) -> Error {

@@ -20,6 +20,7 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod lists;
 mod load;
 mod login;
 mod logout;
@@ -137,6 +138,10 @@ fn dispatch(global: &Global, command: Command, early: Option<Early>) -> Result<u
         Command::ContainerPrune(args) => prune::containers(global, &args),
         Command::ImagePrune(args) => prune::images(global, &args),
         Command::ImageTree(args) => tree::run(global, &args),
+        Command::ListAnnotate(args) => lists::annotate(global, &args),
+        Command::ListCreate(args) => lists::create(global, &args),
+        Command::ListPush(args) => lists::push(global, &args),
+        Command::ListRemove(args) => lists::remove(global, &args),
         Command::ManifestInspect(args) => manifest::run(global, &args),
         Command::Referrers(args) => referrers::run(global, &args),
         Command::SystemPrune(args) => prune::system(global, &args),

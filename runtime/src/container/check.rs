@@ -23,7 +23,7 @@ use crate::idmap::helper;
 use crate::image::check::{LayerReport, Wrong, check_layer};
 use crate::image::config::chain_ids;
 use crate::image::stack;
-use crate::image::store::LayerMeta;
+use crate::image::store::{ImageList, LayerMeta};
 use crate::paths::Root;
 use crate::reference::Reference;
 
@@ -89,6 +89,7 @@ pub fn check(
     check.format()?;
     check.locks()?;
     check.images()?;
+    check.lists()?;
     check.containers()?;
     check.layers()?;
     check.own_layers()?;
@@ -343,6 +344,34 @@ impl Check<'_> {
         for fault in faults {
             let mended = !left.contains(&fault);
             self.tell(format!("engine/{fault}"), mended, None);
+        }
+        Ok(())
+    }
+
+    /// Lists of images that are being made.
+    fn lists(&mut self) -> Result<()> {
+        for name in file::list_dir(&self.root().lists())? {
+            if file::is_temporary(name.as_bytes()) {
+                continue;
+            }
+            let path = self.root().lists().join(&name);
+            let list = match self.read_sealed::<ImageList>(&path)? {
+                Sealed::Good(list) => list,
+                Sealed::Mended(list, what) => {
+                    self.tell(format!("lists/{name}: {what}"), true, None);
+                    list
+                }
+                // What was removed meanwhile is not damaged.
+                Sealed::Lost(_) if !file::exists(&path)? => continue,
+                Sealed::Lost(what) => {
+                    let hint = "make the list again: `lrun manifest rm` and `lrun manifest create`";
+                    self.tell(format!("lists/{name}: {what}"), false, Some(hint.to_owned()));
+                    continue;
+                }
+            };
+            if self.root().list(&list.name) != path {
+                self.leftover(format!("lists/{name}: is the list {} in another's place", list.name));
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod build;
 mod format;
 mod layer;
 mod list;
+mod lists;
 mod origin;
 mod refs;
 
@@ -26,6 +27,7 @@ pub use format::{Features, Format, Verdict, fs_verdict, mend_format, renew_forma
 pub(crate) use layer::{CLOCK, MADE_BY, ON_THE_WAY, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
 pub use layer::{LayerMeta, Published};
 pub use list::{Damaged, Images, Listed};
+pub use lists::{ImageList, ListDescriptor, ListEntry, ListPlatform};
 pub use refs::{Found, RefTarget};
 
 use super::config::{Extra, ImageConfig};

@@ -68,6 +68,11 @@ const ARCHITECTURES: [&str; 24] = [
 ];
 
 impl Platform {
+    /// Whether both are words of Go's.
+    pub fn is_known(os: &str, architecture: &str) -> bool {
+        SYSTEMS.contains(&os) && ARCHITECTURES.contains(&architecture)
+    }
+
     /// The platform of these three, in their usual spelling.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
         let (os, architecture, variant) =

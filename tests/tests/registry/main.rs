@@ -8,6 +8,7 @@ mod docker;
 mod fake;
 mod hostile;
 mod lines;
+mod lists;
 mod manifests;
 mod mirrors;
 mod repair;

@@ -120,7 +120,7 @@ fn unneeded(names: Vec<String>, kept: &HashSet<Digest>) -> Vec<Digest> {
 
 /// Nobody is writing: temporary files were left by processes that ended.
 fn remove_temporary(store: &Store) -> Result<()> {
-    for dir in [store.root().blobs(), store.root().images(), store.root().cache()] {
+    for dir in [store.root().blobs(), store.root().images(), store.root().lists(), store.root().cache()] {
         for name in file::list_dir(&dir)?.iter().filter(|name| file::is_temporary(name.as_bytes())) {
             rustix::fs::unlink(dir.join(name)).context(|| format!("delete {name}"))?;
         }
