@@ -12,12 +12,13 @@ use lrun_runtime::container::{lifecycle, probe, trash};
 use lrun_runtime::error::{Context as _, Error, ErrorKind, Result};
 use lrun_runtime::file;
 use lrun_runtime::idmap::detect::{HostIds, decide};
+use lrun_runtime::idmap::ranges::parse_passwd;
 use lrun_runtime::idmap::{IdMap, Mode};
 use lrun_runtime::image::store::Store;
 use lrun_runtime::network;
 use lrun_runtime::settings::Settings;
 
-use crate::args::{Global, IdMapChoice};
+use crate::args::{self, Global, IdMapChoice};
 use crate::ui::output;
 
 const SETTINGS_MAX: usize = 1 << 20;
@@ -35,6 +36,19 @@ pub fn env_exact(name: &str) -> Option<String> {
 /// A variable of the environment as it is, to be passed on to a program.
 pub fn env_os(name: &str) -> Option<OsString> {
     std::env::var_os(name)
+}
+
+/// The version that this program tells of itself, by the name by which it was started.
+pub fn version_told() -> &'static str {
+    args::version_told(std::env::args_os().next().as_ref())
+}
+
+/// The user's home directory: what `HOME` says, else the user's entry in `/etc/passwd`.
+pub fn home() -> Option<PathBuf> {
+    env("HOME").map(PathBuf::from).or_else(|| {
+        let entries = std::fs::read("/etc/passwd").ok()?;
+        parse_passwd(&entries, rustix::process::getuid().as_raw())?.home
+    })
 }
 
 /// The current directory.
@@ -97,10 +111,10 @@ pub fn id_map(global: &Global) -> Result<IdMap> {
 pub fn store_path(global: &Global, map: &IdMap) -> Result<PathBuf> {
     let given = global.root.clone().or_else(|| env("LRUN_ROOT").map(PathBuf::from));
     if let Some(path) = given {
-        return Ok(if path.is_absolute() { path } else { cwd()?.join(path) });
+        return Ok(followed(if path.is_absolute() { path } else { cwd()?.join(path) }));
     }
     let data = env("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = data.or_else(|| env("HOME").map(|home| Path::new(&home).join(".local/share"))).ok_or_else(|| {
+    let data = data.or_else(|| home().map(|home| home.join(".local/share"))).ok_or_else(|| {
         Error::new(ErrorKind::Invalid, "there is no home directory for the store: HOME is not set")
             .hint("set LRUN_ROOT to a directory")
     })?;
@@ -108,12 +122,20 @@ pub fn store_path(global: &Global, map: &IdMap) -> Result<PathBuf> {
         Some(mode) => decide(None, &HostIds::read()?).is_ok_and(|(own, _)| own.mode != mode),
         None => false,
     };
-    Ok(data.join(match (forced, map.mode) {
+    Ok(followed(data.join(match (forced, map.mode) {
         (false, _) => "lrun",
         (true, Mode::Subids) => "lrun-subids",
         (true, Mode::Single) => "lrun-single",
         (true, Mode::Root) => "lrun-root",
-    }))
+    })))
+}
+
+/// The directory itself, where its name is a link to it: below the store no link is followed.
+fn followed(path: PathBuf) -> PathBuf {
+    match path.is_symlink() {
+        true => std::fs::canonicalize(&path).unwrap_or(path),
+        false => path,
+    }
 }
 
 /// Where a store goes when the file system of its usual place cannot hold one.
@@ -183,7 +205,7 @@ fn libc_eloop() -> i32 {
 /// Where the user keeps settings.
 pub fn config_folder() -> Option<PathBuf> {
     let given = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    given.or_else(|| env("HOME").map(|home| Path::new(&home).join(".config")))
+    given.or_else(|| home().map(|home| home.join(".config")))
 }
 
 /// As [`engine`], and settles containers whose monitor was killed. For commands that are not in a hurry.

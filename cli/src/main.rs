@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use lrun_runtime::container::monitor;
 use lrun_runtime::sandbox::join;
 use lrun_runtime::sys;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, umask};
 
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     // A file that may not grow is an error like a full disk, and not this process's silent end.
     sys::signal::ignore(Signal::XFSZ.as_raw());
     raise_file_limit();
+    keep_own_files();
     let early = commands::begin(&argv);
     match args::parse(argv) {
         Ok(cli) => commands::run(cli, early),
@@ -41,6 +43,12 @@ fn main() -> ExitCode {
             ExitCode::from(usage.exit_code)
         }
     }
+}
+
+/// What lrun makes, lrun can open again: a mask that takes that from the owner would leave locks that nobody can take.
+fn keep_own_files() {
+    let mask = umask(Mode::empty());
+    umask(mask - Mode::RWXU);
 }
 
 /// Opens as many files as the session may: the soft limit is for programs that use select(2), and a low one would end a

@@ -8,6 +8,55 @@ use lrun_tests::build::{build, build_ok, built, cached, context, in_image, runs,
 use lrun_tests::{Lrun, Mode, eventually, mode};
 use rustix::process::Signal;
 
+/// Below the store no link is followed; the store's own name may be one.
+#[test]
+fn the_store_may_be_a_link() {
+    let mut lrun = Lrun::new();
+    fs::create_dir(lrun.folder().join("real")).expect("a folder");
+    symlink("real", lrun.folder().join("link")).expect("a link");
+    lrun.set_env("LRUN_ROOT", lrun.folder().join("link").to_str().expect("UTF-8"));
+    lrun.import("busybox.tar", "busybox");
+    let folder = context(&lrun, "it", "FROM busybox\nCOPY --link f /tmp/f\nRUN cat /tmp/f > /g\n", &[("f", "f")]);
+    built(&lrun, &folder, &["-t", "made"]);
+    assert_eq!(in_image(&lrun, "made", "cat /g; stat -c %a /tmp"), "f1777");
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+    let root = lrun.ok(&["info", "-f", "{{.DockerRootDir}}"]);
+    assert!(root.ends_with("/real"), "{root}");
+}
+
+/// What lrun makes it can open again, whatever the mask of whoever called it.
+#[test]
+fn a_mask_takes_nothing_from_the_owner() {
+    let lrun = Lrun::with_busybox();
+    let under = ["sh", "-c", "umask 0777; exec \"$@\"", "sh"];
+    let folder = context(&lrun, "it", "FROM busybox\nRUN echo a > /a\n", &[]);
+    let run = |args: &[&str]| {
+        let output = lrun.command_in(&under, args).output().expect("it runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["create", "--name", "box", "--network", "none", "busybox", "sh", "-c", "umask; echo a > /a"]);
+    run(&["build", "-q", "-t", "made", folder.to_str().expect("UTF-8")]);
+    assert_eq!(lrun.ok(&["start", "-a", "box"]), "0022");
+    assert_eq!(in_image(&lrun, "made", "stat -c %a /a"), "644");
+    lrun.ok(&["rm", "box"]);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+}
+
+/// As with docker: a wildcard that matches nothing is no source, and a user who is not known yet owns no directory.
+#[test]
+fn names_that_stand_for_nothing() {
+    let lrun = Lrun::with_busybox();
+    let dockerfile = "FROM busybox\nCOPY none* f /named\nUSER nobody-knows\nWORKDIR /w/x\nUSER 0\n";
+    let folder = context(&lrun, "it", dockerfile, &[("f", "f"), ("g", "g")]);
+    built(&lrun, &folder, &["-t", "made"]);
+    assert_eq!(in_image(&lrun, "made", "cat /named; stat -c %u /w/x"), "f0");
+    let folder = context(&lrun, "bare", "FROM scratch\nUSER root\nWORKDIR /w\n", &[]);
+    built(&lrun, &folder, &[]);
+    let folder = context(&lrun, "two", "FROM busybox\nCOPY none* f g /named\n", &[("f", "f"), ("g", "g")]);
+    let refused = build(&lrun, &folder, &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("more than one source file"), "{}", refused.stderr);
+}
+
 #[test]
 fn the_instructions_that_change_the_config() {
     let lrun = Lrun::with_busybox();

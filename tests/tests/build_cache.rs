@@ -160,6 +160,31 @@ fn an_argument_fixes_the_time_of_what_is_made() {
     assert!(said.contains("WARNING: One or more build-args [A] were not consumed\n"), "{said}");
 }
 
+/// The files have the time here that they have wherever the image is loaded; written out, all have it.
+#[test]
+fn a_time_that_is_fixed_is_the_files_own() {
+    let mut lrun = Lrun::with_busybox();
+    lrun.set_env("SOURCE_DATE_EPOCH", "1100000000");
+    let dockerfile = "FROM busybox\nCOPY f /x/\nRUN cd /x; ln -s f l; ln f h; mkdir d; touch -d @5 old\n";
+    let folder = context(&lrun, "it", dockerfile, &[("f", "f")]);
+    let id = built(&lrun, &folder, &["-t", "fixed"]);
+    let times = "stat -c '%Y %n' /x /x/f /x/l /x/h /x/d /x/old";
+    let late = |name: &str| format!("1100000000 {name}\n");
+    let wanted = ["/x", "/x/f", "/x/l", "/x/h", "/x/d"].map(late).concat() + "5 /x/old";
+    assert_eq!(in_image(&lrun, "fixed", times), wanted);
+    let saved = lrun.run(&["save", "fixed"]).bytes;
+    let other = Lrun::new();
+    assert_eq!(other.run_with(&saved, &["load"]).code, 0);
+    assert_eq!(in_image(&other, "fixed", times), wanted);
+    assert_eq!((other.inspect("fixed", "{{.Id}}"), lrun.ok(&["system", "check"])), (id, String::new()));
+    let out = lrun.folder().join("out");
+    build_ok(&lrun, &folder, &["-o", out.to_str().expect("UTF-8")]);
+    for name in ["x", "x/f", "x/old", "bin/busybox"] {
+        let modified = fs::symlink_metadata(out.join(name)).and_then(|meta| meta.modified()).expect("it is there");
+        assert_eq!(modified, std::time::UNIX_EPOCH + Duration::from_secs(1_100_000_000), "{name}");
+    }
+}
+
 #[test]
 fn a_build_brings_a_layer_that_is_damaged_anew() {
     let lrun = Lrun::with_busybox();

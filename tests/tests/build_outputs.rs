@@ -475,6 +475,9 @@ fn it_answers_to_the_names_of_others() {
         for flag in ["-v", "--version"] {
             assert!(run(&[flag]).starts_with(version), "{}", run(&[flag]));
         }
+        // What is asked for before it is decided which commands there are.
+        let told = run(&["version", "-f", "{{.Server.Version}}"]);
+        assert!(run(&["-v"]).starts_with(&format!("{version}{}", told.trim_end())), "{told}");
         assert!(run(&["images", "--format", "{{.Repository}}"]).contains("busybox"), "{}", run(&["images"]));
     }
     assert!(lrun.ok(&["-v"]).starts_with("lrun version "));

@@ -92,6 +92,16 @@ fn damaged_archives_leave_nothing() {
     refused(b"PK\x03\x04 and so on", "compressed in a way that lrun does not read", "zip");
 }
 
+/// A label of the host's is in the archive that leaves again, and on no file: a check misses none.
+#[test]
+fn labels_of_a_host_stay_in_the_index() {
+    let lrun = Lrun::new();
+    let archive = Tar::new().pax(&[("SCHILY.xattr.security.selinux", b"x")]).file("f", b"f").finish();
+    let output = lrun.run_with(&archive, &["import", "-", "labelled"]);
+    assert!(output.code == 0 && output.stderr.contains("1 extended attributes cannot be stored"), "{output:?}");
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+}
+
 /// Owners, times, links, attributes and capabilities are the archive's when they leave again.
 #[test]
 fn what_an_archive_says_of_its_files_comes_out_again() {

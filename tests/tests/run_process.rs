@@ -397,6 +397,19 @@ fn signals_reach_the_command_unless_they_shall_not() {
         assert_eq!(client.wait().code, code, "{flags:?}");
     }
     assert_eq!(lrun.inspect("two", "{{.State.Status}}"), "running", "the client has left it alone");
+    // Those of a terminal, where there is none, and those without a name.
+    let script = "trap 'echo got winch' WINCH; trap 'echo got cont' CONT; trap 'exit 6' 37
+        echo ready; while :; do sleep 0.02; done";
+    let client = lrun.spawn(&["run", "--network", "none", "--name", "three", "busybox", "sh", "-c", script]);
+    let said = |wanted: &str| eventually("it tells", || lrun.run(&["logs", "three"]).stdout.ends_with(wanted));
+    said("ready\n");
+    client.signal(Signal::WINCH);
+    said("got winch\n");
+    client.signal(Signal::CONT);
+    said("got cont\n");
+    let kill = std::process::Command::new("kill").args(["-37", &client.child.id().to_string()]).status();
+    assert!(kill.expect("kill").success());
+    assert_eq!(client.wait().code, 6);
 }
 
 #[test]

@@ -156,11 +156,23 @@ fn usage_of(argv: &[OsString], error: clap::Error) -> Usage {
     Usage::new(&plain_command(), argv, &error)
 }
 
+/// The version that templates are told, for a program of this name: as [`version_text`] has it.
+pub fn version_told(program: Option<&OsString>) -> &'static str {
+    match program_name(program) {
+        Some("docker") => DOCKER,
+        Some("podman") => PODMAN,
+        _ => VERSION,
+    }
+}
+
+fn program_name(program: Option<&OsString>) -> Option<&str> {
+    program.and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str())
+}
+
 /// The version that a program of this name shows. Tools that start `docker` or `podman` look for that word, and for a version
 /// whose commands they know.
 fn version_text(program: Option<&OsString>) -> String {
-    let name = program.and_then(|program| Path::new(program).file_name()).and_then(|name| name.to_str());
-    match name {
+    match program_name(program) {
         Some("docker") => format!("Docker version {DOCKER}, build {BUILD} (lrun {VERSION})"),
         Some("podman") => format!("podman version {PODMAN} (lrun {VERSION})"),
         _ => format!("lrun {LONG_VERSION}"),

@@ -514,11 +514,22 @@ fn flags_that_ask_for_what_happens_anyway_are_accepted() {
         &["--restart="],
         &["-P=false", "--privileged=false", "--oom-kill-disable=0"],
         &["--memory-swap", "-1", "--cpu-shares", "0", "--cpuset-cpus", ""],
+        &["--userns", "host"],
         &["--userns", "private", "--pid", "private", "--ipc", "private", "--uts", "private", "--cgroupns", "private"],
         &["--no-healthcheck", "--health-interval=0s", "--isolation", "default", "--disable-content-trust"],
         &["--pull", "missing", "--platform", "amd64", "--log-driver", "json-file"],
     ] {
         assert_eq!(pretty(&run(&[flags, &["i"]].concat())), plain, "{flags:?}");
+    }
+    // Where docker's daemon is.
+    for flags in
+        [&["-H", "unix:///var/run/docker.sock"][..], &["--context", "default", "--tls=false"], &["-c", "default"]]
+    {
+        parse(&[flags, &["ps"]].concat());
+    }
+    for flags in [&["-H", "ssh://else"][..], &["--context", "other"], &["--tlsverify"]] {
+        let refused = usage(&[flags, &["ps"]].concat());
+        assert!(refused.exit_code == 125 && refused.text.contains("has no daemon"), "{}", refused.text);
     }
     // Signatures are not checked, so nobody shall believe that they are.
     for command in ["run", "pull", "push", "build"] {

@@ -118,7 +118,8 @@ const UNSERVED: &[Unserved] = &[
     switch("publish-all", PORTS).short('P'),
     value("restart", &["no"], RESTART),
     switch("privileged", PRIVILEGED),
-    value("userns", &["private"], USERNS),
+    // docker's host is where its daemon's ids are, podman's without root the mapping that is the default: it is this one.
+    value("userns", &["private", "host"], USERNS),
     value("pid", &["private"], PID),
     value("ipc", &["private"], IPC),
     value("uts", &["private"], UTS),
@@ -173,6 +174,17 @@ const BUILD: Reason =
     ("this version of lrun has one builder, without commands of its own", "`lrun build` is the way to it");
 const SWARM: Reason = ("lrun runs containers on this machine alone", "`lrun run` starts one");
 const CLIENT: Reason = ("lrun has no daemon that it would have to find", "--root chooses another store");
+
+/// docker's flags before the command, which say where its daemon is.
+const OF_ALL: [Unserved; 7] = [
+    value("host", &["unix:///var/run/docker.sock", "unix:///run/docker.sock"], CLIENT).short('H'),
+    value("context", &["default"], CLIENT).short('c'),
+    switch("tls", CLIENT),
+    switch("tlsverify", CLIENT),
+    value("tlscacert", &[], CLIENT),
+    value("tlscert", &[], CLIENT),
+    value("tlskey", &[], CLIENT),
+];
 
 /// docker's commands that are not served, by their last word: `build` and `image build` are the same.
 const COMMANDS: &[(&str, Reason)] = &[
@@ -261,7 +273,7 @@ const HARMLESS_IN_BUILDS: [(&str, Option<char>); 2] = [("compress", None), (CONT
 
 /// Adds the flags to their commands, not shown in the help.
 pub fn add_to(command: Command) -> Command {
-    add_below("", command)
+    add_below("", command.args(OF_ALL.iter().map(arg)))
 }
 
 fn add_below(group: &str, command: Command) -> Command {
@@ -293,6 +305,7 @@ fn hidden(name: &'static str, short: Option<char>, action: ArgAction) -> Arg {
 
 /// Refuses the first of them that was given with a value that would change something.
 pub fn check(matches: &ArgMatches) -> Result<()> {
+    OF_ALL.iter().try_for_each(|flag| check_flag(flag, matches))?;
     check_below("", matches)
 }
 

@@ -17,7 +17,7 @@ use lrun_runtime::registry::proxy::Proxies;
 use lrun_runtime::settings::Settings;
 
 use crate::args::{Global, VERSION};
-use crate::context::{config_folder, env, env_os, settings};
+use crate::context::{config_folder, env, env_os, home, settings};
 use crate::ui::progress::Style;
 use crate::ui::transfer::Transfers;
 use crate::ui::{escape, output};
@@ -153,7 +153,7 @@ pub fn auth_file(config: Option<&Path>) -> Result<PathBuf> {
 
 /// The directory of docker's settings. `config`: as for [`auth_file`].
 pub fn docker_folder(config: Option<&Path>) -> Option<PathBuf> {
-    let own = || env("HOME").map(|home| Path::new(&home).join(".docker"));
+    let own = || home().map(|home| home.join(".docker"));
     config.map(Path::to_owned).or_else(|| env("DOCKER_CONFIG").map(PathBuf::from)).or_else(own)
 }
 

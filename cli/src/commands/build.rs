@@ -118,7 +118,7 @@ fn build(
     let file = Dockerfile::new(source, tree)?;
     let clock = options.clock.map_or_else(|| dockerfiles_clock(&file, options), |clock| Ok(Some(clock)))?;
     let options = &Options { clock, ..options.clone() };
-    let pulling = Pulling { when: if args.pull { When::Newer } else { When::Missing }, platform: None, quiet };
+    let pulling = Pulling { when: if args.pull { When::Always } else { When::Missing }, platform: None, quiet };
     let mut bases = Bases { global, engine, machine: &options.machine, pulling: &pulling, known: BTreeMap::new() };
     let mut resolve = |name: &str, platform: &Platform| bases.find_once(name, platform);
     let out = if quiet { nothing()? } else { rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)? };
@@ -138,7 +138,7 @@ fn build(
     match built? {
         Built::Image(finished) => {
             let id = finished.id.clone();
-            let outgoing = Outgoing { global, engine, outputs, quiet };
+            let outgoing = Outgoing { global, engine, outputs, clock: options.clock, quiet };
             let (code, pushed) = outgoing.send(&id)?;
             if let Some(path) = &args.output.metadata_file {
                 outgoing.describe(&id, pushed.as_ref(), path)?;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use lrun_runtime::container::cp::{
     Copied, CopyOptions, Extraction, Inside, Typed, copy_in, copy_out, stream_in, stream_out,
@@ -45,7 +46,9 @@ fn inside(name: &str, path: &[u8]) -> Result<Typed> {
 }
 
 fn host(path: &[u8]) -> Result<Typed> {
-    Ok(Typed::new(context::cwd()?.as_os_str().as_bytes(), path))
+    // Who names it from the root may stand in a directory that was deleted.
+    let from = if path.starts_with(b"/") { PathBuf::from("/") } else { context::cwd()? };
+    Ok(Typed::new(from.as_os_str().as_bytes(), path))
 }
 
 fn out(global: &Global, (name, path): (&str, &[u8]), to: &End, options: CopyOptions, quiet: bool) -> Result<u8> {

@@ -9,7 +9,7 @@ use lrun_runtime::error::{Error, Result};
 use lrun_runtime::idmap::Mode;
 use lrun_runtime::idmap::detect::Note;
 
-use crate::args::{Global, SystemArgs, VERSION};
+use crate::args::{Global, SystemArgs};
 use crate::context;
 use crate::ui::inspect::{Format, Object};
 use crate::ui::output;
@@ -51,7 +51,7 @@ fn machine(facts: &HostFacts) -> Info {
         false => "none",
     };
     Info {
-        version: VERSION.to_owned(),
+        version: context::version_told().to_owned(),
         overlay: overlay.to_owned(),
         idmap: facts.idmap.mode.name().to_owned(),
         idmap_detail: idmap_detail(&facts.idmap),

@@ -6,7 +6,8 @@ use lrun_runtime::container::facts;
 use lrun_runtime::error::Result;
 use lrun_runtime::image::import::architecture;
 
-use crate::args::{BUILD, Global, SystemArgs, VERSION};
+use crate::args::{BUILD, Global, SystemArgs};
+use crate::context;
 use crate::ui::inspect::{Format, Object};
 use crate::ui::output;
 use crate::ui::rows::version::Version;
@@ -16,7 +17,7 @@ pub fn run(_: &Global, args: &SystemArgs) -> Result<u8> {
     let format = Format::parse(args.format.as_deref())?;
     let uname = rustix::system::uname();
     let version = Version {
-        version: VERSION,
+        version: context::version_told(),
         build: BUILD,
         architecture: architecture()?.to_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),

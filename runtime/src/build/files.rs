@@ -117,7 +117,11 @@ impl Build<'_> {
             Ok(build.steps.change(options, |record| {
                 let owner = match user.as_str() {
                     "" => Owner::default(),
-                    user => owner(engine, record, user)?,
+                    // As in docker: who is not known when the directory is made may be before a command runs.
+                    user => match owner(engine, record, user) {
+                        Err(error) if error.kind() == ErrorKind::Invalid => Owner::default(),
+                        found => found?,
+                    },
                 };
                 make_directory(engine, record, &path, owner)
             })?)
@@ -173,14 +177,6 @@ impl Build<'_> {
     fn copy(&mut self, stage: &mut Stage<'_>, wanted: &Wanted<'_>) -> Progress<Option<u64>> {
         let destination = stage.state.absolute(&wanted.files.destination.text);
         let to = Typed::inside(destination.as_bytes());
-        let many = wanted.files.sources.len() + wanted.files.inline.len() > 1;
-        if many && !to.asserts_directory() {
-            let name = wanted.instruction.name;
-            let text = format!(
-                "When using {name} with more than one source file, the destination must be a directory and end with a /"
-            );
-            return Err(Error::new(ErrorKind::Invalid, text).into());
-        }
         let mut key = self.copy_key(stage, wanted, &destination);
         let placed = wanted.placed()?;
         let (context, image) = match &wanted.from {
@@ -197,6 +193,13 @@ impl Build<'_> {
             key.add("files", digest.as_str().as_bytes());
             selection
         });
+        if words(selection.as_ref(), wanted) > 1 && !to.asserts_directory() {
+            let name = wanted.instruction.name;
+            let text = format!(
+                "When using {name} with more than one source file, the destination must be a directory and end with a /"
+            );
+            return Err(Error::new(ErrorKind::Invalid, text).into());
+        }
         wanted.elsewhere.iter().for_each(|what| what.add_to(&mut key));
         if to.asserts_directory() && wanted.elsewhere.iter().any(Elsewhere::is_unnamed) {
             let text = "the address has no file name, so that the destination must name a file";
@@ -354,9 +357,15 @@ fn root() -> Result<Context> {
     Ok(Context::open(std::path::Path::new("/"))?.named("the image"))
 }
 
+/// How many sources are written, but for wildcards that match nothing.
+fn words(selection: Option<&Selection>, wanted: &Wanted<'_>) -> usize {
+    let unmatched = selection.map_or(0, |selection| selection.unmatched.len());
+    (wanted.files.sources.len() + wanted.files.inline.len()).saturating_sub(unmatched)
+}
+
 /// Whether one file is copied, which may be called as the destination is.
 fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
-    let written = wanted.files.sources.len() + wanted.files.inline.len() == 1;
+    let written = words(Some(selection), wanted) == 1;
     let file = selection.sources.len() == 1 && selection.sources.iter().all(|source| !source.directory);
     let brought = wanted.elsewhere.iter().all(Elsewhere::is_single) && !wanted.elsewhere.is_empty();
     let other = brought || !wanted.files.inline.is_empty();

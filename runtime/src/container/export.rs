@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use jiff::Timestamp;
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -21,7 +22,7 @@ use crate::file;
 use crate::idmap::helper::{self, Helper};
 use crate::image::check::verify_layers;
 use crate::image::files::{Ownership, Received, Receiver, Target};
-use crate::image::pack::{Marks, Merged, pack_merged};
+use crate::image::pack::{Clock, Marks, Merged, pack_merged};
 use crate::image::store::Image;
 
 /// Writes the root file system of this container to `out`.
@@ -64,19 +65,25 @@ fn verify(engine: &Engine, folder: BorrowedFd<'_>, layers: &[Digest]) -> Result<
     helper::start_in(&engine.map, folder, &[], |work| verify_layers(work.root.as_fd(), &facts, &engine.map))
 }
 
-/// Writes an image's files to `out`, as [`export`] does. The caller holds [`crate::image::store::Store::lock_shared`].
-pub fn export_image(engine: &Engine, image: &Image, out: OwnedFd) -> Result<Merged> {
-    with_packer(engine, image, out, |packer| packer.finish(&mut |_| {}))
+/// Writes an image's files to `out`, as [`export`] does; every one has the time `clock`, if that is given. The caller holds
+/// [`crate::image::store::Store::lock_shared`].
+pub fn export_image(engine: &Engine, image: &Image, clock: Option<Timestamp>, out: OwnedFd) -> Result<Merged> {
+    with_packer(engine, image, clock, out, |packer| packer.finish(&mut |_| {}))
         .context(|| format!("export image {}", image.id.short()))
 }
 
 /// Puts an image's files into a directory of the host, which is open for reading; `shown` is its path. They become the
 /// caller's, without setuid and setgid bits, and nothing is written outside, whatever links are there: what has a name that is
-/// taken is replaced, a directory is kept. What the user should know. The caller holds
+/// taken is replaced, a directory is kept. `clock`: as for [`export_image`]. What the user should know. The caller holds
 /// [`crate::image::store::Store::lock_shared`].
-pub fn extract_image(engine: &Engine, image: &Image, directory: OwnedFd, shown: &[u8]) -> Result<Vec<String>> {
+pub fn extract_image(
+    engine: &Engine,
+    image: &Image,
+    clock: Option<Timestamp>,
+    (directory, shown): (OwnedFd, &[u8]),
+) -> Result<Vec<String>> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-    with_packer(engine, image, write, |packer| {
+    with_packer(engine, image, clock, write, |packer| {
         let received = receive(read, directory, shown);
         let packed = packer.finish(&mut |_| {});
         match (received, packed) {
@@ -103,6 +110,7 @@ fn receive(pipe: OwnedFd, directory: OwnedFd, shown: &[u8]) -> Result<Received> 
 fn with_packer<T>(
     engine: &Engine,
     image: &Image,
+    clock: Option<Timestamp>,
     out: OwnedFd,
     work: impl FnOnce(Helper<Merged>) -> Result<T>,
 ) -> Result<T> {
@@ -112,10 +120,11 @@ fn with_packer<T>(
     let folders = engine.folders(stack)?;
     let verifying = verify(engine, layers.as_fd(), stack)?;
     let kept: Vec<BorrowedFd<'_>> = recorded.descriptors().chain([out.as_fd()]).collect();
+    let clock = clock.map(Timestamp::as_second).map(Clock::Every);
     let packer = helper::start_in(&engine.map, layers.as_fd(), &kept, |at| {
         let all = open_layers(at, &folders)?;
         let mut out = File::from(out.try_clone()?);
-        pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), None, &mut out)
+        pack_merged(&borrowed(&all), Marks::None, &|path| recorded.find(path), clock, &mut out)
     });
     drop(out);
     verified(packer.and_then(work), verifying)

@@ -330,7 +330,7 @@ mod tests {
             gid: 1000,
             uid_map: all.clone(),
             gid_map: all,
-            account: Some(PasswdEntry { name: "alice".into(), gid: 1000 }),
+            account: Some(PasswdEntry { name: "alice".into(), gid: 1000, home: None }),
             subuids: vec![Range { start: 100_000, count: 65536 }],
             subgids: vec![Range { start: 200_000, count: 65536 }],
             no_new_privs: false,

@@ -4,6 +4,10 @@
 //! All of these files are foreign bytes: a line that does not have the expected form is skipped, never an error.
 //! Nothing here reads a file; see [`super::detect`].
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
 use super::Extent;
 
 /// The text of a map has to fit one page (`user_namespaces(7)`); 120 lines of three 10-digit numbers always do.
@@ -39,6 +43,8 @@ pub struct PasswdEntry {
     pub name: String,
     /// Primary group.
     pub gid: u32,
+    /// Home directory, if it is an absolute path.
+    pub home: Option<PathBuf>,
 }
 
 /// Decimal digits only: what `newuidmap` would read as octal, hexadecimal or signed is not a range of ours.
@@ -83,11 +89,13 @@ pub fn parse_getsubids(text: &[u8]) -> Vec<Range> {
 pub fn parse_passwd(text: &[u8], uid: u32) -> Option<PasswdEntry> {
     lines(text).find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        let [name, _, id, gid, ..] = fields.as_slice() else { return None };
+        let [name, _, id, gid, rest @ ..] = fields.as_slice() else { return None };
         if number(id) != Some(uid) || name.is_empty() {
             return None;
         }
-        Some(PasswdEntry { name: std::str::from_utf8(name).ok()?.to_owned(), gid: number(gid)? })
+        let home = rest.get(1).filter(|home| home.starts_with(b"/"));
+        let home = home.map(|home| PathBuf::from(OsStr::from_bytes(home)));
+        Some(PasswdEntry { name: std::str::from_utf8(name).ok()?.to_owned(), gid: number(gid)?, home })
     })
 }
 
@@ -212,7 +220,9 @@ mod tests {
     #[test]
     fn passwd_entries_are_found_by_uid() {
         let text = b"root:x:0:0:root:/root:/bin/sh\nbroken\n:x:7:7::/:\nalice:x:1000:100:A:/home/a:/bin/sh\n+nis\n";
-        assert_eq!(parse_passwd(text, 1000), Some(PasswdEntry { name: "alice".into(), gid: 100 }));
+        let alice = PasswdEntry { name: "alice".into(), gid: 100, home: Some("/home/a".into()) };
+        assert_eq!(parse_passwd(text, 1000), Some(alice));
+        assert_eq!(parse_passwd(b"a:x:1:1::home:", 1).map(|entry| entry.home), Some(None));
         assert_eq!(parse_passwd(text, 7), None);
         assert_eq!(parse_passwd(text, 12), None);
     }

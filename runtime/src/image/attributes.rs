@@ -25,7 +25,7 @@ const USUAL: usize = 256;
 
 /// Whether an attribute is part of a file wherever it goes: neither overlayfs's own marks (also in the escaped form that
 /// a container leaves) nor the host's labels.
-fn travels(name: &[u8]) -> bool {
+pub(crate) fn travels(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         name => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),

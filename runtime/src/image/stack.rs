@@ -4,7 +4,8 @@
 //! owner and attributes that a lower layer gives it. Where they differ, a folder with nothing but such directories is put
 //! on top of those layers. It is made once for each such stack, found by its chain id, and part of no layer.
 //!
-//! Layers below one with an opaque root are left out: overlayfs cannot hide a whole layer.
+//! Layers below one with an opaque root are left out: overlayfs cannot hide a whole layer. A layer that is in the stack twice
+//! counts where it is topmost: what it has there, names, deletions and opaque directories, hides the same below.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
@@ -33,8 +34,15 @@ use crate::paths::Root;
 /// Directories without an entry of their own that lie on a directory of a lower layer.
 const MOST: usize = 500_000;
 
-/// The folders of a stack in `layers/`, topmost first; `stack` has the bottom first. Makes what is missing.
+/// The folders of a stack in `layers/`, topmost first, each once; `stack` has the bottom first. Makes what is missing.
 pub fn folders(store: &Store, map: &IdMap, stack: &[Digest], remove: &mut RemoveTree<'_>) -> Result<Vec<String>> {
+    let mut folders = all_folders(store, map, stack, remove)?;
+    let mut known = HashSet::new();
+    folders.retain(|folder| known.insert(folder.clone()));
+    Ok(folders)
+}
+
+fn all_folders(store: &Store, map: &IdMap, stack: &[Digest], remove: &mut RemoveTree<'_>) -> Result<Vec<String>> {
     let folder = |layer: &Digest| store.root().layer_folder(layer);
     let names = |layers: &[Digest]| layers.iter().rev().map(folder).collect::<Vec<_>>();
     let Plan { bottom, completed } = plan(store, stack);

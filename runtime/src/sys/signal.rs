@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::sys::signal::SigSet;
 use rustix::io::Result;
 
 use super::checked;
@@ -39,6 +40,17 @@ pub fn block_all() {
         libc::sigfillset(&raw mut all);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
     }
+}
+
+/// The set with all real-time signals; nix knows them not.
+pub fn with_realtime(set: &SigSet) -> SigSet {
+    let mut set = *set.as_ref();
+    for number in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: the set was initialised by nix and lives through the call; the numbers are signals'.
+        unsafe { libc::sigaddset(&raw mut set, number) };
+    }
+    // SAFETY: it is an initialised set.
+    unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
 /// Waits for a signal, all of which are blocked, and takes it; `sigwaitinfo(2)`.

@@ -97,3 +97,58 @@ fn the_deepest_image_has_room_for_what_the_engine_adds() {
     assert_eq!(lrun.ok(&["diff", "box"]), "");
     lrun.ok(&["cp", "box:/t/x", "x"]);
 }
+
+/// overlayfs takes a folder once; an image may have a layer several times, an empty one it often has.
+#[test]
+fn an_image_may_have_a_layer_several_times() {
+    let lrun = Lrun::new();
+    let a = Tar::new().dir("d/").file("d/a", b"a").finish();
+    let b = Tar::new().dir("d/").file("d/.wh.a", b"").file("d/b", b"b").finish();
+    let (empty, bare) = (Tar::new().finish(), Tar::new().file("d/c", b"c").finish());
+    for (name, layers, files) in [
+        ("twice:1", vec![&a, &a], "a"),
+        ("empty:1", vec![&empty, &empty, &a, &empty], "a"),
+        ("again:1", vec![&a, &b, &a], "a\nb"),
+        ("gone:1", vec![&b, &a, &b], "b"),
+        ("bare:1", vec![&bare, &a, &bare, &b, &bare], "b\nc"),
+    ] {
+        let layers: Vec<Vec<u8>> = layers.into_iter().cloned().collect();
+        image(&lrun, name, &layers);
+        let list = ["ls", "/d"];
+        let run = |image: &str| lrun.ok(&[&["run", "--rm", "--network", "none", image][..], &list].concat());
+        assert_eq!(run(name), files, "{name}");
+        lrun.ok(&["run", "--name", "box", "--network", "none", name, "touch", "/d/new"]);
+        assert_eq!(lrun.ok(&["diff", "box"]), "C /d\nA /d/new", "{name}");
+        let mut all: Vec<&str> = files.lines().chain(["new"]).collect();
+        all.sort_unstable();
+        lrun.ok(&["commit", "box", "more:1"]);
+        assert_eq!(run("more:1").lines().collect::<Vec<_>>(), all, "{name}");
+        lrun.ok(&["commit", "--squash", "box", "flat:1"]);
+        assert_eq!(run("flat:1").lines().collect::<Vec<_>>(), all, "{name}");
+        lrun.ok(&["cp", "-q", "box:/d", lrun.folder().join(name).to_str().expect("UTF-8")]);
+        assert_eq!(std::fs::read_dir(lrun.folder().join(name)).expect("it is copied").count(), all.len());
+        lrun.ok(&["rm", "box"]);
+    }
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+}
+
+/// Scripts that know which layers are here send only the others.
+#[test]
+fn layers_that_are_here_need_not_be_in_an_archive() {
+    let lrun = Lrun::new();
+    let (a, b) = (Tar::new().file("a", b"a").finish(), Tar::new().file("b", b"b").finish());
+    image(&lrun, "x:1", &[a.clone(), b.clone()]);
+    let busybox = std::fs::read(images("busybox.tar")).expect("busybox.tar");
+    let layers: [&[u8]; 3] = [&busybox, &b, &a];
+    let other: [&[u8]; 3] = [&busybox, &b, b"none"];
+    let archive = |layers: &[&[u8]], name: &str| {
+        let list = ["0", "1", "2"];
+        let manifest = serde_json::json!([{"Config": "c.json", "RepoTags": [name], "Layers": list}]).to_string();
+        Tar::new().file("c.json", &config(layers, name)).file("manifest.json", manifest.as_bytes()).finish()
+    };
+    let output = lrun.run_with(&archive(&layers, "y:1"), &["load"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "Loaded image: y:1\n"), "{}", output.stderr);
+    assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "y:1", "cat", "/a", "/b"]), "ab");
+    let output = lrun.run_with(&archive(&other, "z:1"), &["load"]);
+    assert!(output.code == 1 && output.stderr.contains("2 is missing from the archive"), "{output:?}");
+}

@@ -53,6 +53,15 @@ fn an_image_and_its_steps_go_to_a_registry() {
         let output = build_ok(&other, &folder, &["--cache-from", from]);
         assert!(output.stderr.contains("WARNING: --cache-from "), "{}", output.stderr);
     }
+    // What is here does not count where the registry is to be asked.
+    let local = format!("{}/a/local", registry.name);
+    lrun.ok(&["tag", "busybox", &local]);
+    let only_here = context(&lrun, "only-here", &format!("FROM {local}\nENV A=1\n"), &[]);
+    build_ok(&lrun, &only_here, &[]);
+    let refused = build(&lrun, &only_here, &["--pull"]);
+    assert!(refused.code == 1 && refused.stderr.contains("manifest unknown"), "{}", refused.stderr);
+    lrun.ok(&["push", "-q", &local]);
+    build_ok(&lrun, &only_here, &["--pull"]);
     // It carries its own steps.
     let carrier = format!("{}/a/carrier", registry.name);
     let output = format!("type=image,name={carrier},push=true");

@@ -10,7 +10,7 @@ use lrun_runtime::registry::platform::Platform;
 
 use super::super::pull;
 use super::contexts;
-use crate::args::{Global, Pulling};
+use crate::args::{Global, Pulling, When};
 
 /// Where they come from.
 pub struct Bases<'a> {
@@ -50,7 +50,7 @@ impl Bases<'_> {
             let word = pull::ensure(self.global, self.engine, name.to_owned(), self.pulling)?;
             return store.resolve(&word);
         }
-        let here = store.resolve(name).ok();
+        let here = if self.pulling.when == When::Always { None } else { store.resolve(name).ok() };
         if let Some(image) = here.filter(|image| is_for(image, platform)) {
             return Ok(image);
         }

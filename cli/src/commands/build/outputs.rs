@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use jiff::Timestamp;
 use lrun_runtime::build::output::{Output, Sink};
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::export::{export_image, extract_image};
@@ -41,6 +42,8 @@ pub struct Outgoing<'a> {
     pub engine: &'a Engine,
     /// What is asked for.
     pub outputs: &'a Outputs,
+    /// The time that all files have which go out as files.
+    pub clock: Option<Timestamp>,
     /// Say nothing.
     pub quiet: bool,
 }
@@ -89,14 +92,14 @@ impl Outgoing<'_> {
         let attempt = || format!("make {}", path.display());
         std::fs::create_dir_all(path).context(attempt)?;
         let directory: OwnedFd = std::fs::File::open(path).context(|| format!("open {}", path.display()))?.into();
-        for warning in extract_image(self.engine, image, directory, path.as_os_str().as_bytes())? {
+        for warning in extract_image(self.engine, image, self.clock, (directory, path.as_os_str().as_bytes()))? {
             output::complain(&format!("WARNING: {}", escape::line(&warning)));
         }
         Ok(0)
     }
 
     fn tar(&self, image: &Image, target: Target) -> Result<u8> {
-        let written = target.write(true, |out| export_image(self.engine, image, out))?;
+        let written = target.write(true, |out| export_image(self.engine, image, self.clock, out))?;
         Ok(written.map_or(READER_GONE, |_| 0))
     }
 

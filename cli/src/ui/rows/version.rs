@@ -73,8 +73,10 @@ impl Version {
                 api: API_VERSION,
                 "DefaultAPIVersion": API_VERSION,
                 "GitCommit": build,
+                "GoVersion": "",
                 "Os": "linux",
                 "Arch": architecture,
+                "BuildTime": "",
                 "Context": "default",
             },
             "Server": {
@@ -86,7 +88,10 @@ impl Version {
                 "Arch": architecture,
                 "Components": components,
                 "GitCommit": build,
+                "GoVersion": "",
                 "KernelVersion": kernel,
+                "Experimental": false,
+                "BuildTime": "",
             },
         })
     }

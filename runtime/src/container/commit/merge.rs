@@ -21,7 +21,7 @@ use crate::file::{self, Staging};
 use crate::idmap::helper;
 use crate::image::check::verify_layers;
 use crate::image::import::{meta_of, unpack_into};
-use crate::image::pack::{Marks, pack_merged};
+use crate::image::pack::{Clock, Marks, pack_merged};
 use crate::image::store::LayerMeta;
 use crate::sys::process::{Fork, exit_now, fork_into};
 
@@ -66,7 +66,7 @@ pub fn merge_layers(engine: &Engine, stack: &[Digest], depth: usize, clock: Opti
 fn pack(engine: &Engine, stack: &[Digest], depth: usize, clock: Option<Timestamp>, out: OwnedFd) -> Result<()> {
     let layers = file::open_dir(&engine.root().layers())?;
     let recorded = Recorded::open(engine, stack)?;
-    let clock = clock.map(Timestamp::as_second);
+    let clock = clock.map(Timestamp::as_second).map(Clock::Latest);
     let marks = if depth == 0 { Marks::None } else { Marks::Whiteouts };
     let facts = engine.store.layer_facts(stack.get(depth..).unwrap_or_default());
     let folders = engine.folders(stack.get(depth..).unwrap_or_default())?;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::model::{Model, Node, What};
 use crate::error::{Context, Result};
-use crate::image::attributes::{self, timestamps};
+use crate::image::attributes::{self, timestamps, travels};
 use crate::image::index::ContentDigest;
 use crate::image::tar::{Segment, Time, shown, within};
 use crate::image::tree::{Step, Walk, open};
@@ -301,7 +301,7 @@ impl<'a> Compare<'a> {
         names.dedup();
         for name in names {
             let (wanted, on_disk) = (value(&node.xattrs, name), value(found, name));
-            if wanted == on_disk {
+            if wanted == on_disk || !travels(name) {
                 continue;
             }
             // What the file system does not take is in the index only.

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Packer, Rules, stream};
+use super::{Clock, Packer, Rules, stream};
 use crate::error::{Context, Result};
 use crate::image::merged::{self, Found};
 use crate::image::owners::Owner;
@@ -41,14 +41,16 @@ pub fn pack_merged(
     roots: &[BorrowedFd<'_>],
     marks: Marks,
     recorded: &dyn Fn(&[u8]) -> Option<Owner>,
-    clock: Option<i64>,
+    clock: Option<Clock>,
     out: &mut dyn Write,
 ) -> Result<Merged> {
     let root = merged::Merged::new(roots)?;
     let (mut entries, mut torn, mut names) = (0, 0, 0);
     let size = stream::without_digest(out, |stream| {
-        let mut packer =
-            Packer::new(stream, Rules { layer: marks == Marks::Whiteouts, seed: None, recorded, clock, implicit: &[] });
+        let mut packer = Packer::new(
+            stream,
+            Rules { layer: marks == Marks::Whiteouts, own: false, seed: None, recorded, clock, implicit: &[] },
+        );
         packer.merged(b"", &root)?;
         (entries, torn, names) = (packer.entries, packer.stream.torn, packer.marks);
         Ok(())

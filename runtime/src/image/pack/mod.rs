@@ -17,7 +17,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, futimens, major, minor, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, futimens, major, minor, openat, readlinkat, statat, utimensat,
+};
 use serde::{Deserialize, Serialize};
 
 use super::attributes::{self, RootAttrs, timestamps};
@@ -57,11 +59,29 @@ pub struct Known<'a> {
     /// The true owner of a path (relative, without leading slash) that the id mapping lacks; kept where the file still
     /// belongs to 0.
     pub recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
-    /// No time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
+    /// No time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970): neither in the tar, nor from then on in the tree.
     pub clock: Option<i64>,
     /// Directories (relative paths) that are only on the way: where nothing describes them (mode 0755, root's) and
     /// something is in them they get no entry, so that the attributes of a lower layer hold.
     pub implicit: &'a [Vec<u8>],
+}
+
+/// What becomes of the files' times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// None is later than this (seconds since 1970).
+    Latest(i64),
+    /// Every one is this.
+    Every(i64),
+}
+
+impl Clock {
+    fn of(self, time: Time) -> Time {
+        match self {
+            Self::Latest(clock) if time.secs < clock => time,
+            Self::Latest(clock) | Self::Every(clock) => Time { secs: clock, nanos: 0 },
+        }
+    }
 }
 
 impl Default for Known<'_> {
@@ -87,7 +107,8 @@ pub fn pack_layer(
     let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
     let root = RootAttrs::read(diff.as_fd())?;
     let Known { seed, recorded, clock, implicit } = known;
-    let rules = Rules { layer: true, seed: seed.map(|seed| differs(&root, seed)), recorded, clock, implicit };
+    let seed = seed.map(|seed| differs(&root, seed));
+    let rules = Rules { layer: true, own: true, seed, recorded, clock: clock.map(Clock::Latest), implicit };
     pack(diff.as_fd(), root, rules, index_out, out)
 }
 
@@ -109,10 +130,23 @@ fn differs(root: &RootAttrs, seed: &RootAttrs) -> Differs {
 struct Rules<'a> {
     /// Whether overlayfs's marks are turned into whiteouts.
     layer: bool,
+    /// Whether the tree is to have the times that its tar has.
+    own: bool,
     seed: Option<Differs>,
     recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
-    clock: Option<i64>,
+    clock: Option<Clock>,
     implicit: &'a [Vec<u8>],
+}
+
+impl Rules<'_> {
+    /// Whether this file's time is not that of its head, and is to be.
+    fn sets_time(&self, stat: &Stat, head: &Head) -> bool {
+        self.own && self.clock.is_some() && head.mtime != time_of(stat)
+    }
+}
+
+fn time_of(stat: &Stat) -> Time {
+    Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
 }
 
 fn pack(
@@ -205,6 +239,9 @@ impl<'a, 's> Packer<'a, 's> {
             self.without_entry(directory, path)?;
         } else if !skip {
             self.write(&head)?;
+            if self.rules.sets_time(&stat, &head) {
+                futimens(directory, &timestamps(head.mtime)).context(|| "set the time of a directory")?;
+            }
         }
         let marked = self.rules.layer && found.opaque;
         if marked {
@@ -248,6 +285,9 @@ impl<'a, 's> Packer<'a, 's> {
         if kind == Kind::Symlink {
             head.link = readlinkat(directory, name, Vec::new())?.into_bytes();
         }
+        if self.rules.sets_time(&stat, &head) {
+            utimensat(directory, name, &timestamps(head.mtime), AtFlags::SYMLINK_NOFOLLOW).context(|| "set a time")?;
+        }
         self.write(&head)
     }
 
@@ -255,6 +295,9 @@ impl<'a, 's> Packer<'a, 's> {
         let file = open(directory, name, OFlags::empty())?;
         let stat = fstat(&file)?;
         let mut head = self.head(path, Kind::File, &stat);
+        if self.rules.sets_time(&stat, &head) {
+            futimens(&file, &timestamps(head.mtime)).context(|| "set the time of a file")?;
+        }
         if stat.st_nlink > 1 {
             match self.links.get(&(stat.st_dev, stat.st_ino)) {
                 Some(first) => {
@@ -300,11 +343,7 @@ impl<'a, 's> Packer<'a, 's> {
 
     fn head(&self, path: &[u8], kind: Kind, stat: &Stat) -> Head {
         let (uid, gid, mode) = self.owner(path, stat);
-        let mtime = Time { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
-        let mtime = match self.rules.clock {
-            Some(clock) if mtime.secs >= clock => Time { secs: clock, nanos: 0 },
-            _ => mtime,
-        };
+        let mtime = self.rules.clock.map_or_else(|| time_of(stat), |clock| clock.of(time_of(stat)));
         Head { uid, gid, mtime, ..Head::new(path.to_vec(), kind, mode) }
     }
 

@@ -19,7 +19,7 @@ use super::{Unpacked, create};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::idmap::IdMap;
-use crate::image::attributes::timestamps;
+use crate::image::attributes::{timestamps, travels};
 use crate::image::owners::{self, Owner};
 use crate::image::tar::gather::{Gathered, Source, gather};
 use crate::image::tar::parse::parse;
@@ -433,11 +433,17 @@ impl<'a> Unpacker<'a> {
         owners::write(file, path, &owner).context(|| "write the layer's owners")
     }
 
-    /// Sets extended attributes; what the file system refuses (8 KiB on ext4 is "no space") stays in the index only.
+    /// Sets extended attributes; what the file system refuses (8 KiB on ext4 is "no space"), and what no container reads
+    /// back, stays in the index only.
     fn xattrs(&mut self, head: &Head, fd: BorrowedFd<'_>) -> Result<()> {
         for (name, value) in &head.xattrs {
             if name == DEFAULT_ACL && head.kind == Kind::Directory {
                 // What is made in the directory would inherit it: it comes last.
+                continue;
+            }
+            // The host's labels are the host's.
+            if !travels(name) {
+                self.found.skipped_xattrs += 1;
                 continue;
             }
             match fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {

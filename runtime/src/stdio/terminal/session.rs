@@ -292,18 +292,18 @@ impl<'a> Session<'a> {
 
     fn signalled(&mut self) -> Result<Option<Outcome>> {
         while let Some(signal) = self.signals.next() {
-            match signal {
-                Signal::SIGWINCH => self.resized(),
-                Signal::SIGTSTP => self.stop()?,
-                Signal::SIGCONT => self.resume()?,
-                other if self.signals.proxy => {
-                    self.peer.signal(other as i32);
-                    self.asked += u32::from(matches!(other, Signal::SIGINT | Signal::SIGTERM));
+            match Signal::try_from(signal) {
+                Ok(Signal::SIGWINCH) if self.signals.tty => self.resized(),
+                Ok(Signal::SIGTSTP) => self.stop()?,
+                Ok(Signal::SIGCONT) if self.signals.tty => self.resume()?,
+                known if self.signals.proxy => {
+                    self.peer.signal(signal);
+                    self.asked += u32::from(matches!(known, Ok(Signal::SIGINT | Signal::SIGTERM)));
                     if self.asked == ENOUGH && matches!(self.peer, Peer::Monitor(_)) {
-                        return Ok(Some(Outcome::Interrupted(other as i32)));
+                        return Ok(Some(Outcome::Interrupted(signal)));
                     }
                 }
-                other => return Ok(Some(Outcome::Interrupted(other as i32))),
+                _ => return Ok(Some(Outcome::Interrupted(signal))),
             }
         }
         Ok(None)

@@ -6,20 +6,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::ClientOptions;
 use crate::error::{Context, Result};
+use crate::sys::signal::with_realtime;
 
 /// Those that end a process that does not expect them: with the terminal in raw mode they must pass by us.
 const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 /// Never passed on: they are about this process itself (its child, pipe, terminal, job control, faults), or cannot be
 /// caught.
-const OWN: [Signal; 15] = [
+const OWN: [Signal; 13] = [
     Signal::SIGCHLD,
     Signal::SIGPIPE,
     Signal::SIGURG,
-    Signal::SIGWINCH,
     Signal::SIGKILL,
     Signal::SIGSTOP,
     Signal::SIGTSTP,
-    Signal::SIGCONT,
     Signal::SIGTTIN,
     Signal::SIGTTOU,
     Signal::SIGSEGV,
@@ -35,6 +34,8 @@ pub(super) struct Signals {
     fd: SignalFd,
     before: SigSet,
     pub(super) proxy: bool,
+    /// Whether those of the terminal are this process's.
+    pub(super) tty: bool,
 }
 
 impl Signals {
@@ -51,20 +52,22 @@ impl Signals {
         if options.tty {
             [Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGCONT].into_iter().for_each(|signal| set.add(signal));
         }
+        if proxy {
+            set = with_realtime(&set);
+        }
         let fd =
             SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context(|| "receive signals")?;
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).context(|| "block signals")?;
-        Ok(Self { fd, before, proxy })
+        Ok(Self { fd, before, proxy, tty: options.tty })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// The next signal that has come.
-    pub(super) fn next(&self) -> Option<Signal> {
-        let info = self.fd.read_signal().ok()??;
-        Signal::try_from(info.ssi_signo as i32).ok()
+    /// The number of the next signal that has come.
+    pub(super) fn next(&self) -> Option<i32> {
+        Some(self.fd.read_signal().ok()??.ssi_signo as i32)
     }
 }
 
@@ -85,7 +88,7 @@ impl Ending {
 
     /// The number of the next one that has come.
     pub fn next(&self) -> Option<i32> {
-        self.0.next().map(|signal| signal as i32)
+        self.0.next()
     }
 
     /// In a forked child: has them end the process as before.
