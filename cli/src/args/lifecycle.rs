@@ -41,7 +41,7 @@ pub struct StopArgs {
 impl StopArgs {
     /// The signal that was asked for.
     pub fn signal(&self) -> Result<Option<Signal>> {
-        self.signal.as_deref().map(Signal::parse).transpose()
+        self.signal.as_deref().filter(|signal| !signal.is_empty()).map(Signal::parse).transpose()
     }
 }
 
@@ -62,7 +62,8 @@ pub struct KillArgs {
 impl KillArgs {
     /// The signal to send.
     pub fn signal(&self) -> Result<Signal> {
-        Signal::parse(&self.signal)
+        // As docker has it.
+        Signal::parse(if self.signal.is_empty() { "KILL" } else { &self.signal })
     }
 }
 

@@ -9,6 +9,8 @@ use super::{Column, Format, Model, View, short_id};
 use crate::ui::units;
 
 const NONE: &str = "<none>";
+/// Go's time without a value, 0001-01-01T00:00:00Z, in seconds since 1970.
+const GO_ZERO: i64 = -62_135_596_800;
 const TABLE: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const TABLE_DIGESTS: &str = r"table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
 const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
@@ -149,7 +151,12 @@ fn known(row: &Row, value: impl Fn(&Usage) -> String) -> String {
 }
 
 fn created_since(row: &Row, view: &View) -> String {
-    row.image.created.map_or_else(|| UNKNOWN.to_owned(), |created| units::ago(created, view.now))
+    match row.image.created {
+        None => UNKNOWN.to_owned(),
+        // What a builder writes that knows no time; docker shows nothing either.
+        Some(created) if created.as_second() == GO_ZERO => String::new(),
+        Some(created) => units::ago(created, view.now),
+    }
 }
 
 fn created_at(row: &Row, view: &View) -> String {
@@ -212,6 +219,12 @@ pub mod tests {
         latest    <none>
         <none>    sha256:bb
         ");
+    }
+
+    #[test]
+    fn no_time_is_told_where_none_was_known() {
+        let shown = render(Some("{{.CreatedSince}}"), false, false, &[entry("1a", &["a:b"], "0001-01-01T00:00:00Z")]);
+        assert_eq!(shown, "\n");
     }
 
     #[test]
