@@ -53,9 +53,12 @@ pub enum CompressionFormat {
 /// `lrun manifest inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct ManifestArgs {
-    /// The image, here or at a registry; or, after the name of a list made here, one of its images
-    #[arg(required = true, num_args = 1..=2, value_names = ["LIST", "NAME"])]
-    pub names: Vec<String>,
+    /// The image, here or at a registry; or a list that is being made here
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub name: String,
+    /// One of the list's images
+    #[arg(value_name = "IMAGE")]
+    pub image: Option<String>,
     /// Ask the registry over plain HTTP
     #[arg(long)]
     pub insecure: bool,

@@ -22,16 +22,16 @@ const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Runs the command. Who says how the registry is to be asked wants it to be asked.
 pub fn run(global: &Global, args: &ManifestArgs) -> Result<u8> {
     let store = context::engine(global)?.store;
-    let text = match args.names.as_slice() {
-        [list, image] => indented(&of_entry(&store, (list, image), args.verbose)?)?,
-        [name] => match made_here(&store, name, args.verbose)? {
+    let name = args.name.as_str();
+    let text = match &args.image {
+        Some(image) => indented(&of_entry(&store, (name, image), args.verbose)?)?,
+        None => match made_here(&store, name, args.verbose)? {
             Some(text) => text,
             None => {
                 let found = if args.insecure { None } else { of_store(&store, name, args.verbose)? };
-                indented(&found.map_or_else(|| of_registry(global, name, args), Ok)?)?
+                indented(&found.map_or_else(|| of_registry(global, args), Ok)?)?
             }
         },
-        _ => return Err(Error::new(ErrorKind::Invalid, "one or two names are expected")),
     };
     output::line(&text);
     Ok(0)
@@ -99,7 +99,8 @@ fn of_image(store: &Store, image: &Image, name: &str) -> Result<Vec<u8>> {
     Ok(oci_manifest(&part(OCI_CONFIG, &image.id, image.bytes.len() as u64), &layers))
 }
 
-fn of_registry(global: &Global, name: &str, args: &ManifestArgs) -> Result<Json> {
+fn of_registry(global: &Global, args: &ManifestArgs) -> Result<Json> {
+    let name = &args.name;
     let (registries, reference) = Registries::open_for(global, name, args.insecure)?;
     let mut failure = Error::new(ErrorKind::NotFound, format!("no such manifest: {name}"));
     for client in registries.sources(&reference)? {
