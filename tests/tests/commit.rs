@@ -134,6 +134,11 @@ fn the_same_changes_and_clock_give_the_same_image() {
         ));
     }
     assert_eq!(ids[0], ids[1]);
+    // The image's times are cut off; the containers keep theirs.
+    let copied = lrun.folder().join("copied");
+    lrun.ok(&["cp", "one:/opt/a", copied.to_str().expect("UTF-8")]);
+    let modified = std::fs::metadata(copied).and_then(|meta| meta.modified()).expect("it is copied");
+    assert!(modified > std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000));
     // Both go on as if each had the layer for itself.
     for name in ["one", "two"] {
         lrun.ok(&["start", "-a", name]);

@@ -122,6 +122,9 @@ pub struct Found {
     pub digest: Digest,
     /// Whether that is one file.
     pub single: bool,
+    /// How many wildcards match nothing.
+    #[serde(default)]
+    pub unmatched: usize,
     /// The image's layers.
     pub layers: Vec<Digest>,
 }

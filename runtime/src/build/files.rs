@@ -118,10 +118,9 @@ impl Build<'_> {
                 let owner = match user.as_str() {
                     "" => Owner::default(),
                     // As in docker: who is not known when the directory is made may be before a command runs.
-                    user => match owner(engine, record, user) {
-                        Err(error) if error.kind() == ErrorKind::Invalid => Owner::default(),
-                        found => found?,
-                    },
+                    user => {
+                        ask(engine, record, Question { owner: Some(user), lenient: true, ..Question::default() })?.owner
+                    }
                 };
                 make_directory(engine, record, &path, owner)
             })?)
@@ -322,14 +321,15 @@ impl Build<'_> {
                         let context = root()?;
                         let mut selection = wanted.select(&context)?;
                         let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
-                        Ok(Found { digest, single: is_single(&selection, wanted), layers: layers.clone() })
+                        let (single, unmatched) = (is_single(&selection, wanted), selection.unmatched.len());
+                        Ok(Found { digest, single, unmatched, layers: layers.clone() })
                     })
                 })?;
                 cache::remember(engine.root(), &request, &found);
                 found
             }
         };
-        let mut selection = Selection::default();
+        let mut selection = Selection { unmatched: vec![Vec::new(); found.unmatched], ..Selection::default() };
         if found.single {
             selection.sources.push(super::context::Source { directory: false, entries: 0..0 });
         }
@@ -377,7 +377,7 @@ fn place(engine: &Engine, record: &Record, wanted: &Wanted<'_>, target: &Target<
     let Target { to, single, owner } = *target;
     let chown = wanted.files.chown.as_ref().filter(|_| owner.is_none()).map(|word| word.text.as_str());
     let unsure = single && !to.asserts_directory();
-    let question = Question { place: unsure.then_some(to), owner: chown };
+    let question = Question { place: unsure.then_some(to), owner: chown, lenient: false };
     let answer = if unsure || chown.is_some() { ask(engine, record, question)? } else { Default::default() };
     Ok(Placing {
         to: match answer.at {

@@ -115,7 +115,8 @@ mod tests {
         let root = store.root();
         let layers = ["below", "above"].map(|content| add_layer(&store, content));
         let [whole, half, none] = ["whole", "half", "none"].map(|name| Digest::of(name.as_bytes()));
-        let found = |layers: &[Digest]| Found { digest: whole.clone(), single: true, layers: layers.to_vec() };
+        let found =
+            |layers: &[Digest]| Found { digest: whole.clone(), single: true, unmatched: 0, layers: layers.to_vec() };
         remember(root, &whole, &found(&layers));
         remember(root, &half, &found(&[layers[0].clone(), Digest::of(b"gone")]));
         remember(root, &none, &found(&[]));

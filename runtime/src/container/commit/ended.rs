@@ -107,7 +107,9 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (options.clock, &[]), Durability::Flushed)?;
+        // Its files are the container's until all is done: they keep their times.
+        let times = Times { clock: options.clock, own: false };
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (times, &[]), Durability::Flushed)?;
         match (packed.empty, fits()) {
             (true, _) => remove_file(layer.as_fd(), INDEX)?,
             (false, Err(error)) => {
@@ -149,22 +151,29 @@ pub(super) fn write_meta(layer: BorrowedFd<'_>, meta: LayerMeta, of: &Record, du
     file::write_new_at(layer, Root::LAYER_META, &file::to_json(&meta)?, durability)
 }
 
+/// What becomes of the files' times; as in [`Known`].
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) clock: Option<Timestamp>,
+    pub(super) own: bool,
+}
+
 /// In the storage helper: hashes the layer in this wrapper directory, and writes index and owners beside it. `implicit`: see
 /// [`Known`].
 pub(super) fn pack_here(
     layer: BorrowedFd<'_>,
     top: Option<&OwnedFd>,
     recorded: &Recorded,
-    (clock, implicit): (Option<Timestamp>, &[Vec<u8>]),
+    (times, implicit): (Times, &[Vec<u8>]),
     durability: Durability,
 ) -> Result<Packed> {
     let seed = top.map(|top| RootAttrs::read(open(top.as_fd(), "diff")?.as_fd())).transpose()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let index = openat(layer, INDEX, flags, Mode::from_raw_mode(0o600)).context(|| "make the layer's index")?;
-    let clock = clock.map(Timestamp::as_second);
+    let clock = times.clock.map(Timestamp::as_second);
     let find = |path: &[u8]| recorded.find(path);
     let out = File::from(index.try_clone()?);
-    let known = Known { seed: seed.as_ref(), recorded: &find, clock, implicit };
+    let known = Known { seed: seed.as_ref(), recorded: &find, clock, own: times.own, implicit };
     let packed = pack_layer(layer, known, Some(out), &mut std::io::sink())?;
     if !packed.empty {
         if durability == Durability::Flushed {

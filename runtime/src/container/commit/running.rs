@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::ended::{pack_here, top_layer};
+use super::ended::{Times, pack_here, top_layer};
 use super::{CommitOptions, Stack, check_depth, meta_of};
 use crate::container::alive;
 use crate::container::engine::Engine;
@@ -91,7 +91,8 @@ fn copy_and_pack(
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
-        let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, (options.clock, &[]), Durability::Flushed)?;
+        let times = Times { clock: options.clock, own: true };
+        let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, (times, &[]), Durability::Flushed)?;
         if !packed.empty {
             flush(work.root.as_fd(), packed.entries).context(|| "write the layer to disk")?;
         }

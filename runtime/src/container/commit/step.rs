@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use jiff::Timestamp;
 
-use super::ended::{LAYER, open, pack_here, top_layer, write_meta};
+use super::ended::{LAYER, Times, open, pack_here, top_layer, write_meta};
 use super::{check_depth, meta_of};
 use crate::container::engine::Engine;
 use crate::container::lifecycle;
@@ -42,7 +42,8 @@ pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>, im
     let recorded = Recorded::open(engine, &record.layers)?;
     let packed = helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (clock, implicit), Durability::Relaxed)?;
+        let times = Times { clock, own: true };
+        let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (times, implicit), Durability::Relaxed)?;
         if !packed.empty {
             let meta = with_directories(meta_of(&packed, clock)?, implicit)?;
             write_meta(layer.as_fd(), meta, &record, Durability::Relaxed).context(|| "write the layer's facts")?;

@@ -59,6 +59,8 @@ pub struct Question<'a> {
     /// Who `user[:group]` is, by names or numbers. A group that is not given is a named user's own, and has the number of
     /// one that is a number.
     pub owner: Option<&'a str>,
+    /// A name that is not known is no error: it stands for root, and a group's for the user's own.
+    pub lenient: bool,
 }
 
 /// The answer.
@@ -76,7 +78,7 @@ pub struct Answer {
 pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<Answer> {
     let access = Access::open(engine, record)?;
     let helper = access.start(engine, Seen::Reading, &[], |_| {
-        let owner = question.owner.map(owner_of).transpose()?.unwrap_or_default();
+        let owner = question.owner.map(|owner| owner_of(owner, question.lenient)).transpose()?.unwrap_or_default();
         let (directory, at) = match question.place.map(|path| Place::inside()?.destination(path)) {
             None => (false, None),
             Some(Ok(found)) if found.there == There::Directory => (true, None),
@@ -92,14 +94,18 @@ pub fn ask(engine: &Engine, record: &Record, question: Question<'_>) -> Result<A
     ended.map(|()| answer)
 }
 
-fn owner_of(text: &str) -> Result<Owner> {
+fn owner_of(text: &str, lenient: bool) -> Result<Owner> {
     let (name, group) = text.split_once(':').unwrap_or((text, ""));
-    let found = user::resolve(name, &[])?;
-    let number = name.bytes().all(|b| b.is_ascii_digit());
+    let is_number = |word: &str| word.bytes().all(|b| b.is_ascii_digit());
+    let known = |spec: &str, word: &str| match user::resolve(spec, &[]) {
+        Err(error) if lenient && error.kind() == ErrorKind::Invalid && !is_number(word) => Ok(None),
+        found => found.map(Some),
+    };
+    let Some(found) = known(name, name)? else { return Ok(Owner::default()) };
+    let own = if is_number(name) { found.uid } else { found.gid };
     let gid = match group {
-        "" if number => found.uid,
-        "" => found.gid,
-        group => user::resolve(&format!("0:{group}"), &[])?.gid,
+        "" => own,
+        group => known(&format!("0:{group}"), group)?.map_or(own, |found| found.gid),
     };
     Ok(Owner { uid: found.uid, gid })
 }

@@ -316,7 +316,7 @@ fn give(fd: BorrowedFd<'_>, node: &Node) -> Result<()> {
     for (name, _) in found.xattrs.iter().filter(|(name, _)| !node.xattrs.iter().any(|(own, _)| own == name)) {
         fremovexattr(fd, name.as_slice())?;
     }
-    for (name, value) in &node.xattrs {
+    for (name, value) in node.xattrs.iter().filter(|(name, _)| attributes::travels(name)) {
         // What the file system refuses is in the index only.
         let _ = fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
     }

@@ -59,8 +59,10 @@ pub struct Known<'a> {
     /// The true owner of a path (relative, without leading slash) that the id mapping lacks; kept where the file still
     /// belongs to 0.
     pub recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
-    /// No time is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970): neither in the tar, nor from then on in the tree.
+    /// No time in the tar is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
     pub clock: Option<i64>,
+    /// The tree gets the times that the tar has: nobody else has it.
+    pub own: bool,
     /// Directories (relative paths) that are only on the way: where nothing describes them (mode 0755, root's) and
     /// something is in them they get no entry, so that the attributes of a lower layer hold.
     pub implicit: &'a [Vec<u8>],
@@ -86,7 +88,7 @@ impl Clock {
 
 impl Default for Known<'_> {
     fn default() -> Self {
-        Self { seed: None, recorded: &|_| None, clock: None, implicit: &[] }
+        Self { seed: None, recorded: &|_| None, clock: None, own: false, implicit: &[] }
     }
 }
 
@@ -106,9 +108,9 @@ pub fn pack_layer(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
     let root = RootAttrs::read(diff.as_fd())?;
-    let Known { seed, recorded, clock, implicit } = known;
+    let Known { seed, recorded, clock, own, implicit } = known;
     let seed = seed.map(|seed| differs(&root, seed));
-    let rules = Rules { layer: true, own: true, seed, recorded, clock: clock.map(Clock::Latest), implicit };
+    let rules = Rules { layer: true, own, seed, recorded, clock: clock.map(Clock::Latest), implicit };
     pack(diff.as_fd(), root, rules, index_out, out)
 }
 

@@ -166,10 +166,15 @@ impl Store {
     ) -> Result<()> {
         let _refs_lock = self.lock_refs()?;
         let list = change(self.list(name)?)?;
+        let bytes = file::to_json(&list)?;
+        if bytes.len() > LIST_MAX {
+            let message =
+                format!("list {name}: the manifests of its images are larger than {} MiB in all", LIST_MAX >> 20);
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         file::ensure_dir(&self.root.lists())?;
         file::fsync_dir(self.root.path())?;
-        file::write_atomic(&self.root.list(&list.name), &file::to_json(&list)?, Durability::Flushed)
-            .context(|| format!("list {name}"))
+        file::write_atomic(&self.root.list(&list.name), &bytes, Durability::Flushed).context(|| format!("list {name}"))
     }
 
     /// Removes a list, also a damaged one; whether there was one.
