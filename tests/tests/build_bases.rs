@@ -147,7 +147,10 @@ fn an_error_says_of_which_instruction_it_is() {
     let lrun = Lrun::with_busybox();
     for (dockerfile, wanted) in [
         ("FROM busybox\nUSER nobody-there\nRUN true\n", "Dockerfile:3: RUN true: unable to find user nobody-there"),
-        ("FROM busybox\nUSER nobody-there\nWORKDIR /new\n", "Dockerfile:3: WORKDIR /new: unable to find user nobody"),
+        (
+            "FROM busybox\nENV A=1\nCOPY --chown=nobody-there f /new\n",
+            "Dockerfile:3: COPY --chown=nobody-there f /new: unable to find user nobody-there",
+        ),
         ("FROM busybox\nCOPY f /a/f\nWORKDIR /a/f\n", "Dockerfile:3: WORKDIR /a/f: make directory /a/f: "),
     ] {
         let folder = context(&lrun, "wrong", dockerfile, &[("f", "f")]);
