@@ -1,6 +1,7 @@
 //! True owners of what a container copied up, where the id mapping lacks them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,15 +12,42 @@ use crate::container::engine::Engine;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::file::{self, Durability};
+use crate::image::index::implicit_directories;
 use crate::image::owners::{self, Owner, Owners};
 
 pub(super) const OWNERS: &str = "owners";
+const INDEX: &str = "index";
 
 /// The recorded owners of a stack of layers, and those that were asked for and found.
 pub(super) struct Recorded {
     /// Topmost first; empty where no layer has a record.
-    layers: Vec<(OwnedFd, Owners)>,
+    layers: Vec<Layer>,
     used: RefCell<Vec<(Vec<u8>, Owner)>>,
+}
+
+struct Layer {
+    directory: OwnedFd,
+    owners: Owners,
+    /// Whether it has directories without an entry of their own: whose they are a lower layer says.
+    lacks: bool,
+    /// Those, once they are asked for.
+    implicit: OnceCell<HashSet<Vec<u8>>>,
+}
+
+impl Layer {
+    /// Whether it says whose this path is.
+    fn says(&self, path: &[u8]) -> bool {
+        has(self.directory.as_fd(), path) && !(self.lacks && self.implicit().contains(path))
+    }
+
+    fn implicit(&self) -> &HashSet<Vec<u8>> {
+        self.implicit.get_or_init(|| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let index = rustix::fs::openat(&self.directory, INDEX, flags, Mode::empty());
+            // What an index does not tell counts as told: a check finds the damage.
+            index.ok().and_then(|index| implicit_directories(File::from(index), |_| true).ok()).unwrap_or_default()
+        })
+    }
 }
 
 impl Recorded {
@@ -38,22 +66,25 @@ impl Recorded {
                 Err(rustix::io::Errno::NOENT) => Owners::default(),
                 Err(errno) => return Err(Error::from(errno).context(format!("read the owners of layer {digest}"))),
             };
-            layers.push((directory, owners));
+            layers.push(Layer { directory, owners, lacks: false, implicit: OnceCell::new() });
         }
         if !any {
             layers.clear();
         }
+        for (layer, digest) in layers.iter_mut().zip(stack.iter().rev()) {
+            layer.lacks = engine.store.layer_meta(digest).is_ok_and(|meta| meta.implicit);
+        }
         Ok(Self { layers, used: RefCell::default() })
     }
 
-    /// The owner recorded by the topmost layer that has this path. Runs in the storage helper.
+    /// The owner recorded by the topmost layer that has an entry for this path. Runs in the storage helper.
     pub(super) fn find(&self, path: &[u8]) -> Option<Owner> {
-        for (directory, owners) in &self.layers {
-            if let Some(owner) = owners.get(path) {
+        for layer in &self.layers {
+            if let Some(owner) = layer.owners.get(path) {
                 self.used.borrow_mut().push((path.to_vec(), owner));
                 return Some(owner);
             }
-            if has(directory.as_fd(), path) {
+            if layer.says(path) {
                 return None;
             }
         }
@@ -62,7 +93,7 @@ impl Recorded {
 
     /// What [`Self::find`] needs to have open.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.layers.iter().map(|(directory, _)| directory.as_fd())
+        self.layers.iter().map(|layer| layer.directory.as_fd())
     }
 
     /// Writes what was found as the record of the new layer.

@@ -18,10 +18,10 @@ use rustix::io::Errno;
 
 use super::attributes::RootAttrs;
 use super::config::chain_ids;
-use super::index::Entries;
+use super::index::implicit_directories;
 use super::merged::{Found, Merged};
 use super::store::{LayerMeta, Store};
-use super::tar::{Kind, shown, split};
+use super::tar::{shown, split};
 use super::tree::{Step, Walk};
 use super::unpack::flush;
 use crate::digest::Digest;
@@ -30,9 +30,6 @@ use crate::file::{self, RemoveTree, Staging};
 use crate::idmap::helper::Work;
 use crate::idmap::{IdMap, helper};
 use crate::paths::Root;
-
-/// Directories without an entry of their own that lie on a directory of a lower layer.
-const MOST: usize = 500_000;
 
 /// The folders of a stack in `layers/`, topmost first, each once; `stack` has the bottom first. Makes what is missing.
 pub fn folders(store: &Store, map: &IdMap, stack: &[Digest], remove: &mut RemoveTree<'_>) -> Result<Vec<String>> {
@@ -214,7 +211,8 @@ fn make(work: &Work, layers: &[Without], place: BorrowedFd<'_>) -> Result<()> {
         if *directories {
             let index = File::from(open(format!("layers/{folder}/index"), OFlags::empty())?);
             let lower = roots.get(number + 1..).unwrap_or_default();
-            for path in implicit_directories(index, lower).context(|| format!("layer {folder}"))? {
+            let counts = |path: &[u8]| lower.iter().any(|root| has_directory(root, path));
+            for path in implicit_directories(index, counts).context(|| format!("layer {folder}"))? {
                 implicit.entry(path).or_default().insert(number);
             }
         }
@@ -223,29 +221,6 @@ fn make(work: &Work, layers: &[Without], place: BorrowedFd<'_>) -> Result<()> {
         }
     }
     complete(&roots, &implicit, place)
-}
-
-/// The directories of a layer that have no entry of their own, and lie on one of a lower layer.
-fn implicit_directories(index: File, lower: &[OwnedFd]) -> Result<HashSet<Vec<u8>>> {
-    let mut found = HashSet::new();
-    for entry in Entries::new(index)? {
-        let entry = entry?;
-        match entry.implicit {
-            true if lower.iter().any(|root| has_directory(root, &entry.head.path)) => {
-                found.insert(entry.head.path);
-            }
-            // It came after what is in it.
-            false if entry.head.kind == Kind::Directory => {
-                found.remove(&entry.head.path);
-            }
-            _ => {}
-        }
-        if found.len() > MOST {
-            let text = format!("more than {MOST} directories without an entry of their own, the limit");
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
-    }
-    Ok(found)
 }
 
 fn has_directory(root: &OwnedFd, path: &[u8]) -> bool {

@@ -185,8 +185,10 @@ impl Fetch<'_> {
                 return Err(error);
             }
         }
-        // A helper that is gone says why in its answer.
-        let _ = line.feeder.end();
+        // A helper that is gone says why in its answer; one that waits for the end gives none.
+        if let Err(Stopped::Download(error)) = line.feeder.end().map_err(Stopped::writing) {
+            return Err(error);
+        }
         let unpacked: Unpacked = line.helper.answer()?;
         if unpacked.diff_id != job.diff_id {
             let message = format!("its content is {}, and not {} as the image says", unpacked.diff_id, job.diff_id);

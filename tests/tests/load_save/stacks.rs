@@ -64,6 +64,26 @@ fn directories_without_an_entry_are_as_below() {
     assert_eq!(contents(&lrun)["layers"], 0);
 }
 
+/// With one id, whose a directory is stays known under a layer that only goes through it.
+#[test]
+fn owners_are_known_through_layers_that_do_not_say_them() {
+    let lrun = Lrun::new();
+    let owned = directory("u/", 0o750, 1000).finish();
+    image(&lrun, "x:1", &[owned, Tar::new().file("u/f", b"f").finish()]);
+    lrun.ok(&["create", "--name", "box", "--network", "none", "x:1", "true"]);
+    let owner = |tar: &[u8]| {
+        let listing = crate::made::filtered(&["tar", "--numeric-owner", "-tv"], tar);
+        let listing = String::from_utf8_lossy(&listing).into_owned();
+        let line = listing.lines().find(|line| line.ends_with(" u/")).unwrap_or_default().to_owned();
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(owner(&lrun.run(&["export", "box"]).bytes), "drwxr-x--- 1000/1000");
+    lrun.ok(&["run", "--name", "more", "--network", "none", "x:1", "touch", "/u/new"]);
+    lrun.ok(&["commit", "--squash", "more", "y:1"]);
+    lrun.ok(&["create", "--name", "flat", "--network", "none", "y:1", "true"]);
+    assert_eq!(owner(&lrun.run(&["export", "flat"]).bytes), "drwxr-x--- 1000/1000");
+}
+
 /// An opaque root hides all layers below it.
 #[test]
 fn an_opaque_root_hides_everything() {

@@ -1,9 +1,10 @@
 //! The entries of an index, without unpacking anything.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use super::{ContentDigest, Reader, Record, head_of};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::tar::{Head, Kind, Time};
 
 /// One entry of the layer's tar.
@@ -58,6 +59,32 @@ impl<R: Read> Entries<R> {
             _ => Err(super::corrupt("content without a digest")),
         }
     }
+}
+
+/// Directories without an entry of their own, at most.
+const MOST: usize = 500_000;
+
+/// The directories of a layer that have no entry of their own, of those that `counts` says yes to.
+pub fn implicit_directories(index: impl Read, counts: impl Fn(&[u8]) -> bool) -> Result<HashSet<Vec<u8>>> {
+    let mut found = HashSet::new();
+    for entry in Entries::new(index)? {
+        let entry = entry?;
+        match entry.implicit {
+            true if counts(&entry.head.path) => {
+                found.insert(entry.head.path);
+            }
+            // It came after what is in it.
+            false if entry.head.kind == Kind::Directory => {
+                found.remove(&entry.head.path);
+            }
+            _ => {}
+        }
+        if found.len() > MOST {
+            let text = format!("more than {MOST} directories without an entry of their own, the limit");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+    }
+    Ok(found)
 }
 
 fn implicit(path: Vec<u8>) -> Entry {

@@ -20,7 +20,7 @@ mod rebuild;
 
 use std::io::{self, Read, Write};
 
-pub use entries::{Entries, Entry};
+pub use entries::{Entries, Entry, implicit_directories};
 pub use rebuild::{Rebuilt, rebuild};
 
 use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
