@@ -381,6 +381,34 @@ fn a_store_that_is_none() {
     assert!(line.contains("has format version 99"), "{line}");
 }
 
+/// Without HOME it is where the user's entry says; who has none is told so.
+#[test]
+fn a_home_that_only_the_entry_tells() {
+    if mode() != Mode::Root {
+        skip!("only root can have another /etc/passwd");
+    }
+    let mut lrun = Lrun::new();
+    let home = lrun.folder().join("entry");
+    fs::create_dir(&home).expect("a folder");
+    lrun.file("known", format!("root:x:0:0::{}:/bin/sh\n", home.display()));
+    lrun.file("unknown", "daemon:x:1:1::/:/bin/sh\n");
+    for name in ["LRUN_ROOT", "HOME"] {
+        lrun.set_env(name, "");
+    }
+    let with = |entries: &str, args: &[&str]| {
+        let script = format!("mount --bind {entries} /etc/passwd && exec \"$@\"");
+        let output = lrun.command_in(&["unshare", "-m", "sh", "-c", &script, "sh"], args).output().expect("unshare");
+        let text = |bytes| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, root, said) = with("known", &["info", "-f", "{{.DockerRootDir}}"]);
+    assert_eq!((code, root.as_str()), (Some(0), home.join(".local/share/lrun").to_str().expect("UTF-8")), "{said}");
+    let (code, _, said) = with("unknown", &["ps"]);
+    let wanted =
+        "lrun: there is no home directory for the store: HOME is not set\n  hint: set LRUN_ROOT to a directory";
+    assert_eq!((code, said.as_str()), (Some(1), wanted));
+}
+
 #[test]
 fn a_store_that_may_not_be_written() {
     let lrun = with_web();

@@ -173,8 +173,8 @@ fn program_name(program: Option<&OsString>) -> Option<&str> {
 /// whose commands they know.
 fn version_text(program: Option<&OsString>) -> String {
     match program_name(program) {
-        Some("docker") => format!("Docker version {DOCKER}, build {BUILD} (lrun {VERSION})"),
-        Some("podman") => format!("podman version {PODMAN} (lrun {VERSION})"),
+        Some("docker") => format!("Docker version {}, build {BUILD} (lrun {VERSION})", version_told(program)),
+        Some("podman") => format!("podman version {} (lrun {VERSION})", version_told(program)),
         _ => format!("lrun {LONG_VERSION}"),
     }
 }

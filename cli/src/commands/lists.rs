@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{Error, ErrorKind, Result};
-use lrun_runtime::image::config::ImageConfig;
 use lrun_runtime::image::store::{ImageList, ListEntry};
-use lrun_runtime::reference::{DEFAULT_TAG, Reference};
+use lrun_runtime::reference::Reference;
 use lrun_runtime::registry::client::{Client, Purpose};
 use lrun_runtime::registry::manifest::{self, Document};
 use lrun_runtime::registry::platform::Platform;
@@ -15,7 +14,7 @@ use lrun_runtime::registry::upload::Mount;
 
 use super::access::Registries;
 use super::for_each;
-use super::manifest::{described, platform};
+use super::manifest::{described_image, tag_or_digest};
 use crate::args::{Global, ListAnnotateArgs, ListCreateArgs, ListPushArgs, ListRemoveArgs};
 use crate::context;
 use crate::ui::output;
@@ -25,18 +24,14 @@ fn no_such_list(list: &Reference) -> Error {
         .hint("a list is made by \"lrun manifest create\"")
 }
 
-/// What a registry calls a manifest by.
-fn tag_or_digest(reference: &Reference) -> &str {
-    reference.digest().map_or(reference.tag().unwrap_or(DEFAULT_TAG), Digest::as_str)
-}
-
 /// Runs `manifest create`.
 pub fn create(global: &Global, args: &ListCreateArgs) -> Result<u8> {
     let (registries, list) = Registries::open_for(global, &args.list, args.insecure)?;
     let store = context::settled_engine(global)?.store;
     let may_change = |there: bool| match there && !args.amend {
         true => {
-            Err(Error::new(ErrorKind::Conflict, "refusing to amend an existing manifest list with no --amend flag"))
+            let message = "refusing to amend an existing manifest list with no --amend flag";
+            Err(Error::new(ErrorKind::Conflict, message).hint("\"lrun manifest rm\" removes the one that is there"))
         }
         false => Ok(()),
     };
@@ -73,10 +68,7 @@ fn of_registry(registries: &Registries, image: &Reference) -> Result<ListEntry> 
         _ => error,
     })?;
     match manifest::parse(&found.bytes, &found.media_type)? {
-        Document::Image(parts) => {
-            let config = ImageConfig::from_bytes(&client.small_blob(&parts.config)?)?;
-            described(&image.to_string(), found, Some(platform(&config)))
-        }
+        Document::Image(parts) => described_image(&client, image, found, &parts),
         Document::Index(_) => Err(Error::new(ErrorKind::Invalid, format!("{image} is a manifest list itself"))
             .hint("name its images by their digests: lrun manifest inspect shows them")),
     }
@@ -88,7 +80,7 @@ pub fn annotate(global: &Global, args: &ListAnnotateArgs) -> Result<u8> {
     let (list, image) = (registries.qualify(&args.list)?, registries.qualify(&args.image)?);
     let missing = || {
         let message = format!("manifest for image {} does not exist in {}", args.image, args.list);
-        Error::new(ErrorKind::NotFound, message)
+        Error::new(ErrorKind::NotFound, message).hint("\"lrun manifest inspect\" shows the images of a list")
     };
     context::settled_engine(global)?.store.change_list(&list, |there| {
         let mut changed = there.ok_or_else(missing)?;
@@ -147,8 +139,8 @@ pub fn push(global: &Global, args: &ListPushArgs) -> Result<u8> {
     let (bytes, media_type) = list.index()?;
     client.put_manifest(tag_or_digest(&name), media_type, &bytes)?;
     output::line(Digest::of(&bytes).as_str());
-    if args.purge {
-        store.remove_list(&name)?;
+    if args.purge && !store.remove_list(&name, Some(&list))? {
+        output::complain(&format!("WARNING: {name} was changed meanwhile, and is kept"));
     }
     Ok(0)
 }
@@ -183,6 +175,6 @@ pub fn remove(global: &Global, args: &ListRemoveArgs) -> Result<u8> {
     let registries = context::settings()?.registries;
     for_each(&args.lists, |word| {
         let list = registries.qualify(word)?;
-        if store.remove_list(&list)? { Ok(()) } else { Err(no_such_list(&list)) }
+        if store.remove_list(&list, None)? { Ok(()) } else { Err(no_such_list(&list)) }
     })
 }

@@ -7,7 +7,7 @@ use lrun_runtime::image::config::ImageConfig;
 use lrun_runtime::image::store::{Image, ListEntry, ListPlatform, Store};
 use lrun_runtime::reference::{DEFAULT_TAG, Reference};
 use lrun_runtime::registry::client::{Client, Fetched};
-use lrun_runtime::registry::manifest::{self, Descriptor, Document, OCI_CONFIG, oci_manifest};
+use lrun_runtime::registry::manifest::{self, Descriptor, Document, Manifest, OCI_CONFIG, oci_manifest};
 use serde::Serialize as _;
 use serde_json::Value as Json;
 
@@ -116,16 +116,12 @@ fn of_registry(global: &Global, args: &ManifestArgs) -> Result<Json> {
 }
 
 fn of_client(client: &Client<'_>, reference: &Reference, verbose: bool) -> Result<Json> {
-    let digest = reference.digest().map(Digest::to_string);
-    let found = client.manifest(digest.as_deref().or(reference.tag()).unwrap_or(DEFAULT_TAG))?;
+    let found = client.manifest(tag_or_digest(reference))?;
     if !verbose {
         return parsed(&found.bytes);
     }
     match manifest::parse(&found.bytes, &found.media_type)? {
-        Document::Image(image) => {
-            let config = ImageConfig::from_bytes(&client.small_blob(&image.config)?)?;
-            told(&described(&reference.to_string(), found, Some(platform(&config)))?)
-        }
+        Document::Image(image) => told(&described_image(client, reference, found, &image)?),
         Document::Index(entries) => {
             let index = parsed(&found.bytes)?;
             let each = entries.iter().enumerate().map(|(at, entry)| {
@@ -140,14 +136,30 @@ fn of_client(client: &Client<'_>, reference: &Reference, verbose: bool) -> Resul
     }
 }
 
+/// What a registry calls a manifest by.
+pub fn tag_or_digest(reference: &Reference) -> &str {
+    reference.digest().map_or(reference.tag().unwrap_or(DEFAULT_TAG), Digest::as_str)
+}
+
+/// The image with this manifest, and what it is made for.
+pub fn described_image(
+    client: &Client<'_>,
+    reference: &Reference,
+    found: Fetched,
+    image: &Manifest,
+) -> Result<ListEntry> {
+    let config = ImageConfig::from_bytes(&client.small_blob(&image.config)?)?;
+    described(&reference.to_string(), found, Some(platform(&config)))
+}
+
 /// One manifest as docker's `--verbose` has it.
-pub fn described(name: &str, found: Fetched, platform: Option<ListPlatform>) -> Result<ListEntry> {
+fn described(name: &str, found: Fetched, platform: Option<ListPlatform>) -> Result<ListEntry> {
     let media_type = found.media_type.split(';').next().unwrap_or_default().trim();
     ListEntry::new(name.to_owned(), found.bytes, media_type, platform)
 }
 
 /// What an image is made for, as its config says.
-pub fn platform(config: &ImageConfig) -> ListPlatform {
+fn platform(config: &ImageConfig) -> ListPlatform {
     ListPlatform {
         architecture: config.architecture.clone(),
         os: config.os.clone(),

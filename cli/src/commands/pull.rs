@@ -152,6 +152,9 @@ pub fn ensure(global: &Global, engine: &Engine, image: String, pulling: &Pulling
             tracing::info!(%error, "the image that is here is used");
             Ok(word)
         }
+        Err(error) if here && error.hint_text().is_none() => {
+            Err(error.hint("the image that is here is used without --pull, or with --pull missing"))
+        }
         Err(error) => Err(error),
     }
 }

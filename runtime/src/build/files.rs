@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::addresses::{Brought, Elsewhere};
 use super::cache::{self, Found, Key};
-use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selection};
+use super::context::{Chmod, Context, Hashes, Patterns, Placed, Request, Selection, has_wildcard};
 use super::dockerfile::instruction::{Files, InlineFile};
 use super::dockerfile::{Command, Instruction, Source, Word};
 use super::driver::{Build, Progress, Stage};
@@ -64,6 +64,23 @@ struct Placing {
 }
 
 impl Wanted<'_> {
+    /// How many sources are written, but for so many wildcards that match nothing.
+    fn written(&self, unmatched: usize) -> usize {
+        (self.files.sources.len() + self.files.inline.len()).saturating_sub(unmatched)
+    }
+
+    /// Refuses several sources where there may be no directory.
+    fn fit(&self, to: &Typed, unmatched: usize) -> Result<()> {
+        if self.written(unmatched) <= 1 || to.asserts_directory() {
+            return Ok(());
+        }
+        let name = self.instruction.name;
+        let text = format!(
+            "When using {name} with more than one source file, the destination must be a directory and end with a /"
+        );
+        Err(Error::new(ErrorKind::Invalid, text))
+    }
+
     fn exclude(&self) -> Result<Patterns> {
         Patterns::new(self.files.exclude.iter().map(|word| word.text.as_bytes()))
     }
@@ -176,6 +193,8 @@ impl Build<'_> {
     fn copy(&mut self, stage: &mut Stage<'_>, wanted: &Wanted<'_>) -> Progress<Option<u64>> {
         let destination = stage.state.absolute(&wanted.files.destination.text);
         let to = Typed::inside(destination.as_bytes());
+        // What is wrong whatever matches is told before anything is read.
+        wanted.fit(&to, wanted.sources.iter().filter(|source| has_wildcard(source)).count())?;
         let mut key = self.copy_key(stage, wanted, &destination);
         let placed = wanted.placed()?;
         let (context, image) = match &wanted.from {
@@ -192,13 +211,7 @@ impl Build<'_> {
             key.add("files", digest.as_str().as_bytes());
             selection
         });
-        if words(selection.as_ref(), wanted) > 1 && !to.asserts_directory() {
-            let name = wanted.instruction.name;
-            let text = format!(
-                "When using {name} with more than one source file, the destination must be a directory and end with a /"
-            );
-            return Err(Error::new(ErrorKind::Invalid, text).into());
-        }
+        wanted.fit(&to, selection.as_ref().map_or(0, |selection| selection.unmatched))?;
         wanted.elsewhere.iter().for_each(|what| what.add_to(&mut key));
         if to.asserts_directory() && wanted.elsewhere.iter().any(Elsewhere::is_unnamed) {
             let text = "the address has no file name, so that the destination must name a file";
@@ -224,27 +237,15 @@ impl Build<'_> {
             let warnings = RefCell::new(Vec::new());
             let made = match image {
                 None => steps.change_on(onto, options, |record| {
-                    let placing = place(steps.engine, record, wanted, &target)?;
                     let local = selection.map(|selection| (context, selection, wanted.unpack));
                     let brought = brought.iter().map(|all| (&all.context, all.selection.clone(), all.unpack));
-                    for part in local.into_iter().chain(brought) {
-                        warnings.borrow_mut().extend(inside(steps.engine, record, (wanted, &placing), part)?);
-                    }
-                    warnings.borrow_mut().extend(inlined(steps.engine, record, (wanted, &placing))?);
+                    let parts = local.into_iter().chain(brought);
+                    warnings.replace(from_contexts(steps.engine, record, (wanted, &target), parts)?);
                     Ok(())
                 }),
                 Some(image) => steps.look(options, image, |other| {
                     steps.change_on(onto, options, |record| {
-                        let placing = place(steps.engine, record, wanted, &target)?;
-                        let directory = placing.directory();
-                        let to = (record, &directory, placing.new_directories());
-                        let told = put_from(steps.engine, to, other, |out| {
-                            let context = root()?;
-                            let mut selection = wanted.select(&context)?;
-                            rename(&mut selection, &placing);
-                            context.stream(&selection, &placing.placed(), out).map(drop)
-                        })?;
-                        warnings.borrow_mut().extend(told);
+                        warnings.replace(from_image(steps.engine, (other, record), wanted, &target)?);
                         Ok(())
                     })
                 }),
@@ -321,7 +322,7 @@ impl Build<'_> {
                         let context = root()?;
                         let mut selection = wanted.select(&context)?;
                         let digest = context.digest(&mut selection, placed, &mut Hashes::default())?;
-                        let (single, unmatched) = (is_single(&selection, wanted), selection.unmatched.len());
+                        let (single, unmatched) = (is_single(&selection, wanted), selection.unmatched);
                         Ok(Found { digest, single, unmatched, layers: layers.clone() })
                     })
                 })?;
@@ -329,7 +330,7 @@ impl Build<'_> {
                 found
             }
         };
-        let mut selection = Selection { unmatched: vec![Vec::new(); found.unmatched], ..Selection::default() };
+        let mut selection = Selection { unmatched: found.unmatched, ..Selection::default() };
         if found.single {
             selection.sources.push(super::context::Source { directory: false, entries: 0..0 });
         }
@@ -357,15 +358,9 @@ fn root() -> Result<Context> {
     Ok(Context::open(std::path::Path::new("/"))?.named("the image"))
 }
 
-/// How many sources are written, but for wildcards that match nothing.
-fn words(selection: Option<&Selection>, wanted: &Wanted<'_>) -> usize {
-    let unmatched = selection.map_or(0, |selection| selection.unmatched.len());
-    (wanted.files.sources.len() + wanted.files.inline.len()).saturating_sub(unmatched)
-}
-
 /// Whether one file is copied, which may be called as the destination is.
 fn is_single(selection: &Selection, wanted: &Wanted<'_>) -> bool {
-    let written = words(Some(selection), wanted) == 1;
+    let written = wanted.written(selection.unmatched) == 1;
     let file = selection.sources.len() == 1 && selection.sources.iter().all(|source| !source.directory);
     let brought = wanted.elsewhere.iter().all(Elsewhere::is_single) && !wanted.elsewhere.is_empty();
     let other = brought || !wanted.files.inline.is_empty();
@@ -458,6 +453,40 @@ fn inside(
         })?);
     }
     Ok(warnings)
+}
+
+/// Puts all into an image that does not come from another: what the user should know of it.
+fn from_contexts<'p>(
+    engine: &Engine,
+    record: &Record,
+    (wanted, target): (&Wanted<'_>, &Target<'_>),
+    parts: impl Iterator<Item = Part<'p>>,
+) -> Result<Vec<String>> {
+    let placing = place(engine, record, wanted, target)?;
+    let mut warnings = Vec::new();
+    for part in parts {
+        warnings.extend(inside(engine, record, (wanted, &placing), part)?);
+    }
+    warnings.extend(inlined(engine, record, (wanted, &placing))?);
+    Ok(warnings)
+}
+
+/// Puts files of one image into another, likewise.
+fn from_image(
+    engine: &Engine,
+    (from, record): (&Record, &Record),
+    wanted: &Wanted<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<String>> {
+    let placing = place(engine, record, wanted, target)?;
+    let directory = placing.directory();
+    let to = (record, &directory, placing.new_directories());
+    put_from(engine, to, from, |out| {
+        let context = root()?;
+        let mut selection = wanted.select(&context)?;
+        rename(&mut selection, &placing);
+        context.stream(&selection, &placing.placed(), out).map(drop)
+    })
 }
 
 /// Puts the files into an image whose content the Dockerfile has.

@@ -2,21 +2,17 @@
 
 use std::fs;
 
+use lrun_tests::Lrun;
 use lrun_tests::build::{build, build_ok, cached, context};
-use lrun_tests::{Lrun, skip};
 
-use crate::docker::{Registry, missing};
+use crate::docker::Registry;
 
 /// One machine pushes what it built and its steps; another takes them from there.
 #[test]
 fn an_image_and_its_steps_go_to_a_registry() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
-    let registry = Registry::with_password();
+    needs_registry!();
     let lrun = Lrun::with_busybox();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let (name, cache) = (format!("{}/a/app:1", registry.name), format!("{}/a/cache", registry.name));
     lrun.ok(&["tag", "busybox", &format!("{}/busybox", registry.name)]);
     lrun.ok(&["push", "-q", &format!("{}/busybox", registry.name)]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lrun_tests::{Lrun, skip};
 
-use crate::docker::{Registry, has, missing, pushed, run};
+use crate::docker::{Registry, has, pushed, run};
 use crate::fake::settings;
 use crate::server::{Response, Server};
 
@@ -14,9 +14,7 @@ use crate::server::{Response, Server};
 /// manifest stays what it was.
 #[test]
 fn an_image_goes_and_comes_back() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let lrun = Lrun::with_busybox();
     registry.trusted_by(&lrun);
@@ -89,9 +87,7 @@ fn an_image_goes_and_comes_back() {
 /// The password is typed on a terminal and not shown.
 #[test]
 fn a_password_is_typed_unseen() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let lrun = Lrun::new();
     registry.trusted_by(&lrun);
@@ -115,16 +111,12 @@ fn a_password_is_typed_unseen() {
 /// What lrun pushes, skopeo reads; what skopeo copies there, lrun pulls.
 #[test]
 fn skopeo_reads_what_lrun_pushed() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     if !has("skopeo") {
         skip!("skopeo is not installed");
     }
-    let registry = Registry::with_password();
     let lrun = Lrun::with_busybox();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let name = format!("{}/box", registry.name);
     lrun.ok(&["tag", "busybox", &name]);
     let (digest, _) = pushed(&lrun, &name);
@@ -147,9 +139,7 @@ fn skopeo_reads_what_lrun_pushed() {
 /// 44: a certificate that nobody vouches for ends it, and nothing was said before.
 #[test]
 fn an_unknown_certificate_ends_it() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let lrun = Lrun::new();
     let complaint = lrun.fails(1, &["pull", &format!("{}/x", registry.name)]);
@@ -173,9 +163,7 @@ fn an_unknown_certificate_ends_it() {
 /// host.
 #[test]
 fn a_plain_realm_of_a_registry_over_tls_gets_nothing() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let thief = Server::start("127.0.0.1", |_| Response::new(200, r#"{"token": "tok"}"#));
     let registry = Registry::start("CA:FALSE", |folder| {
         let (realm, bundle) = (thief.name(), folder.join("cert.pem"));
@@ -197,9 +185,7 @@ fn a_plain_realm_of_a_registry_over_tls_gets_nothing() {
 /// Scripts that log in for one job keep that apart from the user's own.
 #[test]
 fn a_password_is_kept_in_the_directory_that_the_flag_config_names() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let lrun = Lrun::with_busybox();
     registry.trusted_by(&lrun);
@@ -222,9 +208,7 @@ fn a_password_is_kept_in_the_directory_that_the_flag_config_names() {
 /// A credential helper keeps what `login` found right, gives it to `pull`, and forgets it.
 #[test]
 fn a_credential_helper_is_asked() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let mut lrun = Lrun::with_busybox();
     registry.trusted_by(&lrun);

@@ -36,6 +36,15 @@ pub fn missing() -> Option<&'static str> {
         .map(|(_, package)| package)
 }
 
+/// Skips a test where docker-registry, or what starts it, is missing.
+macro_rules! needs_registry {
+    () => {
+        if let Some(package) = $crate::docker::missing() {
+            lrun_tests::skip!("{package} is not installed");
+        }
+    };
+}
+
 pub fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -107,6 +116,14 @@ impl Registry {
             fs::write(&users, line).expect("the users");
             format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display())
         })
+    }
+
+    /// The same, whose certificate lrun knows, and where it is logged in.
+    pub fn used_by(lrun: &Lrun) -> Self {
+        let registry = Self::with_password();
+        registry.trusted_by(lrun);
+        registry.login(lrun);
+        registry
     }
 
     /// Has lrun know its certificate.

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use lrun_tests::{Lrun, skip};
+use lrun_tests::Lrun;
 use serde_json::Value;
 
-use crate::docker::{Registry, missing, pushed};
+use crate::docker::{Registry, pushed};
 
 /// Pushes an image for another machine; its manifest's digest.
 fn image_for(lrun: &Lrun, architecture: &str, name: &str) -> String {
@@ -24,13 +24,9 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn a_list_is_made_and_pushed() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
-    let registry = Registry::with_password();
+    needs_registry!();
     let lrun = Lrun::new();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let name = |rest: &str| format!("{}/{rest}", registry.name);
     let (list, intel, arm, other) = (name("app:1"), name("app:amd64"), name("app:arm"), name("other/app:riscv"));
     let digests =
@@ -73,13 +69,9 @@ fn a_list_is_made_and_pushed() {
 
 #[test]
 fn lists_that_cannot_be_are_refused() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
-    let registry = Registry::with_password();
+    needs_registry!();
     let lrun = Lrun::new();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let (list, image) = (format!("{}/app:1", registry.name), format!("{}/app:x", registry.name));
     image_for(&lrun, "amd64", &image);
     let none = format!("{}/app:none", registry.name);
@@ -105,13 +97,9 @@ fn lists_that_cannot_be_are_refused() {
 /// A changed byte is found, mended, and named where it cannot be.
 #[test]
 fn a_damaged_list_is_found() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
-    let registry = Registry::with_password();
+    needs_registry!();
     let lrun = Lrun::new();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let (list, image) = (format!("{}/app:1", registry.name), format!("{}/app:x", registry.name));
     image_for(&lrun, "amd64", &image);
     lrun.ok(&["manifest", "create", &list, &image]);

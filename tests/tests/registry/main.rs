@@ -1,10 +1,12 @@
 //! Registries: `pull`, `push`, `login`, `logout`, against Debian's docker-registry with TLS and a password, and against
 //! servers that lie.
 
+#[macro_use]
+mod docker;
+
 mod builds;
 mod crash;
 mod distribution;
-mod docker;
 mod fake;
 mod hostile;
 mod lines;

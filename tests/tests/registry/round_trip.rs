@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lrun_tests::{Lrun, Mode, images, long, mode, skip};
 
-use crate::docker::{Registry, has, missing, pushed, run};
+use crate::docker::{Registry, has, pushed, run};
 
 /// `sha256:` and the digest of a file or of bytes, by sha256sum.
 fn sha256(of: &std::path::Path) -> String {
@@ -19,14 +19,10 @@ const CREDENTIALS: &str = "ada:secret";
 /// Debian's root file system, in one mapping; with the others it is busybox unless everything is asked for.
 #[test]
 fn an_image_goes_to_a_registry_and_is_the_same_wherever_it_is_read() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let archive = if mode() == Mode::Subids || long() { "stage0.tar" } else { "busybox.tar" };
-    let registry = Registry::with_password();
     let lrun = Lrun::new();
-    registry.trusted_by(&lrun);
-    registry.login(&lrun);
+    let registry = Registry::used_by(&lrun);
     let name = format!("{}/base:1", registry.name);
     lrun.import(archive, &name);
     let (id, layers) = (lrun.inspect(&name, "{{.Id}}"), lrun.inspect(&name, LAYERS));

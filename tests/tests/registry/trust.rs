@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use lrun_tests::{Lrun, skip};
+use lrun_tests::Lrun;
 use serde_json::json;
 
-use crate::docker::{Registry, missing, pushed, run, trust};
+use crate::docker::{Registry, pushed, run, trust};
 use crate::fake::{BASIC, Content, MANIFEST, architecture, layer, logged_in, settings};
 use crate::server::{Response, Server};
 use crate::tls::Front;
@@ -19,9 +19,7 @@ use crate::uploads::{Shared, take};
 /// A registry that knows its users by their certificates; what is in `certs.d` is shown to it, and to it alone.
 #[test]
 fn a_certificate_is_shown_to_its_registry() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with("CA:TRUE", |folder| {
         let path = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
         let mut command = Command::new("openssl");
@@ -140,9 +138,7 @@ fn forward(mut client: TcpStream, log: &Log) {
 /// NO_PROXY names, and this machine, are spoken to directly.
 #[test]
 fn proxies_are_those_of_the_environment() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let (proxy, log) = proxy();
     let mut lrun = Lrun::with_busybox();

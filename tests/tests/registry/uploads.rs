@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lrun_tests::{Lrun, skip};
+use lrun_tests::Lrun;
 
-use crate::docker::{Registry, missing, pushed};
+use crate::docker::{Registry, pushed};
 use crate::fake::{BASIC, Content, MANIFEST, architecture, digest, insecure, layer, logged_in, through};
 use crate::server::{Request, Response, Server};
 
@@ -277,9 +277,7 @@ fn an_end_whose_answer_got_lost_is_an_end() {
 /// The same against docker's registry, behind a line that breaks: TLS and all.
 #[test]
 fn docker_registry_goes_on_where_it_was() {
-    if let Some(package) = missing() {
-        skip!("{package} is not installed");
-    }
+    needs_registry!();
     let registry = Registry::with_password();
     let breaks = Arc::new(Mutex::new(vec![900_000, 1_300_000]));
     let line = breaking_line(&registry.name, &breaks);

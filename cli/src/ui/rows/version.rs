@@ -55,6 +55,7 @@ impl Version {
         (self.object("APIVersion"), self.object("ApiVersion"))
     }
 
+    /// Without what docker tells of Go and of the day when it was built: there is no Go, and a build is to be reproducible.
     fn object(&self, api: &str) -> Json {
         let Self { version, build, architecture, kernel, pasta } = self;
         let details = json!({

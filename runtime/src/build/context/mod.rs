@@ -34,7 +34,7 @@ pub use hashes::Hashes;
 pub(super) use ignore::clean;
 pub use ignore::{Matched, Patterns};
 pub use manifest::Manifest;
-pub use select::{Entry, Kind, Request, Seen, Selection, Source};
+pub use select::{Entry, Kind, Request, Seen, Selection, Source, has_wildcard};
 pub use stream::Streamed;
 
 use super::hide::without_users;

@@ -115,8 +115,8 @@ pub struct Selection {
     pub entries: Vec<Entry>,
     /// By source.
     pub sources: Vec<Source>,
-    /// Patterns that match nothing.
-    pub unmatched: Vec<Vec<u8>>,
+    /// How many patterns match nothing.
+    pub unmatched: usize,
 }
 
 impl Selection {
@@ -173,7 +173,7 @@ impl Parts {
 }
 
 /// Whether there is a wildcard that no backslash makes ordinary.
-fn has_wildcard(text: &[u8]) -> bool {
+pub fn has_wildcard(text: &[u8]) -> bool {
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
         match byte {
@@ -196,7 +196,7 @@ impl Context {
             match (found, parts.required) {
                 (true, _) => {}
                 (false, true) => return Err(self.not_found(&parts)),
-                (false, false) => selection.unmatched.push(parts.typed),
+                (false, false) => selection.unmatched += 1,
             }
         }
         Ok(selection)

@@ -108,7 +108,7 @@ fn pack(engine: &Engine, container: &Container, record: &Record, options: &Commi
     helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
         // Its files are the container's until all is done: they keep their times.
-        let times = Times { clock: options.clock, own: false };
+        let times = Times { clock: options.clock, in_tree: false };
         let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (times, &[]), Durability::Flushed)?;
         match (packed.empty, fits()) {
             (true, _) => remove_file(layer.as_fd(), INDEX)?,
@@ -155,7 +155,7 @@ pub(super) fn write_meta(layer: BorrowedFd<'_>, meta: LayerMeta, of: &Record, du
 #[derive(Clone, Copy)]
 pub(super) struct Times {
     pub(super) clock: Option<Timestamp>,
-    pub(super) own: bool,
+    pub(super) in_tree: bool,
 }
 
 /// In the storage helper: hashes the layer in this wrapper directory, and writes index and owners beside it. `implicit`: see
@@ -173,7 +173,7 @@ pub(super) fn pack_here(
     let clock = times.clock.map(Timestamp::as_second);
     let find = |path: &[u8]| recorded.find(path);
     let out = File::from(index.try_clone()?);
-    let known = Known { seed: seed.as_ref(), recorded: &find, clock, own: times.own, implicit };
+    let known = Known { seed: seed.as_ref(), recorded: &find, clock, in_tree: times.in_tree, implicit };
     let packed = pack_layer(layer, known, Some(out), &mut std::io::sink())?;
     if !packed.empty {
         if durability == Durability::Flushed {

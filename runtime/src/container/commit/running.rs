@@ -91,7 +91,7 @@ fn copy_and_pack(
     let top = top_layer(engine, &record.layers)?;
     let recorded = Recorded::open(engine, &record.layers)?;
     helper::run(&engine.map, to.as_fd(), &mut |_| {}, |work| {
-        let times = Times { clock: options.clock, own: true };
+        let times = Times { clock: options.clock, in_tree: true };
         let packed = pack_here(work.root.as_fd(), top.as_ref(), &recorded, (times, &[]), Durability::Flushed)?;
         if !packed.empty {
             flush(work.root.as_fd(), packed.entries).context(|| "write the layer to disk")?;

@@ -42,7 +42,7 @@ pub fn take_layer(engine: &Engine, record: &Record, clock: Option<Timestamp>, im
     let recorded = Recorded::open(engine, &record.layers)?;
     let packed = helper::run(&engine.map, directory.as_fd(), &mut |_| {}, |work| {
         let layer = open(work.root.as_fd(), LAYER)?;
-        let times = Times { clock, own: true };
+        let times = Times { clock, in_tree: true };
         let packed = pack_here(layer.as_fd(), top.as_ref(), &recorded, (times, implicit), Durability::Relaxed)?;
         if !packed.empty {
             let meta = with_directories(meta_of(&packed, clock)?, implicit)?;

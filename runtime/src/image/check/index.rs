@@ -43,7 +43,7 @@ fn repack(job: &Job<'_>) -> Result<bool> {
         let draft =
             File::from(openat(job.layer, DRAFT, flags, Mode::from_raw_mode(0o600)).context(|| "make an index")?);
         let out = draft.try_clone()?;
-        let known = Known { seed, recorded: &|path| owners.get(path), clock, own: false, implicit: &implicit };
+        let known = Known { seed, recorded: &|path| owners.get(path), clock, in_tree: false, implicit: &implicit };
         let packed = pack_layer(job.layer, known, Some(out), &mut std::io::sink());
         if packed.is_ok_and(|packed| packed.diff_id == *job.diff_id) {
             fsync(&draft)?;

@@ -106,7 +106,7 @@ fn name_of_type(kind: FileType) -> &'static str {
 pub(super) struct Rules {
     /// The attributes of the root, where the archive has no entry for it; `None`: they are not known.
     pub(super) root: Option<attributes::RootAttrs>,
-    /// No time of the archive is later than this; one in the tree may be.
+    /// No time of the archive is later than this; one in the tree may be, where it was a container's.
     pub(super) clock: Option<i64>,
     /// The tree was a container's: sockets in it were left out.
     pub(super) sockets: bool,

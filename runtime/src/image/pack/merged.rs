@@ -49,7 +49,7 @@ pub fn pack_merged(
     let size = stream::without_digest(out, |stream| {
         let mut packer = Packer::new(
             stream,
-            Rules { layer: marks == Marks::Whiteouts, own: false, seed: None, recorded, clock, implicit: &[] },
+            Rules { layer: marks == Marks::Whiteouts, in_tree: false, seed: None, recorded, clock, implicit: &[] },
         );
         packer.merged(b"", &root)?;
         (entries, torn, names) = (packer.entries, packer.stream.torn, packer.marks);

@@ -61,8 +61,8 @@ pub struct Known<'a> {
     pub recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
     /// No time in the tar is later than this (`SOURCE_DATE_EPOCH`, seconds since 1970).
     pub clock: Option<i64>,
-    /// The tree gets the times that the tar has: nobody else has it.
-    pub own: bool,
+    /// The tree gets the times that the tar has: it is nobody's yet.
+    pub in_tree: bool,
     /// Directories (relative paths) that are only on the way: where nothing describes them (mode 0755, root's) and
     /// something is in them they get no entry, so that the attributes of a lower layer hold.
     pub implicit: &'a [Vec<u8>],
@@ -88,7 +88,7 @@ impl Clock {
 
 impl Default for Known<'_> {
     fn default() -> Self {
-        Self { seed: None, recorded: &|_| None, clock: None, own: false, implicit: &[] }
+        Self { seed: None, recorded: &|_| None, clock: None, in_tree: false, implicit: &[] }
     }
 }
 
@@ -108,9 +108,9 @@ pub fn pack_layer(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let diff = openat(layer, c"diff", flags, Mode::empty()).context(|| "open the layer")?;
     let root = RootAttrs::read(diff.as_fd())?;
-    let Known { seed, recorded, clock, own, implicit } = known;
+    let Known { seed, recorded, clock, in_tree, implicit } = known;
     let seed = seed.map(|seed| differs(&root, seed));
-    let rules = Rules { layer: true, own, seed, recorded, clock: clock.map(Clock::Latest), implicit };
+    let rules = Rules { layer: true, in_tree, seed, recorded, clock: clock.map(Clock::Latest), implicit };
     pack(diff.as_fd(), root, rules, index_out, out)
 }
 
@@ -133,7 +133,7 @@ struct Rules<'a> {
     /// Whether overlayfs's marks are turned into whiteouts.
     layer: bool,
     /// Whether the tree is to have the times that its tar has.
-    own: bool,
+    in_tree: bool,
     seed: Option<Differs>,
     recorded: &'a dyn Fn(&[u8]) -> Option<Owner>,
     clock: Option<Clock>,
@@ -143,7 +143,7 @@ struct Rules<'a> {
 impl Rules<'_> {
     /// Whether this file's time is not that of its head, and is to be.
     fn sets_time(&self, stat: &Stat, head: &Head) -> bool {
-        self.own && self.clock.is_some() && head.mtime != time_of(stat)
+        self.in_tree && self.clock.is_some() && head.mtime != time_of(stat)
     }
 }
 

@@ -10,15 +10,13 @@ use super::Store;
 use crate::digest::Digest;
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, Durability};
+use crate::image::archive::documents::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::reference::Reference;
 
 /// Bytes of a list's file.
 const LIST_MAX: usize = 16 << 20;
 /// Images in one; a manifest of each is kept.
 const MOST: usize = 128;
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A list, as its file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,7 +98,7 @@ impl ListEntry {
         let (media_type, digest, size) = (media_type.to_owned(), Digest::of(&raw), raw.len() as u64);
         let (docker, oci) = match media_type.as_str() {
             OCI_MANIFEST => (None, Some(document)),
-            "application/vnd.docker.distribution.manifest.v2+json" => (Some(document), None),
+            DOCKER_MANIFEST => (Some(document), None),
             _ => (None, None),
         };
         let descriptor = ListDescriptor { media_type, digest, size, platform };
@@ -177,9 +175,12 @@ impl Store {
         file::write_atomic(&self.root.list(&list.name), &bytes, Durability::Flushed).context(|| format!("list {name}"))
     }
 
-    /// Removes a list, also a damaged one; whether there was one.
-    pub fn remove_list(&self, name: &Reference) -> Result<bool> {
+    /// Removes a list, also a damaged one; whether there was one. One that is not `only` any more stays.
+    pub fn remove_list(&self, name: &Reference, only: Option<&ImageList>) -> Result<bool> {
         let _refs_lock = self.lock_refs()?;
+        if only.is_some() && self.list(name)?.as_ref() != only {
+            return Ok(false);
+        }
         match rustix::fs::unlink(self.root.list(&name.to_string())) {
             Ok(()) => file::fsync_dir(&self.root.lists()).map(|()| true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
