@@ -219,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_was_changed_meanwhile_stays() {
+        let dir = super::super::tests::scratch();
+        let store = super::super::tests::open(&dir);
+        let name = Reference::parse("r.example/l:1").unwrap();
+        let add = |image: &'static str| {
+            let change = |there: Option<ImageList>| {
+                let mut list =
+                    there.unwrap_or_else(|| ImageList { name: "r.example/l:1".to_owned(), entries: Vec::new() });
+                list.add(entry(image, OCI_MANIFEST)).map(|()| list)
+            };
+            store.change_list(&name, change).unwrap();
+            store.list(&name).unwrap().unwrap()
+        };
+        let (first, second) = (add("r/a:1"), add("r/b:1"));
+        assert!(!store.remove_list(&name, Some(&first)).unwrap());
+        assert_eq!(store.list(&name).unwrap().as_ref(), Some(&second));
+        assert!(store.remove_list(&name, Some(&second)).unwrap());
+        assert!(store.list(&name).unwrap().is_none() && !store.remove_list(&name, None).unwrap());
+    }
+
+    #[test]
     fn an_entry_is_written_with_dockers_names() {
         let text =
             serde_json::to_string(&entry("r/a:1", "application/vnd.docker.distribution.manifest.v2+json")).unwrap();
