@@ -68,13 +68,17 @@ count() {
   passed=$((passed + p - s)); failed=$((failed + f)); skipped=$((skipped + s))
   [ "$2" = 0 ] && return
   sed -n '/^failures:$/,$p' "$1" | head -n 400
+  # Said again at the end, where whoever reads only that finds it.
+  sed -n '/ panicked at /,/^stack backtrace:$/{/^stack/!p}' "$1" | cut -c 1-500 | head -n 40 | sed "s/^/$3: /" >> "$scratch/reasons"
   if [ "$f" = 0 ]; then tail -n 40 "$1"; failed_step "$3: ended with $2"; else failures+=("$3: $f tests"); fi
 }
 
 not_run() { skipped=$((skipped + 1)); printf 'skipped: %s\n' "$1"; }
 
 totals() {
-  local f; for f in "${failures[@]}"; do printf 'FAILED: %s\n' "$f"; done
+  local f
+  [ ! -e "$scratch/reasons" ] || cat "$scratch/reasons"
+  for f in "${failures[@]}"; do printf 'FAILED: %s\n' "$f"; done
   printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
   [ "$failed" = 0 ]
 }

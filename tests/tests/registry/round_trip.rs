@@ -27,8 +27,10 @@ fn an_image_goes_to_a_registry_and_is_the_same_wherever_it_is_read() {
     lrun.import(archive, &name);
     let (id, layers) = (lrun.inspect(&name, "{{.Id}}"), lrun.inspect(&name, LAYERS));
     assert_eq!(layers, format!("[\"{}\"]", sha256(&images(archive))));
-    let listing =
-        ["run", "--rm", "--network", "none", &name, "sh", "-c", "cat /etc/passwd; ls -lnR --full-time /bin/ /var/lib"];
+    // Not the sizes of directories and how much of a disk files take: these are the file system's.
+    let script = "cat /etc/passwd; find /bin/ /var/lib -exec stat -c '%N %f %u %g %y' {} +; \
+                  find /bin/ /var/lib -type f -exec sha256sum {} +";
+    let listing = ["run", "--rm", "--network", "none", &name, "sh", "-c", script];
     let listed = lrun.ok(&listing);
     assert!(listed.lines().count() > 10, "{listed}");
 
@@ -108,13 +110,11 @@ fn read_by_podman(lrun: &Lrun, address: &str, id: &str, layers: &str) {
     words(&["pull", "-q", "--tls-verify=false", "--creds", CREDENTIALS, address]);
     assert_eq!(format!("sha256:{}", words(&["images", "-q", "--no-trunc"]).trim_start_matches("sha256:")), id);
     assert_eq!(words(&["image", "inspect", "--format", LAYERS, id]), layers);
-    words(&["rmi", "-af"]);
-    if mode() != Mode::Root {
-        words(&["unshare", "rm", "-rf", &root, &runtime]);
-    }
+    // Its files belong to ids that this user cannot take away without it.
+    podman(&["unshare", "rm", "-rf", &root, &runtime]);
     // It keeps its namespaces open by a process that waits for nothing.
     let pause = fs::read_to_string(format!("{home}/libpod/tmp/pause.pid")).unwrap_or_default();
     if let Some(pid) = pause.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("end podman's process");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
