@@ -276,7 +276,7 @@ mod tests {
         let render = |source| all(source).map(|(text, _)| text);
         assert!(render("json").unwrap().starts_with(r#"[{"Id":"c2c5","State":{"Running":false},"#));
         assert_eq!(render("json").unwrap().lines().count(), 1);
-        assert_eq!(render("{{.Id}} {{.State.Health}}").unwrap(), "c2c5 <no value>\nc2c5 <no value>\n");
+        assert_eq!(render("{{.Id}} {{.State.Health}}").unwrap(), "c2c5 <nil>\nc2c5 <nil>\n");
         assert_eq!(render("{{range .Mounts}}{{.Name}},{{end}}").unwrap(), ",v,\n,v,\n");
         assert_eq!(render("{{.Note}}").unwrap(), "\\x1b[2J\\u202e\n\\x1b[2J\\u202e\n");
         let (text, errors) = all("{{.Nope}}").unwrap();

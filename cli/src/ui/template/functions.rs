@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gotmpl::{FuncMap, TemplateError, Value};
 
 use super::data::Shapes;
-use super::rewrite::GET;
+use super::rewrite::{GET, SHOW};
 use crate::ui::escape;
 
 /// A template function that may ask for the kinds of the values.
@@ -23,8 +23,9 @@ pub const NAMES: [&str; 27] = [
 
 /// docker's functions for rows and objects.
 pub fn basic() -> BTreeMap<String, Function> {
-    let functions: [(&str, Function); 10] = [
+    let functions: [(&str, Function); 11] = [
         (GET, get),
+        (SHOW, show),
         ("index", index),
         ("join", join),
         ("json", |shapes, args| Ok(string(to_json(shapes, arg(args, 0)?)))),
@@ -103,6 +104,10 @@ fn get(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
     for field in path {
         let Value::String(field) = field else { return Err("a field needs a name".to_owned()) };
         value = match &value {
+            // docker's second try, on the JSON, finds that there is no such key.
+            null if matches!(null, Value::Nil) || shapes.is_nil_pointer(null) => {
+                return Err(fail(format!("map has no entry for key \"{}\"", previous.unwrap_or(field))));
+            }
             Value::Map(map) => match map.get(field) {
                 Some(value) => value.clone(),
                 None if shapes.is_map(map) => Value::Nil,
@@ -111,13 +116,17 @@ fn get(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
                     None => return Err(fail(format!("map has no entry for key \"{field}\""))),
                 },
             },
-            // A null field: docker's second try, on the JSON, finds that there is no such key.
-            Value::Nil => return Err(fail(format!("map has no entry for key \"{}\"", previous.unwrap_or(field)))),
             other => return Err(fail(format!("can't evaluate field {field} in type {}", other.type_name()))),
         };
         previous = Some(field);
     }
     Ok(value)
+}
+
+/// What is printed: a pointer to nothing says so, where a key that is missing has no value.
+fn show(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
+    let value = arg(args, 0)?;
+    Ok(if shapes.is_nil_pointer(value) { string("<nil>") } else { value.clone() })
 }
 
 /// docker's templates also take a field by its name in Go, which for some is not that in the JSON.

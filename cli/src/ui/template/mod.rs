@@ -199,6 +199,10 @@ mod tests {
             ("{{json .Config.Volumes}}{{.Config.Volumes}}", "nullmap[]"),
             ("{{json .Mounts}}", r#"[{"Type":"bind","Source":"/s"}]"#),
             ("{{range .Mounts}}{{json .}}{{.Source}}{{end}}", r#"{"Type":"bind","Source":"/s"}/s"#),
+            (
+                "{{.State.Health}} {{json .State.Health}} {{not .State.Health}} {{with .State.Health}}{{else}}none{{end}}",
+                "<nil> null true none",
+            ),
             ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
             ("{{len .Config.Env}} {{len .Config.Volumes}}", "2 0"),
             (r#"{{join .Config.Cmd " "}} {{join .Config.Entrypoint ","}}"#, "sh -c "),

@@ -1,7 +1,7 @@
 //! Rewrites a parsed template so that fields and methods go through lrun's own functions.
 //!
 //! `.State.Pid` becomes a call of [`GET`] with its place in the source, `.Label "k"` a `call` of what the field holds,
-//! and functions that nobody defined are found.
+//! what is printed goes through [`SHOW`], and functions that nobody defined are found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +13,9 @@ use super::functions::NAMES;
 
 /// The function that reads fields; no template can name it.
 pub const GET: &str = "\0get";
+
+/// The function that all goes through which is printed.
+pub const SHOW: &str = "\0show";
 
 /// Walks one template and collects what it reads.
 pub struct Rewriter<'a> {
@@ -37,7 +40,15 @@ impl<'a> Rewriter<'a> {
     fn node(&mut self, node: &mut Node) -> Result<()> {
         match node {
             Node::List(list) => self.list(list),
-            Node::Action(action) => self.pipe(&mut action.pipe),
+            Node::Action(action) => {
+                self.pipe(&mut action.pipe)?;
+                if action.pipe.decl.is_empty() {
+                    let pos = action.pipe.pos;
+                    let args = vec![Expr::Identifier(pos, SmolStr::from(SHOW))];
+                    action.pipe.commands.push(CommandNode { pos, args });
+                }
+                Ok(())
+            }
             Node::If(branch) | Node::Range(branch) | Node::With(branch) => {
                 self.pipe(&mut branch.pipe)?;
                 self.list(&mut branch.body)?;
