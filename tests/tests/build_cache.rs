@@ -44,6 +44,26 @@ fn a_proxy_counts_where_it_is_declared() {
 }
 
 #[test]
+fn the_machine_that_a_command_finds_counts() {
+    let lrun = Lrun::with_busybox();
+    let it = context(&lrun, "it", "FROM busybox\nRUN cat /etc/hosts > /hosts; ulimit -n; df /dev/shm\n", &[]);
+    let all: [&[&str]; 5] = [
+        &[],
+        &["--add-host", "made.up:10.1.2.3"],
+        &["--ulimit", "nofile=99:100"],
+        &["--ulimit", "nofile=98:100"],
+        &["--shm-size", "3m"],
+    ];
+    for cached_steps in [0, 1] {
+        for flags in all {
+            assert_eq!(cached(&build_ok(&lrun, &it, flags)), cached_steps, "{flags:?}");
+        }
+    }
+    // A name's address is what it happens to be today.
+    assert_eq!(cached(&build_ok(&lrun, &it, &["--add-host", "made.up:10.1.2.4"])), 1);
+}
+
+#[test]
 fn stages_are_run_again_by_their_names_in_any_case() {
     let lrun = Lrun::with_busybox();
     let dockerfile = "FROM busybox AS Base\nRUN echo 1 > /1\nFROM base\nRUN echo 2 > /2\n";

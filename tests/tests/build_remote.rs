@@ -216,17 +216,21 @@ fn repository(lrun: &Lrun) -> (PathBuf, Server, String, String) {
     git(&work, &["tag", "-a", "-m", "v1", "v1"]);
     fs::write(work.join("f"), "two").expect("a file");
     git(&work, &["commit", "-qam", "two"]);
-    let served = lrun.folder().join("served");
-    fs::create_dir(&served).expect("a folder");
-    let folder = served.clone();
-    let server = Server::start("127.0.0.1", move |request| {
-        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
-        fs::read(folder.join(path)).map_or_else(|_| Response::new(404, ""), |bytes| Response::new(200, bytes))
-    });
-    git(lrun.folder(), &["clone", "-q", "--bare", "work", "served/x.git"]);
-    git(&served.join("x.git"), &["update-server-info"]);
+    let server = served(lrun);
     let url = format!("http://{}/x.git", server.name());
     (work, server, url, first)
+}
+
+/// Serves the repository in the folder `work`, as it is now.
+fn served(lrun: &Lrun) -> Server {
+    let folder = lrun.folder().join("served");
+    fs::create_dir(&folder).expect("a folder");
+    git(lrun.folder(), &["clone", "-q", "--bare", "work", "served/x.git"]);
+    git(&folder.join("x.git"), &["update-server-info"]);
+    Server::start("127.0.0.1", move |request| {
+        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
+        fs::read(folder.join(path)).map_or_else(|_| Response::new(404, ""), |bytes| Response::new(200, bytes))
+    })
 }
 
 #[test]
@@ -265,10 +269,41 @@ fn a_repository_is_added() {
         (format!("ADD {url}#main:../.. /x"), "outside"),
         ("ADD git://-x/y /x".to_owned(), "invalid git address"),
         (format!("COPY {url} /x"), "git ref for COPY"),
+        (format!("ADD --keep-git-dir=false {url}?keep-git-dir=true /x"), "--keep-git-dir says false"),
+        (format!("ADD {url}?tag=v1#main /x"), "tag conflicts"),
     ] {
         let main = context(&lrun, "wrong", &format!("FROM busybox\n{add}\n"), &[]);
         let output = build(&lrun, &main, &[]);
         assert!(output.code == 1 && output.stderr.contains(said), "{add}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn what_is_left_out_of_a_repository_counts() {
+    let lrun = Lrun::with_busybox();
+    let (_, _server, url, _) = repository(&lrun);
+    for (flags, expected) in [("", "dir\nf"), ("--exclude=f", "dir"), ("--exclude=dir", "f"), ("", "dir\nf")] {
+        let main = context(&lrun, "main", &format!("FROM busybox\nADD {flags} {url} /r\n"), &[]);
+        built(&lrun, &main, &["-t", "made"]);
+        assert_eq!(in_image(&lrun, "made", "ls /r"), expected, "{flags}");
+    }
+}
+
+#[test]
+fn a_repository_has_hashes_of_either_kind() {
+    let lrun = Lrun::with_busybox();
+    let work = folder(&lrun, "work", &[("f", "one")]);
+    git(&work, &["init", "-q", "-b", "main", "--object-format=sha256"]);
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "-qm", "one"]);
+    let commit = git(&work, &["rev-parse", "HEAD"]);
+    assert_eq!(commit.len(), 64);
+    let server = served(&lrun);
+    let url = format!("http://{}/x.git", server.name());
+    for name in ["main", &commit] {
+        let main = context(&lrun, "main", &format!("FROM busybox\nADD {url}#{name} /r\n"), &[]);
+        built(&lrun, &main, &["-t", "made", "--no-cache"]);
+        assert_eq!(in_image(&lrun, "made", "cat /r/f"), "one");
     }
 }
 

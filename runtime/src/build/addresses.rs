@@ -104,6 +104,17 @@ impl Elsewhere {
     }
 }
 
+/// What the flag and the address say, who may both do so.
+fn agreed<T: PartialEq + std::fmt::Debug>(name: &str, flag: Option<T>, address: Option<T>) -> Result<Option<T>> {
+    match (flag, address) {
+        (Some(flag), Some(address)) if flag != address => {
+            let text = format!("--{name} says {flag:?}, the address {address:?}");
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+        (flag, address) => Ok(flag.or(address)),
+    }
+}
+
 impl Build<'_> {
     /// Finds out what the addresses of an ADD lead to now. `cached`: nothing is brought that is known.
     pub(super) fn look_up_all(&mut self, add: &Add, addresses: &[Address], cached: bool) -> Result<Vec<Elsewhere>> {
@@ -131,9 +142,10 @@ impl Build<'_> {
             }
             Address::Repository(repository) => {
                 let mut repository = repository.clone();
-                repository.checksum = checksum.map(str::to_owned).or(repository.checksum);
+                let checksum = checksum.map(str::to_owned);
+                repository.checksum = agreed("checksum", checksum, repository.checksum)?;
+                let keep_git_dir = agreed("keep-git-dir", add.keep_git_dir, repository.keep_git_dir)?.unwrap_or(false);
                 let found = self.steps.remote.resolve(&repository)?;
-                let keep_git_dir = add.keep_git_dir.or(repository.keep_git_dir).unwrap_or(false);
                 Ok(Elsewhere::Repository { repository, found, keep_git_dir })
             }
         }

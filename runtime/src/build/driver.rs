@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::arguments::{self, PROXIES, Values};
+use super::cache::Key;
 use super::checks::{self, Surroundings};
 use super::complete::finish;
 use super::context::{Context, Hashes};
@@ -471,6 +472,7 @@ impl<'a> Build<'a> {
         if let Some(hostname) = &self.options.run.hostname {
             key.add("hostname", hostname.as_bytes());
         }
+        self.add_machine(&mut key);
         words.iter().for_each(|word| key.add("word", word.as_bytes()));
         let hidden = |name: &str| PROXIES.contains(&name) && !stage.values.contains_key(name);
         let declared = env.iter().filter(|variable| !hidden(&variable.name));
@@ -507,6 +509,19 @@ impl<'a> Build<'a> {
                 }
             }
         })
+    }
+
+    /// Adds to a key what the command line says of the machine that a command finds. An address may be another each time,
+    /// and only its name counts, as with BuildKit.
+    fn add_machine(&self, key: &mut Key) {
+        let run = &self.options.run;
+        run.add_hosts.iter().for_each(|host| key.add("host", host.name.as_bytes()));
+        run.ulimits
+            .iter()
+            .for_each(|limit| key.add("ulimit", format!("{} {} {}", limit.name(), limit.soft, limit.hard).as_bytes()));
+        if let Some(size) = run.shm_size {
+            key.add("shm", size.to_string().as_bytes());
+        }
     }
 
     /// The variables of RUN besides the image's: declared arguments, unless the image's own hide them, and proxies.

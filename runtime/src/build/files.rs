@@ -213,6 +213,10 @@ impl Build<'_> {
         });
         wanted.fit(&to, selection.as_ref().map_or(0, |selection| selection.unmatched))?;
         wanted.elsewhere.iter().for_each(|what| what.add_to(&mut key));
+        if !wanted.elsewhere.is_empty() {
+            // Of what is here, the digest has only what is not left out.
+            wanted.files.exclude.iter().for_each(|word| key.add("exclude", word.text.as_bytes()));
+        }
         if to.asserts_directory() && wanted.elsewhere.iter().any(Elsewhere::is_unnamed) {
             let text = "the address has no file name, so that the destination must name a file";
             return Err(Error::new(ErrorKind::Invalid, text).into());

@@ -146,14 +146,15 @@ impl Repository {
             }
             _ => return Err(format!("unexpected query {name:?}")),
         };
-        if slot.as_ref().is_some_and(|other| *other != value) {
-            return Err(format!("{name} is said twice"));
-        }
-        *slot = match name {
-            "branch" => Some(format!("refs/heads/{value}")),
-            "tag" => Some(format!("refs/tags/{value}")),
-            _ => Some(value),
+        let value = match name {
+            "branch" => whole("refs/heads/", value),
+            "tag" => whole("refs/tags/", value),
+            _ => value,
         };
+        match slot {
+            Some(other) if *other != value => return Err(format!("{name} conflicts: {other:?} and {value:?}")),
+            _ => *slot = Some(value),
+        }
         Ok(())
     }
 
@@ -162,6 +163,11 @@ impl Repository {
         let is_hash = |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
         self.reference.as_deref().filter(is_hash)
     }
+}
+
+/// The whole name of a branch or a tag, which may be given as such.
+fn whole(kind: &str, name: String) -> String {
+    if name.starts_with(kind) { name } else { format!("{kind}{name}") }
 }
 
 /// git's rules, as far as they keep a name from being anything else.
@@ -294,6 +300,8 @@ mod tests {
             "https://h/x.git?what=1",
             "https://h/x.git?keep-git-dir=maybe",
             "https://h/x.git?ref=a#b",
+            "https://h/x.git?tag=v1#v1",
+            "https://h/x.git?tag=v1&branch=v1",
             "git:///x",
         ] {
             assert!(Address::of(text).is_err(), "{text}");
@@ -312,6 +320,9 @@ mod tests {
         assert_eq!(found.reference.as_deref(), Some("refs/heads/a/b"));
         assert_eq!((found.keep_git_dir, found.without_submodules), (Some(true), true));
         assert_eq!((found.directory.as_deref(), found.checksum.as_deref()), (Some("d"), Some("abc")));
+        let found = repository("https://h/x.git?tag=v1&ref=refs/tags/v1#refs/tags/v1");
+        assert_eq!(found.reference.as_deref(), Some("refs/tags/v1"));
+        assert_eq!(repository("https://h/x.git?branch=refs/heads/a").reference.as_deref(), Some("refs/heads/a"));
         let hash = "0123456789012345678901234567890123456789";
         assert_eq!(repository(&format!("git@h:x#{hash}")).commit(), Some(hash));
         assert_eq!(repository("git@h:x#0123").commit(), None);

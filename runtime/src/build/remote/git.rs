@@ -124,7 +124,9 @@ impl Remote {
     /// Brings the commit: alone, else with its history, else everything. From where.
     fn fetch(&self, directory: &Path, place: &Place, found: &Found) -> Result<Place> {
         let git = |arguments: &[&str]| self.git((place, directory), arguments);
-        git(&["init", "--quiet", "--template="])?;
+        // The hash tells which kind the repository's are; without the option, old versions of git know one kind.
+        let format: &[&str] = if found.commit.len() == 64 { &["--object-format=sha256"] } else { &[] };
+        git(&[&["init", "--quiet", "--template="], format].concat())?;
         git(&["config", "remote.origin.url", &place.url])?;
         let wanted = found.reference.as_deref().unwrap_or(&found.commit);
         let one = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
