@@ -443,3 +443,116 @@ fn an_edited_spec_is_refused_with_the_way_out() {
     lrun.ok(&["commit", &id[..12], "saved"]);
     assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", "saved", "cat", "/opt/x"]), "kept");
 }
+
+/// A copy of a store may be without the directories that were empty.
+#[test]
+fn lost_directories_are_told_of_and_made_again() {
+    let lrun = Lrun::with_busybox();
+    for name in ["staging", "containers", "names"] {
+        fs::remove_dir(lrun.store().join(name)).expect("it is empty");
+        let run = ["run", "--rm", "--network", "none", "busybox", "true"];
+        let complaint = lrun.fails(125, &run);
+        assert!(complaint.contains(&format!("has lost directories: {name}\n{HINT}")), "{complaint}");
+        let output = check(&lrun);
+        assert!(output.code == 1 && output.stdout.contains(&format!("has lost directories: {name}\n")), "{output:?}");
+        repaired(&lrun);
+        assert_sound(&lrun, name);
+        lrun.ok(&run);
+    }
+    // With these what was in them is gone, and told of; what is had again fills them.
+    for names in [&["images", "layers"][..], &["blobs", "refs"]] {
+        for name in names {
+            fs::rename(lrun.store().join(name), lrun.folder().join(name)).expect("rename");
+        }
+        let output = lrun.run(&["system", "check", "--repair"]);
+        assert!(output.stdout.contains(&format!("has lost directories: {}", names[0])), "{output:?}");
+        lrun.import("busybox.tar", "busybox");
+        lrun.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    }
+}
+
+/// A name stays as long as its image can come back, and nothing is called damaged that could not be looked at.
+#[test]
+fn what_the_machine_lacks_is_no_damage() {
+    let lrun = store();
+    lrun.ok(&["tag", "committed", "precious:1"]);
+    let image = lrun.inspect("committed", "{{.Id}}").trim_start_matches("sha256:").to_owned();
+    let record = lrun.store().join(format!("images/{image}.json"));
+    fs::remove_file(&record).expect("remove");
+    let repair = ["system", "check", "--repair"];
+    let output = lrun.spawn_in(&["prlimit", "--fsize=0:0"], &repair).wait();
+    assert!(output.code == 1 && output.stderr.contains("it could not be made again: "), "{output:?}");
+    assert!(!output.stdout.contains("(mended)"), "{output:?}");
+    repaired(&lrun);
+    assert_sound(&lrun, "the repair");
+    assert_eq!(lrun.inspect("precious:1", "{{.Id}}"), format!("sha256:{image}"));
+    for files in 5..24 {
+        let limit = format!("--nofile={files}:{files}");
+        let output = lrun.spawn_in(&["prlimit", &limit], &repair).wait();
+        let lacks = output.stderr.contains("too many open files") || output.stderr.contains("error while loading");
+        assert!(output.code == 0 || lacks, "{files}: {output:?}");
+        assert_eq!(output.stdout, "", "{files}");
+        assert_sound(&lrun, &limit);
+    }
+    let marks = inside(&lrun, "layers").into_iter().filter(|layer| layer.join("damaged").exists());
+    assert_eq!(marks.count(), 0);
+}
+
+/// What is not a file is not waited for, and nothing is written elsewhere.
+#[test]
+fn links_and_fifos_lead_nowhere() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "--name", "box", "--network", "none", "busybox", "true"]);
+    let container = lrun.store().join("containers").join(lrun.inspect("box", "{{.Id}}"));
+    let notes = lrun.file("notes", "mine");
+    let fifo = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");
+        assert!(made.success());
+    };
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        let path = container.join("files").join(name);
+        let harms: [&dyn Fn(); 3] =
+            [&|| std::os::unix::fs::symlink(&notes, &path).expect("a link"), &|| fifo(&path), &|| {
+                fs::write(&path, "x".repeat(10_000)).expect("a file")
+            }];
+        for harm in harms {
+            fs::remove_file(&path).expect("remove");
+            harm();
+            lrun.ok(&["start", "-a", "box"]);
+            assert!(path.symlink_metadata().expect("it").is_file() && fs::metadata(&path).expect("it").len() < 5000);
+        }
+    }
+    assert_eq!(fs::read_to_string(&notes).expect("the notes"), "mine");
+    for (name, what) in [("lock", "lock: is no file"), ("log", "log: cannot be read")] {
+        let (path, aside) = (container.join(name), lrun.folder().join(name));
+        fs::rename(&path, &aside).expect("rename");
+        fifo(&path);
+        let output = check(&lrun);
+        assert!(output.code == 1 && output.stdout.contains(&format!("container box: {what}")), "{output:?}");
+        fs::remove_file(&path).expect("remove");
+        if name == "lock" {
+            let output = check(&lrun);
+            assert!(output.code == 1 && output.stdout.contains("container box: its lock is missing"), "{output:?}");
+            repaired(&lrun);
+        } else {
+            fs::rename(&aside, &path).expect("rename");
+        }
+        assert_sound(&lrun, name);
+    }
+    // A layer that is a link to a sound one is not mended by that.
+    let layer = inside(&lrun, "layers").remove(0);
+    let aside = lrun.folder().join("layer");
+    fs::rename(&layer, &aside).expect("rename");
+    std::os::unix::fs::symlink(&aside, &layer).expect("a link");
+    let output = lrun.run(&["system", "check", "--repair"]);
+    assert!(output.code == 1 && !output.stdout.contains("(mended)"), "{output:?}");
+    // Nor is a read-write layer taken from elsewhere without a word.
+    fs::remove_file(&layer).expect("remove");
+    fs::rename(&aside, &layer).expect("rename");
+    let diff = container.join("layer/diff");
+    let elsewhere = lrun.folder().join("elsewhere");
+    fs::rename(&diff, &elsewhere).expect("rename");
+    std::os::unix::fs::symlink(&elsewhere, &diff).expect("a link");
+    let output = check(&lrun);
+    assert!(output.code == 1 && output.stdout.contains("read-write layer is no directory"), "{output:?}");
+}

@@ -4,7 +4,7 @@ use lrun_runtime::container::check::{CheckOptions, Finding, Outcome, Source, che
 use lrun_runtime::container::engine::Engine;
 use lrun_runtime::container::probe;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
-use lrun_runtime::image::store::{mend_format, renew_format};
+use lrun_runtime::image::store::{mend_directories, mend_format, renew_format};
 
 use super::pull;
 use crate::args::{CheckArgs, Global};
@@ -36,18 +36,28 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<u8> {
     Ok(code)
 }
 
-/// Opens the store. Without its `format` nothing of it can be read: a damaged one is the first finding.
+/// Opens the store. Without its `format` and its directories nothing of it can be read: what is wrong with them are the
+/// first findings.
 fn open(global: &Global, repair: bool) -> Result<Option<Engine>> {
-    let error = match context::engine(global) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => error,
-        other => return other.map(Some),
-    };
-    let map = context::id_map(global)?;
-    let path = context::store_path(global, &map)?;
-    let mended = repair && (mend_format(&path)? || renew_format(&path, map.mode, &|path| probe::probe(&map, path))?);
-    output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
-    if mended {
-        return context::engine(global).map(Some);
+    // The one may be damaged and the others lost.
+    for _ in 0..2 {
+        let error = match context::engine(global) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => error,
+            other => return other.map(Some),
+        };
+        let map = context::id_map(global)?;
+        let path = context::store_path(global, &map)?;
+        let mended = repair
+            && (mend_directories(&path)?
+                || mend_format(&path)?
+                || renew_format(&path, map.mode, &|path| probe::probe(&map, path))?);
+        output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
+        if !mended {
+            break;
+        }
+    }
+    if repair && let Ok(engine) = context::engine(global) {
+        return Ok(Some(engine));
     }
     let hint = match repair {
         true => "the store was made with another id mapping: see lrun --idmap",

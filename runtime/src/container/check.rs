@@ -17,7 +17,7 @@ use super::cache_mounts;
 use super::engine::Engine;
 use super::lifecycle::containers as all_containers;
 use crate::digest::Digest;
-use crate::error::{Context, Error, REPAIR, Result};
+use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
 use crate::file::{self, Durability, Lock, LockState, Staging};
 use crate::idmap::helper;
 use crate::image::check::{LayerReport, Wrong, check_layer};
@@ -154,7 +154,7 @@ impl Check<'_> {
     fn read_sealed<T: DeserializeOwned>(&self, path: &Path) -> Result<Sealed<T>> {
         let bytes = match file::read_small(path, MOST) {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(Sealed::Lost(reason(&error))),
+            Err(error) => return Ok(Sealed::Lost(reason(error)?)),
         };
         let error = match file::from_json(bytes.clone()) {
             Ok(value) => return Ok(Sealed::Good(value)),
@@ -180,7 +180,7 @@ impl Check<'_> {
         for (digest, users) in &users {
             let place = format!("{}: layer {}", users.join(", "), digest.short());
             let wrong = match self.engine.store.layer_exists(digest)? {
-                true => self.layer(digest, &all)?,
+                true => self.layer(digest, &all).context(|| place.clone())?,
                 false => vec![Wrong { line: "is missing".to_owned(), mended: false }],
             };
             match self.options.repair && wrong.iter().any(|wrong| !wrong.mended) {
@@ -191,8 +191,9 @@ impl Check<'_> {
         // Whoever is asked for one may have others: all are known by now.
         self.asked.clear();
         for (digest, users, place, mut wrong) in damaged {
-            let failure = self.ask(&self.sources.get(digest).cloned().unwrap_or_default());
-            let replaced = self.engine.store.has_sound_layer(digest)?;
+            let sources = self.sources.get(digest).cloned().unwrap_or_default();
+            let failure = self.ask(&sources);
+            let replaced = !sources.is_empty() && failure.is_none() && self.engine.store.has_sound_layer(digest)?;
             wrong.iter_mut().for_each(|wrong| wrong.mended |= replaced);
             let hint = match self.running.contains(digest) {
                 true => "a running container uses the layer: stop it and repair again".to_owned(),
@@ -235,11 +236,14 @@ impl Check<'_> {
             }
             Sealed::Lost(what) => (None, vec![Wrong { line: format!("{}: {what}", Root::LAYER_META), mended: false }]),
         };
-        let report = self.look(digest, meta.as_ref(), all, options);
-        let report = report.unwrap_or_else(|error| LayerReport {
-            wrong: vec![Wrong { line: format!("cannot be checked: {error}"), mended: false }],
-            meta: None,
-        });
+        let report = match self.look(digest, meta.as_ref(), all, options) {
+            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error.context("read the layer")),
+            Err(error) => LayerReport {
+                wrong: vec![Wrong { line: format!("cannot be checked: {error}"), mended: false }],
+                meta: None,
+            },
+            Ok(report) => report,
+        };
         if let Some(meta) = &report.meta {
             file::write_atomic(&path, &file::to_json(meta)?, Durability::Flushed)?;
             lines.iter_mut().for_each(|line| line.mended = true);
@@ -300,6 +304,7 @@ impl Check<'_> {
                     .into_iter()
                     .for_each(|line| self.tell(format!("{place}: {line}"), repair, Some(hint.to_owned())));
             }
+            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error.context(place)),
             Err(error) => {
                 self.tell(format!("{place}: cannot be checked: {error}"), false, error.hint_text().map(str::to_owned))
             }
@@ -447,10 +452,12 @@ enum Sealed<T> {
     Lost(String),
 }
 
-fn reason(error: &Error) -> String {
+/// What is wrong with a file that cannot be read; an error where that says nothing of the file.
+fn reason(error: Error) -> Result<String> {
     match error.errno() {
-        Some(libc::ENOENT) => "is missing".to_owned(),
-        _ => format!("cannot be read: {error}"),
+        _ if error.kind() == ErrorKind::Exhausted => Err(error),
+        Some(libc::ENOENT) => Ok("is missing".to_owned()),
+        _ => Ok(format!("cannot be read: {error}")),
     }
 }
 

@@ -3,11 +3,12 @@
 //! A monitor's process is made first of all, because mapping its ids takes as long as everything else together. Create
 //! writes the record; start hands the monitor the container's lock, and from then on is a client of it like any other.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode as FileMode, OFlags};
 
 use super::commit;
 use super::engine::Engine;
@@ -151,12 +152,32 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
     };
     let resolv = net_files::resolv_conf(&host_file("/etc/resolv.conf"), &wishes, access, network::uplink::is_local)?;
     let hostname = net_files::hostname_file(&hostname);
+    let files = file::open_dir(&directory)?;
     for (name, text) in [("hosts", &hosts), ("hostname", &hostname), ("resolv.conf", &resolv.text)] {
-        let path = directory.join(name);
-        std::fs::write(&path, text).context(|| format!("write {}", path.display()))?;
-        rustix::fs::chmod(&path, FileMode::from_raw_mode(0o644))?;
+        write_file(files.as_fd(), name, text).context(|| format!("write {}", directory.join(name).display()))?;
     }
     Ok(resolv.forward)
+}
+
+/// Writes a generated file in place: containers that run have it mounted. What is no file is replaced.
+fn write_file(files: BorrowedFd<'_>, name: &str, text: &str) -> Result<()> {
+    let mode = FileMode::from_raw_mode(0o644);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(files, name, flags, mode).ok();
+    let is_file = |fd: &OwnedFd| {
+        rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    };
+    let file = match opened.filter(is_file) {
+        Some(file) => file,
+        None => {
+            rustix::fs::unlinkat(files, name, AtFlags::empty())?;
+            rustix::fs::openat(files, name, flags | OFlags::EXCL, mode)?
+        }
+    };
+    rustix::fs::fchmod(&file, mode)?;
+    rustix::fs::ftruncate(&file, 0)?;
+    std::fs::File::from(file).write_all(text.as_bytes())?;
+    Ok(())
 }
 
 /// The text of a small file of the host; nothing where there is none.

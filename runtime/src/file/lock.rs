@@ -30,7 +30,7 @@ fn flock(kind: i32) -> libc::flock {
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     rustix::fs::open(path, flags, FILE_MODE).context(|| format!("open lock {}", path.display())).map_err(with_way_out)
 }
 
@@ -87,7 +87,7 @@ impl Lock {
     ///
     /// The asker's own lock counts too, since this opens the file anew.
     pub fn probe(path: &Path) -> Result<LockState> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open lock {}", path.display()))?;
         Self::probe_fd(&fd).context(|| format!("probe lock {}", path.display()))
     }

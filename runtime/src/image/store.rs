@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use format::{Features, Format, Verdict, fs_verdict, mend_format, renew_format};
+pub use format::{Features, Format, Verdict, fs_verdict, mend_directories, mend_format, renew_format};
 pub(crate) use layer::{CLOCK, MADE_BY, ON_THE_WAY, ROOT_ATTRIBUTES, SIDE_FILES, digest_of};
 pub use layer::{LayerMeta, Published};
 pub use list::{Damaged, Images, Listed};

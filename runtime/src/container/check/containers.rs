@@ -7,7 +7,7 @@ use crate::container::names::{ContainerId, ContainerName};
 use crate::container::record::{Evidence, IMAGE, ImageUse, REFERENCE, Record, salvage};
 use crate::container::trash;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::file::{self, Durability, Lock, LockState};
 use crate::image::store::{MADE_BY, Store};
 use crate::paths::ContainerPaths;
@@ -118,10 +118,11 @@ impl Check<'_> {
         };
         let spec_hint = format!("it cannot be started; lrun commit {} makes an image of its files", id.short());
         self.sealed::<Spec>(&paths.spec(), &format!("{words}: spec"), &spec_hint)?;
-        for (path, what) in [(paths.layer_diff(), "its read-write layer"), (paths.lock(), "its lock")] {
-            if !file::exists(&path)? && !self.is_at_work(id, &paths)? && !file::exists(&path)? {
-                self.tell(format!("{words}: {what} is missing"), false, Some(hint.clone()));
-            }
+        self.own_layer(id, &paths, &words, &hint)?;
+        if !file::exists(&paths.lock())? && !removed(&paths)? {
+            // It holds nothing; whoever starts the container takes it.
+            let mended = self.options.repair && Lock::exclusive(&paths.lock()).is_ok();
+            self.tell(format!("{words}: its lock is missing"), mended, None);
         }
         self.beside(&paths, &words)?;
         let Some(record) = record else { return Ok(None) };
@@ -150,6 +151,20 @@ impl Check<'_> {
             self.blobs.entry(image).or_default().push(words);
         }
         Ok(Some(record))
+    }
+
+    fn own_layer(&mut self, id: &ContainerId, paths: &ContainerPaths, words: &str, hint: &str) -> Result<()> {
+        let diff = paths.layer_diff();
+        let is_there = || Ok::<_, Error>(file::exists(&diff)? || self.is_at_work(id, paths)? || file::exists(&diff)?);
+        let what = match is_there()? {
+            false => "is missing",
+            true if [paths.layer(), diff].iter().any(|path| path.symlink_metadata().is_ok_and(|it| !it.is_dir())) => {
+                "is no directory"
+            }
+            true => return Ok(()),
+        };
+        self.tell(format!("{words}: its read-write layer {what}"), false, Some(hint.to_owned()));
+        Ok(())
     }
 
     /// Whether the container was removed a moment ago, or a commit just puts the next read-write layer into its place.

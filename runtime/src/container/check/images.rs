@@ -80,7 +80,12 @@ impl Check<'_> {
             // It was removed a moment ago, its names first.
             super::Sealed::Lost(_) if !file::exists(&path)? && self.names_of(id).is_empty() => return Ok(None),
             super::Sealed::Lost(what) => {
-                let made = if self.options.repair { self.engine.store.restore_record(id).ok() } else { None };
+                let made = self.options.repair.then(|| self.engine.store.restore_record(id)).transpose();
+                let hint = match &made {
+                    Err(error) => format!("it could not be made again: {error}"),
+                    Ok(_) => hint,
+                };
+                let made = made.unwrap_or_default();
                 self.tell(format!("{place}: {what}"), made.is_some(), Some(hint));
                 let Some(record) = made.or_else(|| self.engine.store.record_of_config(id).ok()) else {
                     return Ok(None);
@@ -121,7 +126,7 @@ impl Check<'_> {
         let (what, mut mended) = match file::read_small(&path, super::MOST) {
             Ok(bytes) if Digest::of(&bytes) == *digest => return Ok(()),
             Ok(bytes) => (format!("blob {} was changed", digest.short()), self.mend_blob(digest, bytes)?),
-            Err(error) => (super::reason(&error), false),
+            Err(error) => (super::reason(error)?, false),
         };
         let mut failure = None;
         if !mended {
@@ -167,8 +172,9 @@ impl Check<'_> {
         match self.read_sealed::<RefTarget>(path)? {
             super::Sealed::Good(target) => {
                 let (store, image) = (&self.engine.store, &target.image);
-                // With the image a removal takes its names, before its record.
-                let lost = !file::exists(&self.root().image(image))?;
+                // With the image a removal takes its names, before its record; one that lost only that is told of, and
+                // keeps its names.
+                let lost = !file::exists(&self.root().image(image))? && !file::exists(&self.root().blob(image))?;
                 if lost && store.ref_target(reference)?.is_some_and(|now| now.image == *image) {
                     let mended = self.options.repair && store.untag_from(reference, image)?;
                     let line = format!("{place}: points to image {}, which is not here", image.short());

@@ -172,23 +172,22 @@ impl<'a> Job<'a> {
         let recorded = self.meta.and_then(LayerMeta::digests);
         look.index = recorded.map(|_| !look.beside.iter().any(|line| line.starts_with("index: ")));
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let index = open_file(self.layer, "index");
-        let model = index
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|index| Model::read(index, self.ids, own).map_err(|error| error.to_string()));
-        match (model, index) {
+        let read = open_file(self.layer, "index").and_then(|index| {
+            let model = Model::read(&index, self.ids, own)?;
+            Ok((index, model))
+        });
+        match read {
             // It would call the tree wrong for what is wrong with itself.
-            (Ok(_), Ok(_)) if look.index == Some(false) => {}
-            (Ok(model), Ok(index)) => {
+            Ok(_) if look.index == Some(false) => {}
+            Ok((index, model)) => {
                 look.faults = compare(self.layer, &model, &self.rules())?;
                 if !self.options.quick {
                     self.contents(&index, &model, &mut look)?;
                 }
                 look.model = Some(model);
             }
-            (Err(error), _) => look.beside.push(format!("index: {error}")),
-            (Ok(_), Err(error)) => look.beside.push(format!("index: {error}")),
+            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
+            Err(error) => look.beside.push(format!("index: {error}")),
         }
         Ok(look)
     }
@@ -210,6 +209,7 @@ impl<'a> Job<'a> {
                 (Some(recorded), Ok(Some(found))) if *recorded != found => {
                     wrong.push(format!("{name}: its content was changed"));
                 }
+                (_, Err(error)) if error.kind() == ErrorKind::Exhausted => return Err(error),
                 (_, Err(error)) => wrong.push(format!("{name}: cannot be read: {error}")),
                 _ => {}
             }
@@ -225,6 +225,7 @@ impl<'a> Job<'a> {
                 return Ok(());
             }
             Ok(_) => "the archive that it describes is not the layer's".to_owned(),
+            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
             Err(error) => error.to_string(),
         };
         // Whoever changes a file changes its time, too: only what is made anew anyway is passed over.
@@ -240,6 +241,7 @@ impl<'a> Job<'a> {
                 let kind = match has_content(self.layer, path, *size, segments.as_deref(), digest) {
                     Ok(true) => continue,
                     Ok(false) => FaultKind::Content,
+                    Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
                     Err(error) => FaultKind::Unreadable(error.to_string()),
                 };
                 look.faults.push(Fault { path: path.clone(), kind });

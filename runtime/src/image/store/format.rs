@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 const FORMAT_MAX: usize = 64 << 10;
 const OTHER_ROOT: &str = "choose another store with --root or LRUN_ROOT";
 /// What a directory may hold and still become a store: our own, half made, or a fresh file system's.
-const EXPECTED: [&str; 15] = [
+const EXPECTED: [&str; 18] = [
     "format",
     "lock",
     "refs.lock",
@@ -33,6 +33,9 @@ const EXPECTED: [&str; 15] = [
     "names",
     "staging",
     "trash",
+    "cache",
+    "mounts",
+    "lists",
     "lost+found",
 ];
 
@@ -131,7 +134,28 @@ fn dirs(root: &Root) -> [std::path::PathBuf; 8] {
     ]
 }
 
-/// See [`Store::open`]. A good store costs five system calls and a close.
+/// Those of its directories that a store has not. A copy of it may be without those that were empty.
+fn missing(root: &Root) -> Result<Vec<std::path::PathBuf>> {
+    let mut missing = Vec::new();
+    for dir in dirs(root) {
+        if !file::exists(&dir)? {
+            missing.push(dir);
+        }
+    }
+    Ok(missing)
+}
+
+/// Makes the directories that the store at `path` has lost; whether it had lost any.
+pub fn mend_directories(path: &Path) -> Result<bool> {
+    let missing = missing(&Root::new(path))?;
+    for dir in &missing {
+        file::ensure_dir(dir)?;
+        file::fsync_dir(dir.parent().unwrap_or(path))?;
+    }
+    Ok(!missing.is_empty())
+}
+
+/// See [`Store::open`]. A good store costs thirteen system calls and a close.
 pub(super) fn open(path: &Path, create: bool, idmap: Mode, probe: &dyn Fn(&Path) -> Result<Features>) -> Result<Store> {
     match open_existing(path, idmap) {
         Err(error) if error.kind() == ErrorKind::NotFound && create => {
@@ -160,7 +184,15 @@ fn open_existing(path: &Path, idmap: Mode) -> Result<Store> {
         rustix::fs::fchmod(&dir, FileMode::from_bits_truncate(0o700))
             .context(|| format!("close {} to other users", path.display()))?;
     }
-    Ok(Store { root: Root::new(path), format })
+    let root = Root::new(path);
+    let missing = missing(&root)?;
+    if !missing.is_empty() {
+        let names = missing.iter().filter_map(|dir| dir.strip_prefix(path).ok()).map(|dir| dir.display().to_string());
+        let names: Vec<String> = names.collect();
+        let message = format!("store {} has lost directories: {}", path.display(), names.join(", "));
+        return Err(Error::new(ErrorKind::Corrupt, message).hint(REPAIR));
+    }
+    Ok(Store { root, format })
 }
 
 fn open_error(path: &Path, errno: Errno) -> Error {

@@ -331,7 +331,7 @@ impl LogReader {
         let oldest = self.oldest_age()?;
         let (mut newer, mut holes): (Vec<LogFile>, u32) = (Vec::new(), 0);
         for age in 0..MAX_FILES {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
             let file = match rustix::fs::openat(&self.dir, file_name(age), flags, Mode::empty()) {
                 Ok(file) => LogFile::new(file)?,
                 Err(Errno::NOENT) => {
