@@ -522,6 +522,23 @@ fn a_copy_goes_on_when_the_container_ends() {
     assert_eq!(found, "first\nsecond\n50331648");
 }
 
+/// Whenever a container ends: its files are there before, and after. (What comes as an archive cannot be taken twice.)
+#[test]
+fn a_copy_beside_the_end_of_a_container_is_whole() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["create", "--name", "short", "--network", "none", "busybox", "true"]);
+    lrun.file("new", "new");
+    for _ in 0..12 {
+        for words in
+            [&["cp", "short:/etc/passwd", "-"][..], &["cp", "short:/etc/passwd", "got"], &["cp", "new", "short:/"]]
+        {
+            lrun.ok(&["start", "short"]);
+            let output = lrun.run(words);
+            assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{words:?}");
+        }
+    }
+}
+
 /// A full disk gives the reason, and leaves no part of the file that did not fit.
 #[test]
 fn a_full_disk_is_named() {

@@ -75,6 +75,13 @@ fn users_and_groups_are_the_images() {
         assert!(refused.starts_with("lrun: --group-add tty: there is only one id"), "{refused}");
     } else {
         assert_eq!(busybox(&lrun, &more, &ids), "1000 1000 5,50,77,1000, /home/alice");
+        // Also of another user's command.
+        lrun.ok(
+            &[&["run", "-d", "--name", "more", "--network", "none"], &more[..], &["busybox", "sleep", "1000"]].concat()
+        );
+        for (user, groups) in [("alice", "1000 5 50 77"), ("0", "0 5 77")] {
+            assert_eq!(lrun.ok(&["exec", "-u", user, "more", "id", "-G"]), groups);
+        }
     }
     for (user, complaint) in [
         ("nobody", "lrun: unable to find user nobody: no matching entries in passwd file\n"),

@@ -147,7 +147,7 @@ struct NetworkFlags {
     hostname: Option<String>,
     /// pasta, host or none
     #[arg(long, alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    network: Vec<String>,
 }
 
 /// Files and devices.
@@ -330,7 +330,7 @@ impl NetworkFlags {
     fn apply(self, options: &mut RunOptions) -> Result<()> {
         options.hostname = given("-h, --hostname", self.hostname.as_ref(), network::parse_hostname)?;
         options.domainname = given("--domainname", self.domainname.as_ref(), network::parse_hostname)?;
-        options.network = given("--network", self.network.as_ref(), network::parse_network)?.unwrap_or_default();
+        options.network = given("--network", one_network(&self.network)?, network::parse_network)?.unwrap_or_default();
         options.expose = flags("--expose", &self.expose, |word| {
             exposed_ports(word).context(|| "invalid range format for --expose")
         })?
@@ -343,6 +343,17 @@ impl NetworkFlags {
         };
         Ok(())
     }
+}
+
+/// A container has one network: which of several was meant, nobody knows.
+fn one_network(all: &[String]) -> Result<Option<&String>> {
+    let Some((first, more)) = all.split_first() else { return Ok(None) };
+    let text = match more.iter().find(|other| *other != first) {
+        Some(other) => format!("--network {first} and {other}: a container has one network"),
+        None if more.is_empty() => return Ok(Some(first)),
+        None => format!("network {first:?} is specified multiple times"),
+    };
+    Err(Error::new(ErrorKind::Invalid, text))
 }
 
 impl FileFlags {

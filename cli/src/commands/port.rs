@@ -13,5 +13,5 @@ pub fn run(global: &Global, args: &PortArgs) -> Result<u8> {
     let Some(wanted) = &args.port else { return Ok(0) };
     let port = exposed_ports(wanted)?.join(", ");
     Err(Error::new(ErrorKind::NotFound, format!("no public port '{port}' published for {}", record.name))
-        .hint("this version of lrun does not publish ports; with --network host the command listens on the host's own"))
+        .hint("this version of lrun does not publish ports; with --network host the command listens on the host's own addresses"))
 }

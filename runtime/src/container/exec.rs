@@ -44,9 +44,6 @@ pub fn exec(
     plan.create_cwd = false;
     caller::raise_limits(&plan.rlimits);
     plan.window = window(&stdio).filter(|_| options.tty).map(|size| (size.rows, size.cols));
-    if options.user.is_some() {
-        plan.groups.clear();
-    }
     let streams = Streams::new(options, stdio)?;
     let joining = join(plan, joined_namespaces(&spec), monitor.as_fd(), init.as_fd(), streams.inside())?;
     let terminal = match joining.channel.hear()? {

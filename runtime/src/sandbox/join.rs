@@ -163,8 +163,16 @@ pub(super) fn no_fork(errno: rustix::io::Errno, init: BorrowedFd<'_>) -> Error {
     }
 }
 
+/// What [`is_not_running`] knows, also of another process's error.
+const NOT_RUNNING: &str = "the container is not running";
+
 fn not_running() -> Error {
-    Error::new(ErrorKind::Conflict, "the container is not running")
+    Error::new(ErrorKind::Conflict, NOT_RUNNING)
+}
+
+/// Whether nobody could join a container because it has ended, or just ends.
+pub fn is_not_running(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && error.to_string() == NOT_RUNNING
 }
 
 fn ends_within(init: BorrowedFd<'_>, limit: Timespec) -> bool {

@@ -32,6 +32,7 @@ use crate::idmap::enter::fork_mapped;
 use crate::idmap::helper::{self, Helper, Work};
 use crate::image::compress;
 use crate::image::files::{Ownership, Received, Receiver, Root, SendRules, Sent, Target, send};
+use crate::sandbox::join::is_not_running;
 use crate::sandbox::view::{self, Layers};
 use path::{Goes, There, decide};
 use place::{Found, Place, path_of};
@@ -163,6 +164,7 @@ impl Access {
                 return Err(Error::new(ErrorKind::Invalid, text));
             }
             place.check_writable(&found)?;
+            at.report(0);
             let (mut tar, _) = compress::decompress(Box::new(File::from(archive.try_clone()?)))?;
             let ownership = match how.owner {
                 None => Ownership::Keep(&engine.map),
@@ -197,8 +199,8 @@ impl Access {
 
     /// The failure of a helper, for people.
     fn explain(&self, error: Error) -> Error {
-        // The first process waits for those that end with it.
-        let died = error.kind() == ErrorKind::Io && error.errno().is_none();
+        // The first process waits for those that end with it, and takes no new ones from before its end.
+        let died = error.kind() == ErrorKind::Io && error.errno().is_none() || is_not_running(&error);
         let patience = if died { 500 } else { 0 };
         match self {
             Self::Running { init, .. } if super::alive::wait_gone(init, patience).unwrap_or(false) => {
@@ -210,13 +212,19 @@ impl Access {
 }
 
 /// Copies, and does so again from the beginning when the container ends meanwhile: its helpers end with it, its files
-/// do not.
-fn despite_its_end<T>(engine: &Engine, record: &Record, mut copy: impl FnMut(Access) -> Result<T>) -> Result<T> {
+/// do not. Not once something was taken or given that the next attempt would do again: `copy` says so by the flag.
+fn despite_its_end<T>(
+    engine: &Engine,
+    record: &Record,
+    mut copy: impl FnMut(Access, &Cell<bool>) -> Result<T>,
+) -> Result<T> {
+    let begun = Cell::new(false);
     let mut access = Access::open(engine, record)?;
     loop {
         let end = access.end()?;
-        let error = match copy(access) {
+        let error = match copy(access, &begun) {
             Ok(copied) => return Ok(copied),
+            Err(error) if begun.get() => return Err(error),
             Err(error) => error,
         };
         match end {
@@ -272,7 +280,7 @@ pub fn copy_out(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let found = host_destination(to)?;
-    despite_its_end(engine, record, |access| {
+    despite_its_end(engine, record, |access, _| {
         bring_out(engine, access, from, (to, found.try_clone()?), options, progress)
     })
 }
@@ -368,10 +376,21 @@ pub fn stream_out(
     out: OwnedFd,
     options: CopyOptions,
 ) -> Result<Copied> {
-    let access = Access::open(engine, record)?;
+    despite_its_end(engine, record, |access, begun| send_out(engine, record, access, from, (&out, begun), options))
+}
+
+/// One attempt to copy out of a container as a tar. `begun`: bytes of it are out.
+fn send_out(
+    engine: &Engine,
+    record: &Record,
+    access: Access,
+    from: Inside<'_>,
+    (out, begun): (&OwnedFd, &Cell<bool>),
+    options: CopyOptions,
+) -> Result<Copied> {
     let recorded = Recorded::open(engine, &record.layers)?;
     let kept: Vec<BorrowedFd<'_>> = recorded.descriptors().chain([out.as_fd()]).collect();
-    let helper = access.start(engine, Seen::Reading, &kept, |_| {
+    let helper = access.start(engine, Seen::Reading, &kept, |at| {
         let root = inside_source(from, options)?;
         // Where it is, links followed: so the layers' records name it.
         let whole = match &root {
@@ -385,9 +404,10 @@ pub fn stream_out(
             path => recorded.find(&crate::image::tar::join(&whole, path)),
         };
         let base = from.path.name().unwrap_or_default();
+        at.report(0);
         send(&root, &SendRules { base, sparse: false, recorded: &find }, &mut File::from(out.try_clone()?))
     })?;
-    let sent = helper.finish(&mut |_| {}).map_err(|error| access.explain(error));
+    let sent = helper.finish(&mut |_| begun.set(true)).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
     let sent = sent?;
     ended?;
@@ -404,7 +424,7 @@ pub fn copy_in(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
     let mut made = false;
-    despite_its_end(engine, record, |access| bring_in(engine, access, from, (to, &mut made), options, progress))
+    despite_its_end(engine, record, |access, _| bring_in(engine, access, from, (to, &mut made), options, progress))
         .map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))
 }
 
@@ -479,13 +499,17 @@ pub fn stream_in(
     (to, how): (Inside<'_>, Extraction),
     progress: &mut dyn FnMut(u64),
 ) -> Result<Copied> {
-    let access = Access::open(engine, record)?;
-    let helper = access.extract(engine, &archive, (to, how))?;
-    drop(archive);
-    let received = helper.finish(progress).map_err(|error| access.explain(error));
-    let ended = access.finish(engine);
+    let received = despite_its_end(engine, record, |access, begun| {
+        let helper = access.extract(engine, &archive, (to, how))?;
+        let mut tell = |bytes| {
+            begun.set(true);
+            progress(bytes);
+        };
+        let received = helper.finish(&mut tell).map_err(|error| access.explain(error));
+        let ended = access.finish(engine);
+        received.and_then(|received| ended.map(|()| received))
+    });
     let received = received.map_err(|error| error.context(format!("copy to {}:{}", to.name, to.path.shown())))?;
-    ended?;
     let mut warnings = received_warnings(&received, false);
     if received.endless {
         warnings.push("the archive has no end marker: it may be cut off".to_owned());

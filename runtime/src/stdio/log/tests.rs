@@ -113,6 +113,15 @@ fn times_and_details_stand_before_each_line() {
     assert_eq!(shown(dir.path(), View { details: true, ..View::default() }).out, " a\n bc\n \n");
     let both = shown(dir.path(), View { details: true, timestamps: true, ..View::default() });
     assert_eq!(both.err, format!("{t2}{nine}  e\n"));
+    // In one place no line is in the midst of another; one that never ends comes last.
+    let dir = written(&[(OUT, "b"), (ERR, "e\n"), (OUT, "c\nd"), (ERR, "f\n")]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let open = || File::options().append(true).open(file.path()).unwrap();
+    let view = View { timestamps: true, ..View::default() };
+    show(&File::open(dir.path()).unwrap(), &view, &mut || false, &mut |_| {}, &mut open(), &mut open()).unwrap();
+    let t4 = "1970-01-01T00:00:04";
+    let lines = [(t2, "e\n"), (t1, "bc\n"), (t4, "f\n"), (t3, "d")].map(|(time, line)| format!("{time}{nine} {line}"));
+    assert_eq!(std::fs::read_to_string(file.path()).unwrap(), lines.concat());
 }
 
 #[test]

@@ -17,6 +17,9 @@ const LIVENESS_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How much of a line whose beginning was rotated away is left out at most.
 const MOST_TORN: usize = 64 << 10;
 
+/// How much of a line without an end is kept back until it has one, where lines have times or details before them.
+const MOST_HELD: usize = 16 << 10;
+
 /// Which part of a log to show, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -107,7 +110,7 @@ pub fn show(
         out.flush()?;
         err.flush()?;
         if !live || printer.done || view.until.is_some_and(|until| until < unix_now()) {
-            return Ok(());
+            return printer.finish(out, err);
         }
         wait(watch.as_ref());
     }
@@ -154,6 +157,8 @@ struct Printer {
     /// A stream's output before this position is not shown.
     from: [u64; 2],
     line: [Line; 2],
+    /// The beginnings of lines that are kept back: the other stream may write before their ends.
+    held: [Vec<u8>; 2],
     /// Bytes that were not shown because the beginning of their line is lost.
     torn: u64,
     /// Everything before `until` has been shown.
@@ -162,7 +167,7 @@ struct Printer {
 
 impl Printer {
     fn new(view: View) -> Self {
-        Self { view, from: [0; 2], line: [Line::Start; 2], torn: 0, done: false }
+        Self { view, from: [0; 2], line: [Line::Start; 2], held: [Vec::new(), Vec::new()], torn: 0, done: false }
     }
 
     fn in_time(&self, time: u64) -> bool {
@@ -203,20 +208,35 @@ impl Printer {
             if self.line[index] == Line::Start {
                 self.line[index] = if in_time { Line::Shown } else { Line::Hidden };
                 if in_time && timestamps {
-                    out.write_all(stamp.get_or_insert_with(|| format_time(time)).as_bytes())?;
+                    self.held[index].extend_from_slice(stamp.get_or_insert_with(|| format_time(time)).as_bytes());
                 }
                 if in_time && details {
-                    out.write_all(b" ")?;
+                    self.held[index].push(b' ');
                 }
             }
+            let (ends, held) = (part.ends_with(b"\n"), &mut self.held[index]);
             if self.line[index] == Line::Shown {
-                out.write_all(part)?;
+                held.extend_from_slice(part);
+                let hold = (timestamps || details) && !ends && held.len() < MOST_HELD;
+                if !hold {
+                    out.write_all(held)?;
+                    held.clear();
+                }
             }
-            if part.ends_with(b"\n") {
+            if ends {
                 self.line[index] = Line::Start;
             }
         }
         self.done = until.is_some_and(|until| time > until) && !self.line.contains(&Line::Shown);
+        Ok(())
+    }
+
+    /// Shows the lines that never ended.
+    fn finish<'w>(&mut self, out: &'w mut dyn Write, err: &'w mut dyn Write) -> Result<()> {
+        for (to, held) in [out, err].into_iter().zip(std::mem::take(&mut self.held)) {
+            to.write_all(&held)?;
+            to.flush()?;
+        }
         Ok(())
     }
 }
