@@ -250,6 +250,7 @@ fn wrong_values_of_flags() {
         &["--pids-limit", "few"],
         &["--log-opt", "max-size=1"],
         &["--log-driver", "syslog"],
+        &["--log-driver", "none", "--log-opt", "max-size=1m"],
         &["-p", "80"],
         &["--restart", "always"],
         &["--platform", "plan9/mips"],

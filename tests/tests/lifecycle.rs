@@ -54,6 +54,12 @@ fn a_container_is_created_started_waited_for_and_started_again() {
     assert_eq!(lrun.ok(&["start", "again"]), "again");
     assert_eq!(lrun.ok(&["wait", &id[..12], "again"]), "3\n3");
     assert_eq!(status(&lrun, "again"), "exited 3");
+    lrun.ok(&["create", "--name", "never", "--network", "none", "busybox", "/no/such"]);
+    for flags in [&["start", "never"][..], &["start", "-a", "never"]] {
+        // No command ran whose code it could be.
+        let complaint = lrun.fails(1, flags);
+        assert!(complaint.contains("/no/such"), "{complaint}");
+    }
     let attached = lrun.run(&["start", "-a", "again"]);
     assert_eq!((attached.code, attached.stdout.as_str()), (3, "x\nx\n"), "the files are kept: {}", attached.stderr);
     assert_eq!(lrun.run(&["logs", "again"]).stdout, "x\nx\nx\n");

@@ -186,6 +186,8 @@ fn mounts_nest_in_any_order() {
     assert!(outer.join("b").is_dir() && !outer.join("b/new").exists(), "the mount point was made in the outer folder");
     let twice = lrun.fails(125, &words(&["-v", &outer_flag, "--tmpfs", "/a/"], "true"));
     assert_eq!(twice, "lrun: Duplicate mount point: /a\n");
+    let sizes = ["--tmpfs", "/t:size=64k", "--tmpfs", "/t/:size=128k"];
+    assert_eq!(sh(&lrun, &sizes, "df -k /t | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2"), "128", "the last wins");
     assert_eq!(sh(&lrun, &["-v", &outer_flag, "-v", &outer_flag], "ls /a"), "b\nfile");
 }
 

@@ -364,7 +364,11 @@ impl FileFlags {
         volumes.retain(|volume| seen.insert(volume.clone()));
         options.mounts = flags("-v, --volume", &volumes, |text| mounts::parse_volume(text, cwd))?;
         options.mounts.extend(flags("--mount", &self.mount, |text| mounts::parse_mount(text, cwd))?);
-        options.mounts.extend(flags("--tmpfs", &self.tmpfs, mounts::parse_tmpfs)?);
+        let mut tmpfs = Vec::new();
+        for mount in flags("--tmpfs", &self.tmpfs, mounts::parse_tmpfs)? {
+            mounts::set_tmpfs(&mut tmpfs, mount);
+        }
+        options.mounts.extend(tmpfs);
         options.devices = flags("--device", &self.device, security::parse_device)?;
         options.shm_size = given("--shm-size", self.shm_size.as_ref(), limits::parse_shm_size)?.flatten();
         options.read_only = self.read_only;
@@ -383,6 +387,9 @@ impl LimitFlags {
         options.oom_score_adj = given("--oom-score-adj", self.oom_score_adj.as_ref(), limits::parse_oom_score_adj)?;
         let mut log = LogOptions::default();
         given("--log-driver", self.log_driver.as_ref(), |name| log.set_driver(name))?;
+        if log.none && !self.log_opt.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "invalid logging opts for driver none"));
+        }
         for option in &self.log_opt {
             flag("--log-opt", option, |option| log.set(option))?;
         }

@@ -10,7 +10,7 @@ use lrun_runtime::stdio::attach;
 use lrun_runtime::stdio::terminal::{Client, ClientOptions, Outcome, Stdio};
 
 use super::for_each;
-use super::session::{UserStreams, check_terminal, client_options, serve};
+use super::session::{UserStreams, check_terminal, client_options, finish};
 use crate::args::{Global, StartArgs};
 use crate::context;
 use crate::ui::output;
@@ -44,7 +44,11 @@ pub fn run(global: &Global, args: &StartArgs) -> Result<u8> {
     let streams = UserStreams::open()?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     match start(&engine, &record, stdio, client)? {
-        Some(client) => serve(&engine, &record.id, Some(&record.state), client),
+        Some(client) => match client.run()? {
+            // No command ran whose code this could be.
+            Outcome::Failed { error, .. } => Err(error),
+            outcome => finish(&engine, &record.id, Some(&record.state), outcome),
+        },
         None => super::attach::attach(
             &engine,
             &lifecycle::settle(&engine, &record.id)?,

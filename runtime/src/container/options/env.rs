@@ -58,11 +58,12 @@ pub fn parse_label_file(path: &str, content: &[u8]) -> Result<BTreeMap<String, S
 /// Reads `-l name[=value]`.
 pub fn parse_label(text: &str) -> Result<(String, String)> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    if name.trim().is_empty() {
+    let name = name.trim_start();
+    if name.is_empty() {
         return Err(invalid(format!("invalid label '{text}': empty name")));
     }
     if name.contains(char::is_whitespace) {
-        return Err(invalid(format!("label '{text}' contains whitespaces")));
+        return Err(invalid(format!("label '{name}' contains whitespaces")));
     }
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -42,6 +42,14 @@ pub enum Mount {
     },
 }
 
+/// Adds a `--tmpfs`, or puts it in the place of the one with its target: the last one given wins, as in docker.
+pub fn set_tmpfs(mounts: &mut Vec<Mount>, tmpfs: Mount) {
+    match mounts.iter_mut().find(|mount| mount.target() == tmpfs.target()) {
+        Some(other) => *other = tmpfs,
+        None => mounts.push(tmpfs),
+    }
+}
+
 impl Mount {
     /// Where it shows in the container.
     pub fn target(&self) -> &str {

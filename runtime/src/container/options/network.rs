@@ -97,9 +97,12 @@ pub fn parse_dns_server(text: &str) -> Result<IpAddr> {
 /// Reads `--dns-search`: a domain, or `.`.
 pub fn parse_dns_search(text: &str) -> Result<String> {
     let domain = text.trim();
-    let label =
-        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    let fits = domain.len() <= 255 && domain.strip_suffix('.').unwrap_or(domain).split('.').all(label);
+    let label = |label: &str| {
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !label.is_empty() && label.bytes().all(word) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let is_name = domain.bytes().any(|b| b.is_ascii_alphabetic());
+    let fits = is_name && domain.len() <= 255 && domain.strip_suffix('.').unwrap_or(domain).split('.').all(label);
     if domain == "." || fits {
         return Ok(domain.to_owned());
     }

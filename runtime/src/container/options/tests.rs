@@ -237,14 +237,15 @@ fn environment() {
 
 #[test]
 fn labels() {
-    insta::assert_snapshot!(table(&["a=b", "a", "a=", "a=b=c d", "", "=b", "a b=c"], env::parse_label), @r#"
+    insta::assert_snapshot!(table(&["a=b", "a", "a=", "a=b=c d", "", "=b", "a b=c", "  a= b"], env::parse_label), @r#"
     a=b → ["a","b"]
     a → ["a",""]
     a= → ["a",""]
     a=b=c d → ["a","b=c d"]
      → Invalid: invalid label '': empty name
     =b → Invalid: invalid label '=b': empty name
-    a b=c → Invalid: label 'a b=c' contains whitespaces
+    a b=c → Invalid: label 'a b' contains whitespaces
+      a= b → ["a"," b"]
     "#);
     let labels = env::parse_label_file("f", b"#x\na=1\nb\na=2\n").unwrap();
     assert_eq!(labels, BTreeMap::from([("a".to_owned(), "2".to_owned()), ("b".to_owned(), String::new())]));
@@ -518,7 +519,7 @@ fn networks() {
     dns → Invalid: IP address is not correctly formatted: dns
      → Invalid: IP address is not correctly formatted:
     "#);
-    insta::assert_snapshot!(table(&[".", "example.org", "a.b.", "a_b", "", "a..b", "a b", "x\ny"], network::parse_dns_search), @r#"
+    insta::assert_snapshot!(table(&[".", "example.org", "a.b.", "a_b", "", "a..b", "a b", "x\ny", "17", "a-.b", "1.b"], network::parse_dns_search), @r#"
     . → "."
     example.org → "example.org"
     a.b. → "a.b."
@@ -527,6 +528,9 @@ fn networks() {
     a..b → Invalid: a..b is not a valid domain
     a b → Invalid: a b is not a valid domain
     x\ny → Invalid: x\ny is not a valid domain
+    17 → Invalid: 17 is not a valid domain
+    a-.b → Invalid: a-.b is not a valid domain
+    1.b → "1.b"
     "#);
     insta::assert_snapshot!(table(&["ndots:2", "", "a b", "a\nb"], network::parse_dns_option), @r#"
     ndots:2 → "ndots:2"
