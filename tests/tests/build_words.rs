@@ -21,6 +21,15 @@ fn an_id_file_never_has_the_id_of_an_earlier_build() {
     assert!(!file.exists());
     let good = context(&lrun, "good", "FROM busybox\nRUN true\n", &[]);
     assert_eq!(build(&lrun, &good, &["-t", "good", "--iidfile", text(&file)]).code, 0);
+    // What cannot be written is told first, and what is no file stays.
+    let refused = build(&lrun, &good, &["-t", "never", "--iidfile", text(&lrun.folder().join("no/id"))]);
+    assert!(refused.code == 1 && refused.stderr.contains("/no is not there\n"), "{refused:?}");
+    assert_eq!(lrun.ok(&["images", "-q", "never"]), "");
+    let fifo = lrun.folder().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    let running = lrun.spawn(&["build", "--network", "none", "--iidfile", text(&fifo), text(&good)]);
+    let id = fs::read_to_string(&fifo).expect("the id");
+    assert!(running.wait().code == 0 && id.starts_with("sha256:"), "{id}");
     assert_eq!(fs::read_to_string(&file).expect("an id"), lrun.inspect("good", "{{.Id}}"));
 }
 

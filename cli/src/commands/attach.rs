@@ -32,7 +32,7 @@ pub fn attach(engine: &Engine, record: &Record, stdin: bool, keys: Option<&str>,
     }
     let options = options_of(record)?;
     let stdin = stdin && options.interactive;
-    check_terminal(options.tty, stdin)?;
+    check_terminal(options.tty, stdin, "attach without stdin (attach --no-stdin, start without -i)")?;
     let streams = UserStreams::open()?;
     let directory = containers(engine).directory(&record.id)?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });

@@ -171,11 +171,21 @@ fn dockerfiles_clock(file: &Dockerfile, options: &Options) -> Result<Option<jiff
     given.filter(|text| !text.is_empty()).map(|text| context::epoch(&text)).transpose()
 }
 
-/// A build that fails leaves no id, and not that of the one before either.
+/// A build that fails leaves no id, and not that of the one before either. A device or a FIFO stays what it is.
 fn forget(iidfile: &Path) -> Result<()> {
-    match std::fs::remove_file(iidfile) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.context(|| format!("--iidfile: remove {}", iidfile.display())),
+    match iidfile.symlink_metadata() {
+        Ok(found) if found.is_file() || found.is_symlink() => {
+            std::fs::remove_file(iidfile).context(|| format!("--iidfile: remove {}", iidfile.display()))
+        }
+        Ok(_) => Ok(()),
+        // Told before a long build, not after it.
+        Err(_) => match iidfile.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                let text = format!("--iidfile: the directory {} is not there", folder.display());
+                Err(Error::new(ErrorKind::NotFound, text))
+            }
+            _ => Ok(()),
+        },
     }
 }
 

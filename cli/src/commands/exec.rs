@@ -13,7 +13,7 @@ use crate::context;
 pub fn run(global: &Global, args: ExecArgs) -> Result<u8> {
     let name = args.container().to_owned();
     let options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
-    check_terminal(options.tty, options.interactive && !options.detach)?;
+    check_terminal(options.tty, options.interactive && !options.detach, "leave out -t")?;
     let client = client_options(options.tty, options.detach_keys.as_deref(), false)?;
     let engine = context::engine(global)?;
     let record = lifecycle::find(&engine, &name)?;

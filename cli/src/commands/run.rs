@@ -23,7 +23,9 @@ pub fn run(global: &Global, args: RunArgs, early: Option<Early>) -> Result<u8> {
     let (pulling, replace) = (args.pulling()?, args.replace()?);
     let attach = args.check_attach();
     let mut options = args.into_options(&context::env_exact, &context::cwd_or_none())?;
-    if let Err(error) = attach.and_then(|()| check_terminal(options.tty, options.interactive && !options.detach)) {
+    if let Err(error) =
+        attach.and_then(|()| check_terminal(options.tty, options.interactive && !options.detach, "leave out -t"))
+    {
         // Docker counts these as failures of the command, not of its flags.
         output::error(&error);
         return Ok(1);

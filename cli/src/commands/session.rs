@@ -49,12 +49,12 @@ pub fn client_options(tty: bool, keys: Option<&str>, sig_proxy: bool) -> Result<
     Ok(ClientOptions { tty, detach_keys, sig_proxy, interruptible: false })
 }
 
-/// Refuses what docker refuses: a terminal is asked for, and stdin is none.
-pub fn check_terminal(tty: bool, stdin: bool) -> Result<()> {
+/// Refuses what docker refuses: a terminal is asked for, and stdin is none. `without`: how it is not asked for.
+pub fn check_terminal(tty: bool, stdin: bool, without: &str) -> Result<()> {
     use std::io::IsTerminal;
     if tty && stdin && !std::io::stdin().is_terminal() {
         return Err(lrun_runtime::Error::new(ErrorKind::Invalid, "the input device is not a TTY")
-            .hint("leave out -t, or give lrun a terminal"));
+            .hint(format!("{without}, or give lrun a terminal")));
     }
     Ok(())
 }

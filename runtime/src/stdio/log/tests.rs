@@ -118,7 +118,7 @@ fn times_and_details_stand_before_each_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let open = || File::options().append(true).open(file.path()).unwrap();
     let view = View { timestamps: true, ..View::default() };
-    show(&File::open(dir.path()).unwrap(), &view, &mut || false, &mut |_| {}, &mut open(), &mut open()).unwrap();
+    show(File::open(dir.path()).unwrap(), &view, &mut || false, &mut |_| {}, &mut open(), &mut open()).unwrap();
     let t4 = "1970-01-01T00:00:04";
     let lines = [(t2, "e\n"), (t1, "bc\n"), (t4, "f\n"), (t3, "d")].map(|(time, line)| format!("{time}{nine} {line}"));
     assert_eq!(std::fs::read_to_string(file.path()).unwrap(), lines.concat());
