@@ -23,14 +23,20 @@ fn an_id_file_never_has_the_id_of_an_earlier_build() {
     assert_eq!(build(&lrun, &good, &["-t", "good", "--iidfile", text(&file)]).code, 0);
     // What cannot be written is told first, and what is no file stays.
     let refused = build(&lrun, &good, &["-t", "never", "--iidfile", text(&lrun.folder().join("no/id"))]);
-    assert!(refused.code == 1 && refused.stderr.contains("/no is not there\n"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("/no/id: no such file or directory\n"), "{refused:?}");
     assert_eq!(lrun.ok(&["images", "-q", "never"]), "");
     let fifo = lrun.folder().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
     let running = lrun.spawn(&["build", "--network", "none", "--iidfile", text(&fifo), text(&good)]);
-    let id = fs::read_to_string(&fifo).expect("the id");
-    assert!(running.wait().code == 0 && id.starts_with("sha256:"), "{id}");
+    let read = std::process::Command::new("timeout").args(["60", "cat", text(&fifo)]).output().expect("timeout");
+    let output = running.wait();
+    assert!(output.code == 0 && read.stdout.starts_with(b"sha256:"), "{output:?}");
     assert_eq!(fs::read_to_string(&file).expect("an id"), lrun.inspect("good", "{{.Id}}"));
+    assert!(build(&lrun, &good, &["--iidfile", text(lrun.folder())]).stderr.starts_with("lrun: --iidfile: write "));
+    let link = lrun.folder().join("link");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    assert_eq!(build(&lrun, &bad, &["--iidfile", text(&link)]).code, 3);
+    assert_eq!(fs::read_to_string(&link).expect("it is there"), "");
 }
 
 #[test]

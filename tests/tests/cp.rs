@@ -534,7 +534,9 @@ fn a_copy_beside_the_end_of_a_container_is_whole() {
         {
             lrun.ok(&["start", "short"]);
             let output = lrun.run(words);
-            assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{words:?}");
+            // Of what went to stdout already nothing can be taken back.
+            let cut = words[2] == "-" && output.stderr == "lrun: the container ended while files were copied\n";
+            assert!(cut || (output.code, output.stderr.as_str()) == (0, ""), "{words:?}: {output:?}");
         }
     }
 }

@@ -455,17 +455,29 @@ fn lost_directories_are_told_of_and_made_again() {
         assert!(complaint.contains(&format!("has lost directories: {name}\n{HINT}")), "{complaint}");
         let output = check(&lrun);
         assert!(output.code == 1 && output.stdout.contains(&format!("has lost directories: {name}\n")), "{output:?}");
-        repaired(&lrun);
+        let output = repaired(&lrun);
+        assert!(output.stdout.contains(&format!(": it lost {name} (mended)\n")), "{output:?}");
         assert_sound(&lrun, name);
         lrun.ok(&run);
     }
+    // Beside a damaged format, each is told of.
+    eventually("it is empty", || fs::remove_dir(lrun.store().join("staging")).is_ok());
+    fs::write(lrun.store().join("format"), "{}").expect("write");
+    assert_eq!(repaired(&lrun).stdout.lines().count(), 2);
+    assert_sound(&lrun, "both");
+    eventually("it is empty", || fs::remove_dir(lrun.store().join("staging")).is_ok());
+    fs::write(lrun.store().join("staging"), "").expect("a file");
+    let complaint = lrun.fails(1, &["system", "check", "--repair"]);
+    assert!(complaint.contains("staging is no directory\n  hint: move it away"), "{complaint}");
+    fs::remove_file(lrun.store().join("staging")).expect("remove");
+    repaired(&lrun);
     // With these what was in them is gone, and told of; what is had again fills them.
     for names in [&["images", "layers"][..], &["blobs", "refs"]] {
         for name in names {
             fs::rename(lrun.store().join(name), lrun.folder().join(name)).expect("rename");
         }
         let output = lrun.run(&["system", "check", "--repair"]);
-        assert!(output.stdout.contains(&format!("has lost directories: {}", names[0])), "{output:?}");
+        assert!(output.stdout.contains(&format!(": it lost {}", names[0])), "{output:?}");
         lrun.import("busybox.tar", "busybox");
         lrun.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
     }
@@ -539,6 +551,13 @@ fn links_and_fifos_lead_nowhere() {
         }
         assert_sound(&lrun, name);
     }
+    // That of a monitor is not made anew behind its back.
+    let runs = lrun.ok(&["run", "-d", "--network", "none", "busybox", "sleep", "1000"]);
+    fs::remove_file(lrun.store().join("containers").join(&runs).join("lock")).expect("remove");
+    let output = lrun.run(&["system", "check", "--repair"]);
+    assert!(output.code == 1 && output.stdout.contains("its lock is missing\n"), "{output:?}");
+    lrun.ok(&["rm", "-f", &runs]);
+    assert_sound(&lrun, "the removal");
     // A layer that is a link to a sound one is not mended by that.
     let layer = inside(&lrun, "layers").remove(0);
     let aside = lrun.folder().join("layer");

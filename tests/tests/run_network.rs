@@ -182,7 +182,7 @@ options ndots:2";
     assert_eq!(sh(&lrun, &flags, "cat /etc/hosts /etc/resolv.conf"), expected);
     assert!(!sh(&lrun, &["--network", "none", "--dns-search", "."], "cat /etc/resolv.conf").contains("search"));
     for (flag, value, complaint) in [
-        ("--network=none", "--network=host", "--network none and host: a container has one network"),
+        ("--network=none", "--network=host", "--network \"none\" and \"host\": a container has one network"),
         ("--network=none", "--network=none", "network \"none\" is specified multiple times"),
         ("--add-host", "db", "bad format for add-host: \"db\""),
         ("--add-host", "db:nowhere", "invalid IP address in add-host: \"nowhere\""),

@@ -349,7 +349,7 @@ impl NetworkFlags {
 fn one_network(all: &[String]) -> Result<Option<&String>> {
     let Some((first, more)) = all.split_first() else { return Ok(None) };
     let text = match more.iter().find(|other| *other != first) {
-        Some(other) => format!("--network {first} and {other}: a container has one network"),
+        Some(other) => format!("--network {first:?} and {other:?}: a container has one network"),
         None if more.is_empty() => return Ok(Some(first)),
         None => format!("network {first:?} is specified multiple times"),
     };

@@ -171,21 +171,23 @@ fn dockerfiles_clock(file: &Dockerfile, options: &Options) -> Result<Option<jiff
     given.filter(|text| !text.is_empty()).map(|text| context::epoch(&text)).transpose()
 }
 
-/// A build that fails leaves no id, and not that of the one before either. A device or a FIFO stays what it is.
+/// A build that fails leaves no id, and not that of the one before either. What is no file stays what it is. That it cannot
+/// be written is told before a long build, not after it.
 fn forget(iidfile: &Path) -> Result<()> {
-    match iidfile.symlink_metadata() {
-        Ok(found) if found.is_file() || found.is_symlink() => {
-            std::fs::remove_file(iidfile).context(|| format!("--iidfile: remove {}", iidfile.display()))
+    let attempt = || format!("--iidfile: write {}", iidfile.display());
+    let is_link = iidfile.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    match iidfile.metadata() {
+        Ok(found) if found.is_dir() => Err(Error::from(rustix::io::Errno::ISDIR)).context(attempt),
+        // Also what `/dev/stdout` leads to.
+        Ok(found) if found.is_file() && is_link => {
+            std::fs::OpenOptions::new().write(true).truncate(true).open(iidfile).map(drop).context(attempt)
         }
+        Ok(found) if found.is_file() => std::fs::remove_file(iidfile).context(attempt),
         Ok(_) => Ok(()),
-        // Told before a long build, not after it.
-        Err(_) => match iidfile.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-                let text = format!("--iidfile: the directory {} is not there", folder.display());
-                Err(Error::new(ErrorKind::NotFound, text))
-            }
-            _ => Ok(()),
-        },
+        Err(_) => {
+            let folder = iidfile.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).context(attempt)
+        }
     }
 }
 

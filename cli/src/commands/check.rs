@@ -39,25 +39,24 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<u8> {
 /// Opens the store. Without its `format` and its directories nothing of it can be read: what is wrong with them are the
 /// first findings.
 fn open(global: &Global, repair: bool) -> Result<Option<Engine>> {
-    // The one may be damaged and the others lost.
-    for _ in 0..2 {
-        let error = match context::engine(global) {
+    let mut error = match context::engine(global) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => error,
+        other => return other.map(Some),
+    };
+    let map = context::id_map(global)?;
+    let path = context::store_path(global, &map)?;
+    let made = if repair { mend_directories(&path)? } else { Vec::new() };
+    if !made.is_empty() {
+        output::line(&escape::line(&format!("store {}: it lost {} (mended)", path.display(), made.join(", "))));
+        error = match context::engine(global) {
             Err(error) if error.kind() == ErrorKind::Corrupt => error,
             other => return other.map(Some),
         };
-        let map = context::id_map(global)?;
-        let path = context::store_path(global, &map)?;
-        let mended = repair
-            && (mend_directories(&path)?
-                || mend_format(&path)?
-                || renew_format(&path, map.mode, &|path| probe::probe(&map, path))?);
-        output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
-        if !mended {
-            break;
-        }
     }
-    if repair && let Ok(engine) = context::engine(global) {
-        return Ok(Some(engine));
+    let mended = repair && (mend_format(&path)? || renew_format(&path, map.mode, &|path| probe::probe(&map, path))?);
+    output::line(&format!("{}{}", escape::line(&error.to_string()), if mended { " (mended)" } else { "" }));
+    if mended {
+        return context::engine(global).map(Some);
     }
     let hint = match repair {
         true => "the store was made with another id mapping: see lrun --idmap",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{AtFlags, FileType, Mode as FileMode, OFlags};
+use rustix::io::Errno;
 
 use super::commit;
 use super::engine::Engine;
@@ -159,15 +160,19 @@ fn write_files(container: &Path, spec: &Spec, options: &RunOptions, network: &Ne
     Ok(resolv.forward)
 }
 
-/// Writes a generated file in place: containers that run have it mounted. What is no file is replaced.
+/// Writes a generated file in place: containers that run have it mounted. A link, FIFO or device is replaced.
 fn write_file(files: BorrowedFd<'_>, name: &str, text: &str) -> Result<()> {
     let mode = FileMode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(files, name, flags, mode).ok();
-    let is_file = |fd: &OwnedFd| {
-        rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    let opened = match rustix::fs::openat(files, name, flags, mode) {
+        Ok(file) => {
+            let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+            Some(file).filter(|_| kind == FileType::RegularFile)
+        }
+        Err(Errno::LOOP | Errno::NXIO) => None,
+        Err(error) => return Err(error.into()),
     };
-    let file = match opened.filter(is_file) {
+    let file = match opened {
         Some(file) => file,
         None => {
             rustix::fs::unlinkat(files, name, AtFlags::empty())?;

@@ -6,6 +6,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
 use super::engine::Engine;
 use super::names::ContainerId;
 pub use super::record::LOST;
@@ -249,8 +252,9 @@ pub fn wait(engine: &Engine, record: &Record) -> Result<i32> {
     Ok(await_end(engine, record)?.map_or(LOST, |now| now.state.exit_code))
 }
 
-/// Removes a container whose record is damaged; with `trash`, into the trash, where a repair finds it. One that something
-/// of holds the lock of cannot be ended, since nobody knows its processes.
+/// Removes a container whose record is damaged, or whose lock is lost; with `trash`, into the trash, where a repair finds
+/// it. Where the record tells of a process, that is ended first. One that something of holds the lock of cannot be ended
+/// without a record, since nobody knows its processes.
 pub fn remove_damaged(engine: &Engine, text: &str, trash: bool) -> Result<()> {
     let all = containers(engine);
     let id = all.find(text)?;
@@ -258,12 +262,32 @@ pub fn remove_damaged(engine: &Engine, text: &str, trash: bool) -> Result<()> {
         let message = format!("cannot remove container {}: its record is damaged, and it is in use", id.short());
         Error::new(ErrorKind::Conflict, message)
     };
+    if let Ok(record) = all.read(&id) {
+        end_without_lock(&record)?;
+    }
     let container = all.try_lock(&id)?.ok_or_else(in_use)?;
     if trash && trash::discard(engine, &container)? {
         return Ok(());
     }
     all.remove(container, Durability::Flushed, &mut |path| engine.remove_tree(path))
         .context(|| format!("remove container {}", id.short()))
+}
+
+/// Ends the processes of a container whose lock says nothing of them.
+fn end_without_lock(record: &Record) -> Result<()> {
+    let Some(init) = record.state.init.as_ref().map(alive::open).transpose()?.flatten() else { return Ok(()) };
+    // While init is there, its monitor has this number.
+    let monitor = record.state.monitor_pid.and_then(Pid::from_raw).map(alive::pidfd_of).transpose()?.flatten();
+    match rustix::process::pidfd_send_signal(&init, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(errno) => return Err(Error::from(errno).context(format!("kill container {}", record.id.short()))),
+    }
+    for process in monitor.iter().chain([&init]) {
+        if !alive::wait_gone(process, PATIENCE)? {
+            return Err(Error::new(ErrorKind::Conflict, format!("container {} does not end", record.id.short())));
+        }
+    }
+    Ok(())
 }
 
 /// How a container is removed.

@@ -30,7 +30,7 @@ fn flock(kind: i32) -> libc::flock {
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, FILE_MODE).context(|| format!("open lock {}", path.display())).map_err(with_way_out)
 }
 
@@ -38,8 +38,8 @@ fn open(path: &Path) -> Result<OwnedFd> {
 fn open_shared(path: &Path) -> Result<OwnedFd> {
     match open(path) {
         Err(error) if error.errno() == Some(libc::EROFS) => {
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-                .map_err(|_| error)
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|_| error)
         }
         other => other,
     }

@@ -172,7 +172,7 @@ fn not_running() -> Error {
 
 /// Whether nobody could join a container because it has ended, or just ends.
 pub fn is_not_running(error: &Error) -> bool {
-    error.kind() == ErrorKind::Conflict && error.to_string() == NOT_RUNNING
+    error.kind() == ErrorKind::Conflict && error.to_string().ends_with(NOT_RUNNING)
 }
 
 fn ends_within(init: BorrowedFd<'_>, limit: Timespec) -> bool {

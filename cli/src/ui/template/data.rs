@@ -1,9 +1,8 @@
 //! Inspected objects as template data.
 //!
 //! Go's templates see typed values: a struct (unknown fields are errors, fields print in their order and empty ones may
-//! be left out), a map (unknown keys have no value), a list that is nil (prints `[]`, in JSON `null`), a pointer that is
-//! (prints `<nil>`). The engine's values have no types, so what kind each one has is kept beside them, by the address of
-//! the shared value.
+//! be left out), a map (unknown keys have no value), a list that is nil (prints `[]`, in JSON `null`). The engine's
+//! values have no types, so what kind each one has is kept beside them, by the address of the shared value.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,9 +29,7 @@ pub struct Shapes(Arc<Inner>);
 struct Inner {
     /// Addresses of maps in which a missing key is no error.
     maps: HashSet<usize>,
-    /// Addresses of empty lists that stand for nil pointers.
-    pointers: HashSet<usize>,
-    /// The JSON of structs and of nil lists, maps and pointers, by address.
+    /// The JSON of structs and of nil lists and maps, by address.
     json: HashMap<usize, String>,
 }
 
@@ -40,11 +37,6 @@ impl Shapes {
     /// Whether a missing key is no error.
     pub fn is_map(&self, map: &Arc<BTreeMap<Arc<str>, Value>>) -> bool {
         self.0.maps.contains(&map_address(map))
-    }
-
-    /// Whether the value is a pointer to nothing.
-    pub fn is_nil_pointer(&self, value: &Value) -> bool {
-        matches!(value, Value::List(list) if self.0.pointers.contains(&list_address(list)))
     }
 
     /// The JSON of a value that does not print as what it holds.
@@ -101,20 +93,18 @@ struct Builder {
 impl Builder {
     fn value(&mut self, key: &str, full: &Json, shown: Option<&Json>) -> Value {
         match full {
-            Json::Null if self.kinds.lists.contains(&key) => Value::List(self.nil_list()),
+            Json::Null if self.kinds.lists.contains(&key) => {
+                let list: Arc<[Value]> = Vec::new().into();
+                self.inner.json.insert(list_address(&list), "null".to_owned());
+                Value::List(list)
+            }
             Json::Null if self.kinds.maps.contains(&key) => {
                 let map = Arc::default();
                 self.inner.maps.insert(map_address(&map));
                 self.inner.json.insert(map_address(&map), "null".to_owned());
                 Value::Map(map)
             }
-            // What a key of the user holds, or a list, is no pointer.
-            Json::Null if key.is_empty() => Value::Nil,
-            Json::Null => {
-                let list = self.nil_list();
-                self.inner.pointers.insert(list_address(&list));
-                Value::List(list)
-            }
+            Json::Null => Value::Nil,
             Json::Bool(bool) => Value::Bool(*bool),
             Json::Number(number) => match (number.as_i64(), number.as_u64()) {
                 (Some(int), _) => Value::Int(int),
@@ -145,12 +135,6 @@ impl Builder {
                 Value::Map(map)
             }
         }
-    }
-
-    fn nil_list(&mut self) -> Arc<[Value]> {
-        let list: Arc<[Value]> = Vec::new().into();
-        self.inner.json.insert(list_address(&list), "null".to_owned());
-        list
     }
 
     fn text(&self, text: &str) -> Arc<str> {

@@ -95,38 +95,46 @@ pub fn to_json(shapes: &Shapes, value: &Value) -> String {
 
 /// `GET location text receiver field…`: what `.State.Pid` was before [`super::rewrite`].
 fn get(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
+    find(shapes, args).map(|(value, _)| value)
+}
+
+/// The same where it is printed: a pointer to nothing says so, where a key that is missing has no value.
+fn show(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
+    Ok(match find(shapes, args)? {
+        (Value::Nil, true) => string("<nil>"),
+        (value, _) => value,
+    })
+}
+
+/// What is in a field, and whether there is such a one.
+fn find(shapes: &Shapes, args: &[Value]) -> Result<(Value, bool), String> {
     let [Value::String(location), Value::String(shown), receiver, path @ ..] = args else {
         return Err("a field needs its place".to_owned());
     };
     let fail = |what: String| format!("template: :{location}: executing \"\" at <{shown}>: {what}");
-    let mut value = receiver.clone();
+    let (mut value, mut there) = (receiver.clone(), true);
     let mut previous: Option<&str> = None;
     for field in path {
         let Value::String(field) = field else { return Err("a field needs a name".to_owned()) };
         value = match &value {
-            // docker's second try, on the JSON, finds that there is no such key.
-            null if matches!(null, Value::Nil) || shapes.is_nil_pointer(null) => {
-                return Err(fail(format!("map has no entry for key \"{}\"", previous.unwrap_or(field))));
-            }
             Value::Map(map) => match map.get(field) {
                 Some(value) => value.clone(),
-                None if shapes.is_map(map) => Value::Nil,
+                None if shapes.is_map(map) => {
+                    there = false;
+                    Value::Nil
+                }
                 None => match by_go_name(field).and_then(|key| map.get(key)) {
                     Some(value) => value.clone(),
                     None => return Err(fail(format!("map has no entry for key \"{field}\""))),
                 },
             },
+            // A null field: docker's second try, on the JSON, finds that there is no such key.
+            Value::Nil => return Err(fail(format!("map has no entry for key \"{}\"", previous.unwrap_or(field)))),
             other => return Err(fail(format!("can't evaluate field {field} in type {}", other.type_name()))),
         };
         previous = Some(field);
     }
-    Ok(value)
-}
-
-/// What is printed: a pointer to nothing says so, where a key that is missing has no value.
-fn show(shapes: &Shapes, args: &[Value]) -> Result<Value, String> {
-    let value = arg(args, 0)?;
-    Ok(if shapes.is_nil_pointer(value) { string("<nil>") } else { value.clone() })
+    Ok((value, there))
 }
 
 /// docker's templates also take a field by its name in Go, which for some is not that in the JSON.

@@ -203,6 +203,10 @@ mod tests {
                 "{{.State.Health}} {{json .State.Health}} {{not .State.Health}} {{with .State.Health}}{{else}}none{{end}}",
                 "<nil> null true none",
             ),
+            (
+                r#"{{print .State.Health}} {{printf "%v" .State.Health}} {{eq (print .State.Health) "<nil>"}}"#,
+                "<nil> <nil> true",
+            ),
             ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
             ("{{len .Config.Env}} {{len .Config.Volumes}}", "2 0"),
             (r#"{{join .Config.Cmd " "}} {{join .Config.Entrypoint ","}}"#, "sh -c "),

@@ -1,7 +1,7 @@
 //! Rewrites a parsed template so that fields and methods go through lrun's own functions.
 //!
 //! `.State.Pid` becomes a call of [`GET`] with its place in the source, `.Label "k"` a `call` of what the field holds,
-//! what is printed goes through [`SHOW`], and functions that nobody defined are found.
+//! of [`SHOW`] where that is printed, and functions that nobody defined are found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::functions::NAMES;
 /// The function that reads fields; no template can name it.
 pub const GET: &str = "\0get";
 
-/// The function that all goes through which is printed.
+/// The same where the field is printed as it is.
 pub const SHOW: &str = "\0show";
 
 /// Walks one template and collects what it reads.
@@ -42,10 +42,8 @@ impl<'a> Rewriter<'a> {
             Node::List(list) => self.list(list),
             Node::Action(action) => {
                 self.pipe(&mut action.pipe)?;
-                if action.pipe.decl.is_empty() {
-                    let pos = action.pipe.pos;
-                    let args = vec![Expr::Identifier(pos, SmolStr::from(SHOW))];
-                    action.pipe.commands.push(CommandNode { pos, args });
+                if let (true, [command]) = (action.pipe.decl.is_empty(), action.pipe.commands.as_mut_slice()) {
+                    show(command);
                 }
                 Ok(())
             }
@@ -146,5 +144,16 @@ impl<'a> Rewriter<'a> {
         let before = self.source.get(..offset).unwrap_or(self.source);
         let column = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
         format!("{}:{column}", pos.line)
+    }
+}
+
+/// A command that is one field, rewritten, says what it finds as it is printed.
+fn show(command: &mut CommandNode) {
+    let [Expr::Pipe(_, pipe)] = command.args.as_mut_slice() else { return };
+    let [get] = pipe.commands.as_mut_slice() else { return };
+    if let Some(Expr::Identifier(_, name)) = get.args.first_mut()
+        && name == GET
+    {
+        *name = SmolStr::from(SHOW);
     }
 }

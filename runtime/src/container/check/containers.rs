@@ -120,9 +120,10 @@ impl Check<'_> {
         self.sealed::<Spec>(&paths.spec(), &format!("{words}: spec"), &spec_hint)?;
         self.own_layer(id, &paths, &words, &hint)?;
         if !file::exists(&paths.lock())? && !removed(&paths)? {
-            // It holds nothing; whoever starts the container takes it.
-            let mended = self.options.repair && Lock::exclusive(&paths.lock()).is_ok();
-            self.tell(format!("{words}: its lock is missing"), mended, None);
+            // It holds nothing, and whoever starts the container takes it. The monitor of one that runs has another.
+            let ended = record.as_ref().is_some_and(|record| !record.state.status.is_active());
+            let mended = self.options.repair && ended && Lock::try_exclusive(&paths.lock())?.is_some();
+            self.tell(format!("{words}: its lock is missing"), mended, Some(hint.clone()));
         }
         self.beside(&paths, &words)?;
         let Some(record) = record else { return Ok(None) };

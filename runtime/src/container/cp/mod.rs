@@ -404,8 +404,8 @@ fn send_out(
             path => recorded.find(&crate::image::tar::join(&whole, path)),
         };
         let base = from.path.name().unwrap_or_default();
-        at.report(0);
-        send(&root, &SendRules { base, sparse: false, recorded: &find }, &mut File::from(out.try_clone()?))
+        let mut out = Telling { file: File::from(out.try_clone()?), first: Some(at) };
+        send(&root, &SendRules { base, sparse: false, recorded: &find }, &mut out)
     })?;
     let sent = helper.finish(&mut |_| begun.set(true)).map_err(|error| access.explain(error));
     let ended = access.finish(engine);
@@ -515,6 +515,25 @@ pub fn stream_in(
         warnings.push("the archive has no end marker: it may be cut off".to_owned());
     }
     Ok(Copied { content: received.content, transferred: received.bytes, warnings })
+}
+
+/// Tells before the first byte is written.
+struct Telling<'a> {
+    file: File,
+    first: Option<&'a Work>,
+}
+
+impl std::io::Write for Telling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(work) = self.first.take() {
+            work.report(0);
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Writes to a pipe and tells how much.

@@ -134,25 +134,26 @@ fn dirs(root: &Root) -> [std::path::PathBuf; 8] {
     ]
 }
 
-/// Those of its directories that a store has not. A copy of it may be without those that were empty.
-fn missing(root: &Root) -> Result<Vec<std::path::PathBuf>> {
-    let mut missing = Vec::new();
-    for dir in dirs(root) {
-        if !file::exists(&dir)? {
-            missing.push(dir);
-        }
-    }
-    Ok(missing)
+/// The names of those of its directories that a store has not. A copy of it may be without those that were empty.
+fn missing(root: &Root) -> Vec<String> {
+    let missing = dirs(root).into_iter().filter(|dir| !dir.is_dir());
+    missing.filter_map(|dir| Some(dir.strip_prefix(root.path()).ok()?.display().to_string())).collect()
 }
 
-/// Makes the directories that the store at `path` has lost; whether it had lost any.
-pub fn mend_directories(path: &Path) -> Result<bool> {
-    let missing = missing(&Root::new(path))?;
+/// Makes the directories that the store at `path` has lost; their names.
+pub fn mend_directories(path: &Path) -> Result<Vec<String>> {
+    let missing = missing(&Root::new(path));
     for dir in &missing {
-        file::ensure_dir(dir)?;
-        file::fsync_dir(dir.parent().unwrap_or(path))?;
+        let dir = path.join(dir);
+        file::ensure_dir(&dir)?;
+        if !dir.is_dir() {
+            let message = format!("{} is no directory", dir.display());
+            return Err(Error::new(ErrorKind::Corrupt, message).hint("move it away, and repair again"));
+        }
+        let above = std::fs::File::open(dir.parent().unwrap_or(path));
+        above.and_then(|above| above.sync_all()).context(|| format!("flush {}", dir.display()))?;
     }
-    Ok(!missing.is_empty())
+    Ok(missing)
 }
 
 /// See [`Store::open`]. A good store costs thirteen system calls and a close.
@@ -185,11 +186,9 @@ fn open_existing(path: &Path, idmap: Mode) -> Result<Store> {
             .context(|| format!("close {} to other users", path.display()))?;
     }
     let root = Root::new(path);
-    let missing = missing(&root)?;
+    let missing = missing(&root);
     if !missing.is_empty() {
-        let names = missing.iter().filter_map(|dir| dir.strip_prefix(path).ok()).map(|dir| dir.display().to_string());
-        let names: Vec<String> = names.collect();
-        let message = format!("store {} has lost directories: {}", path.display(), names.join(", "));
+        let message = format!("store {} has lost directories: {}", path.display(), missing.join(", "));
         return Err(Error::new(ErrorKind::Corrupt, message).hint(REPAIR));
     }
     Ok(Store { root, format })
