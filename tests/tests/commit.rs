@@ -415,3 +415,26 @@ fn a_store_can_be_moved() {
     std::fs::rename(&there, &here).expect("move the store back");
     assert_eq!(lrun.ok(&["start", "-a", "box"]), "3");
 }
+
+/// Links and FIFOs have several names as files do, and are the same after the way through an archive.
+#[test]
+fn links_and_fifos_with_several_names_stay_one() {
+    let lrun = Lrun::with_busybox();
+    let script = "mkdir /opt/a && mkfifo /opt/a/p && ln -s x /opt/a/l && cp -al /opt/a /opt/b";
+    lrun.ok(&["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
+    lrun.ok(&["commit", "box", "made"]);
+    assert_eq!(lrun.ok(&["system", "check"]), "");
+    lrun.ok(&["commit", "--squash", "box", "squashed"]);
+    let other = Lrun::new();
+    let path = |name: &str| other.folder().join(name).to_str().expect("UTF-8").to_owned();
+    lrun.ok(&["save", "-o", &path("saved"), "made"]);
+    lrun.ok(&["export", "-o", &path("exported"), "box"]);
+    other.ok(&["load", "-q", "-i", &path("saved")]);
+    other.ok(&["import", &path("exported"), "imported"]);
+    let look = "cd /opt; stat -c '%n %h %F' a/p b/p a/l b/l; [ a/p -ef b/p ] && readlink b/l";
+    let seen = "a/p 2 fifo\nb/p 2 fifo\na/l 2 symbolic link\nb/l 2 symbolic link\nx";
+    for (lrun, image) in [(&lrun, "made"), (&lrun, "squashed"), (&other, "made"), (&other, "imported")] {
+        assert_eq!(lrun.ok(&["run", "--rm", "--network", "none", image, "sh", "-c", look]), seen, "{image}");
+        assert_eq!(lrun.ok(&["system", "check"]), "", "{image}");
+    }
+}

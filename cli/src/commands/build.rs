@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Read, StdinLock};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lrun_runtime::build::context::{Context as Files, Patterns};
 use lrun_runtime::build::dockerfile::{Dockerfile, SIZE_MAX, Source, Tree};
@@ -263,13 +263,14 @@ fn open(args: &BuildArgs, staging: &Staging, way: &mut Way<'_>) -> Result<(Sourc
     Ok((source, files.ignoring(patterns(ignore)?)))
 }
 
-/// The patterns beside a Dockerfile of this name. Only where there are none, those of the context count.
+/// The patterns beside a Dockerfile of this name: a file of its directory, wherever links in that lead. Only where there are
+/// none, those of the context count.
 fn beside(dockerfile: &str) -> Result<Option<Vec<u8>>> {
-    let name = format!("{dockerfile}.dockerignore");
-    match File::open(&name) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map_err(Error::from).and_then(bounded).map(Some).context(|| format!("read {name}")),
-    }
+    let path = PathBuf::from(format!("{dockerfile}.dockerignore"));
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let read = Files::open(folder).and_then(|folder| folder.read(name.as_encoded_bytes(), SIZE_MAX as u64));
+    read.context(|| format!("read {}", path.display()))
 }
 
 /// Standard input is the Dockerfile, or the context as an archive.

@@ -290,7 +290,25 @@ impl<'a, 's> Packer<'a, 's> {
         if self.rules.sets_time(&stat, &head) {
             utimensat(directory, name, &timestamps(head.mtime), AtFlags::SYMLINK_NOFOLLOW).context(|| "set a time")?;
         }
+        // Devices are not made, so that nothing could be linked to them.
+        if matches!(kind, Kind::Symlink | Kind::Fifo) {
+            self.link(&mut head, &stat);
+        }
         self.write(&head)
+    }
+
+    /// Makes a link of a later name of something that has several.
+    fn link(&mut self, head: &mut Head, stat: &Stat) {
+        if stat.st_nlink < 2 {
+            return;
+        }
+        match self.links.get(&(stat.st_dev, stat.st_ino)) {
+            Some(first) => {
+                head.kind = Kind::Hardlink;
+                head.link.clone_from(first);
+            }
+            None => drop(self.links.insert((stat.st_dev, stat.st_ino), head.path.clone())),
+        }
     }
 
     fn file(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
@@ -300,15 +318,9 @@ impl<'a, 's> Packer<'a, 's> {
         if self.rules.sets_time(&stat, &head) {
             futimens(&file, &timestamps(head.mtime)).context(|| "set the time of a file")?;
         }
-        if stat.st_nlink > 1 {
-            match self.links.get(&(stat.st_dev, stat.st_ino)) {
-                Some(first) => {
-                    head.kind = Kind::Hardlink;
-                    head.link.clone_from(first);
-                    return self.write(&head);
-                }
-                None => drop(self.links.insert((stat.st_dev, stat.st_ino), path.to_vec())),
-            }
+        self.link(&mut head, &stat);
+        if head.kind == Kind::Hardlink {
+            return self.write(&head);
         }
         head.xattrs = self.attributes.read(file.as_fd())?.xattrs;
         let size = u64::try_from(stat.st_size).unwrap_or(0);

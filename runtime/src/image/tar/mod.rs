@@ -33,7 +33,7 @@ pub struct Limits {
     pub entries: u64,
     /// Components of a path; by default as many as fit into one.
     pub depth: usize,
-    /// Bytes of a path or a link target (Linux takes 4095).
+    /// Bytes of a path or a link target (Linux takes 4095, and files are opened below `diff/`).
     pub path: usize,
     /// Bytes of one entry's extended headers (PAX records, long names).
     pub metadata: usize,
@@ -61,7 +61,7 @@ impl Default for Limits {
             bytes: 1 << 40,
             entries: 20_000_000,
             depth: 2048,
-            path: 4095,
+            path: 4090,
             metadata: 1 << 20,
             segments: 100_000,
             directories: 8 << 20,
