@@ -559,6 +559,29 @@ fn signals_of_the_client_are_the_programs_unless_it_is_told_otherwise() {
     assert_eq!(client.wait().code, 6);
 }
 
+/// Whoever is only attached to a terminal takes nothing with them: a connection that breaks ends no container.
+#[test]
+fn a_terminal_that_is_closed_ends_the_client_and_not_the_container() {
+    let lrun = Lrun::with_busybox();
+    lrun.ok(&["run", "-dti", "--name", "box", "--network", "none", "busybox", "sh", "-c", TRAP]);
+    ready(&lrun, "box");
+    let attached = || {
+        let mut terminal = lrun.pty(&["attach", "box"]);
+        terminal.send("x");
+        terminal.expect("x");
+        terminal
+    };
+    attached().close().wait().expect("the client ends");
+    assert_eq!(status(&lrun, "box"), "running 0");
+    let terminal = attached();
+    lrun.ok(&["stop", "-t", "20", "box"]);
+    assert_eq!(terminal.finish().1, 5);
+    let mut terminal = lrun.pty(&["start", "-ai", "box"]);
+    terminal.expect("ready");
+    terminal.close().wait().expect("the client ends");
+    assert_eq!(status(&lrun, "box"), "running 0");
+}
+
 #[test]
 fn a_program_that_heeds_no_signal_does_not_keep_the_client() {
     let lrun = Lrun::with_busybox();

@@ -36,7 +36,8 @@ pub fn attach(engine: &Engine, record: &Record, stdin: bool, keys: Option<&str>,
     let streams = UserStreams::open()?;
     let directory = containers(engine).directory(&record.id)?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
-    let client = client_options(options.tty, keys, sig_proxy)?;
+    // A terminal that is closed ends the client, and not a container that was meant to go on.
+    let client = client_options(options.tty, keys, sig_proxy && !options.tty)?;
     let client = Client::greet(protocol::connect(&directory)?, stdio, client)?;
     serve(engine, &record.id, None, client)
 }

@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &StartArgs) -> Result<u8> {
     let options = options_of(&record)?;
     let stdin = args.interactive && options.interactive;
     check_terminal(options.tty, stdin, "leave out -i")?;
-    let client = client_options(options.tty, args.detach_keys.as_deref(), true)?;
+    let client = client_options(options.tty, args.detach_keys.as_deref(), !options.tty)?;
     let streams = UserStreams::open()?;
     let stdio = streams.chosen(Streams { stdin, stdout: true, stderr: true });
     match start(&engine, &record, stdio, client)? {
