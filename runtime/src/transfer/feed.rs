@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::idmap::IdMap;
 use crate::idmap::helper::Work;
-use crate::image::compress::{Growth, Windows, decompress_within};
+use crate::image::compress::{Compression, Growth, Windows, decompress_within};
 use crate::image::unpack::{Flusher, Limits, Unpacked, unpack};
 
 const LAYER: u8 = b'L';
@@ -134,7 +134,7 @@ pub(super) fn unpack_all(work: &Work, pipe: File, map: &IdMap) -> Result<()> {
     Ok(())
 }
 
-fn unpack_one(feed: &Feed, growth: &Growth, layer: impl AsFd, map: &IdMap) -> Result<Unpacked> {
+fn unpack_one(feed: &Feed, growth: &Growth, layer: impl AsFd, map: &IdMap) -> Result<(Compression, Unpacked)> {
     let source = growth.source(feed.clone());
     let (mut tar, compression) = decompress_within(Box::new(source), Windows::PULLED, growth)?;
     tracing::debug!(compression = compression.name(), "layer");
@@ -145,7 +145,7 @@ fn unpack_one(feed: &Feed, growth: &Growth, layer: impl AsFd, map: &IdMap) -> Re
     io::copy(&mut tar, &mut io::sink())?;
     io::copy(&mut feed.clone(), &mut io::sink())?;
     flusher.finish(unpacked.entries).context(|| "write the layer to disk")?;
-    Ok(unpacked)
+    Ok((compression, unpacked))
 }
 
 #[cfg(test)]

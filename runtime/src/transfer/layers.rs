@@ -22,6 +22,8 @@ use crate::error::{Context as _, Error, ErrorKind, Result};
 use crate::file::{self, RemoveTree, Staging};
 use crate::idmap::IdMap;
 use crate::idmap::helper::{self, Helper};
+use crate::image::archive::documents::Kind;
+use crate::image::compress::Compression;
 use crate::image::import::meta_of;
 use crate::image::store::Store;
 use crate::image::unpack::Unpacked;
@@ -174,7 +176,7 @@ impl Fetch<'_> {
             Err(Stopped::Wrong(error)) => return self.elsewhere(job, &download, error),
             Err(Stopped::Helper) => {
                 // It says why in its answer. The image's fault, or the source's? The rest of the bytes tell.
-                let Err(error) = line.helper.answer::<Unpacked>() else { return Err(given_up()) };
+                let Err(error) = line.helper.answer::<(Compression, Unpacked)>() else { return Err(given_up()) };
                 let of_the_bytes = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt);
                 if of_the_bytes
                     && download.next() < self.clients.len()
@@ -189,7 +191,12 @@ impl Fetch<'_> {
         if let Err(Stopped::Download(error)) = line.feeder.end().map_err(Stopped::writing) {
             return Err(error);
         }
-        let unpacked: Unpacked = line.helper.answer()?;
+        let (compression, unpacked): (Compression, Unpacked) = line.helper.answer()?;
+        let media_type = &job.descriptor.media_type;
+        if Kind::of(media_type) != Kind::Layer(compression) {
+            let message = format!("it is listed as {media_type:?}, and is {}", compression.name());
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
         if unpacked.diff_id != job.diff_id {
             let message = format!("its content is {}, and not {} as the image says", unpacked.diff_id, job.diff_id);
             return Err(Error::new(ErrorKind::Corrupt, message));

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{
     BASIC, CONFIG, Content, INDEX, LAYER, MANIFEST, architecture, descriptor, digest, gzip, insecure, layer, logged_in,
+    through,
 };
 use crate::server::{Request, Response, Server};
 
@@ -165,6 +166,25 @@ fn foreign_layers_are_not_fetched() {
     assert_eq!(lrun.run(&["pull", &format!("{}/x:gone", server.name())]).code, 1);
     assert_eq!((elsewhere.requests().len(), elsewhere.oddities().len()), (0, 0));
     is_empty(&lrun, "foreign");
+}
+
+/// 45: a layer is compressed as the manifest lists it, or refused: what came in goes out again.
+#[test]
+fn a_layer_that_is_not_what_it_is_listed_as_is_refused() {
+    const KIND: &str = "application/vnd.oci.image.layer.v1.tar";
+    let tar = layer("a", 1000);
+    let forms = [("", tar.clone()), ("+gzip", gzip(&tar)), ("+zstd", through(&["zstd", "-q", "-c"], &tar))];
+    for (said, _) in &forms {
+        for (is, bytes) in forms.iter().filter(|(is, _)| is != said) {
+            let (complaint, _) = refused("form", "", |content| {
+                let mut document: Value = serde_json::from_slice(&content.manifests["latest"].1).expect("JSON");
+                document["layers"][0] = descriptor(&format!("{KIND}{said}"), bytes);
+                content.blob(bytes);
+                content.manifest("latest", MANIFEST, &document);
+            });
+            assert!(complaint.contains(&format!("it is listed as \"{KIND}{said}\", and is ")), "{is}: {complaint}");
+        }
+    }
 }
 
 /// 44: a registry that does not speak TLS gets no plain text, whatever the name.

@@ -1,7 +1,7 @@
 //! Rewrites a parsed template so that fields and methods go through lrun's own functions.
 //!
-//! `.State.Pid` becomes a call of [`GET`] with its place in the source, `.Label "k"` a `call` of what the field holds,
-//! of [`SHOW`] where that is printed, and functions that nobody defined are found.
+//! `.State.Pid` becomes a call of [`GET`] with its place in the source, of [`SHOW`] where all that is printed is the field,
+//! `.Label "k"` a `call` of what the field holds, and functions that nobody defined are found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
