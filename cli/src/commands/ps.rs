@@ -11,6 +11,7 @@ use lrun_runtime::container::record::{Listing, State as RecordedState, Status, S
 use lrun_runtime::container::{lifecycle, size};
 use lrun_runtime::digest::Digest;
 use lrun_runtime::error::{ErrorKind, REPAIR, Result};
+use lrun_runtime::image::config::ImageConfig;
 
 use super::preferences::Preferences;
 use crate::args::{Global, PsArgs, SortBy};
@@ -43,6 +44,9 @@ pub fn run(global: &Global, args: &PsArgs) -> Result<u8> {
     let mut chosen = query.select(entries, image_id)?;
     if args.size || args.sort == Some(SortBy::Size) || (!args.quiet && format.asks_for("Size")) {
         add_sizes(&engine, &mut chosen)?;
+    }
+    if !args.quiet && format.asks_for("Platform") && !format.is_whole() {
+        images.add_platforms(&mut chosen);
     }
     if let Some(by) = args.sort {
         sort(&mut chosen, by);
@@ -101,6 +105,23 @@ impl<'a> Images<'a> {
         if now.as_ref() == Some(id) { name.to_owned() } else { id.to_string() }
     }
 
+    /// Tells what the images of these are made for, as far as they are here.
+    fn add_platforms(&self, entries: &mut [Entry]) {
+        let mut known = HashMap::new();
+        for entry in entries {
+            let read = |id: &String| {
+                let config = Digest::parse(id).and_then(|id| self.engine.store.blob(&id));
+                let config = config.and_then(|bytes| ImageConfig::from_bytes(&bytes)).ok();
+                config.map(|config| {
+                    let parts = [config.os, config.architecture, config.variant];
+                    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+                })
+            };
+            let platform = known.entry(entry.image_id.clone()).or_insert_with_key(read);
+            entry.platform.clone_from(platform.get_or_insert_default());
+        }
+    }
+
     /// The image and those it was made from, as far as they are here.
     fn lineage(&mut self, id: &Digest) -> Vec<String> {
         let mut lineage = Vec::new();
@@ -124,6 +145,7 @@ pub(super) fn entry(summary: Summary, images: &mut Images<'_>, with_lineage: boo
         lineage: if with_lineage { images.lineage(&summary.image.id) } else { Vec::new() },
         image_id: summary.image.id.to_string(),
         id: summary.id.to_string(),
+        platform: String::new(),
         argv: summary.command,
         created: summary.created,
         name: summary.name.to_string(),

@@ -100,6 +100,10 @@ fn formats_that_scripts_use() {
     assert_eq!(own, "NAMES     role      STATE\nweb       db        RUNNING");
     assert_eq!(lrun.ok(&["ps", "--format", r#"{{if eq .State "running"}}{{println .Names}}{{end}}"#]), "web\n");
     assert_eq!(lrun.ok(&["ps", "--format", "{{json .Names}}"]), "\"web\"");
+    let platform = lrun.inspect("busybox", "{{.Os}}/{{.Architecture}}");
+    assert_eq!(lrun.ok(&["ps", "--format", "table {{.Platform}}"]), format!("PLATFORM\n{platform}"));
+    // There docker has an object.
+    assert!(row.get("Platform").is_none(), "{row}");
     let quiet = lrun.run(&["ps", "-q", "--format", "{{.Names}}"]);
     assert_eq!((quiet.code, quiet.stdout.trim_end()), (0, short(&id)));
     let warning = "WARNING: Ignoring custom format, because both --format and --quiet are set.\n";

@@ -42,6 +42,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Shared", header: "SHARED", value: |_, _| "false".to_owned() },
         Column { name: "Description", header: "DESCRIPTION", value: |row, _| row.description.clone() },
     ],
+    beside: &[],
     labels: None,
 };
 
@@ -63,6 +64,7 @@ pub const USAGE: Model<Entry> = Model {
         Column { name: "LastUsedAt", header: "LAST ACCESSED", value: |row, view| since(row.used, view) },
         Column { name: "Type", header: "TYPE", value: |row, _| row.kind.to_owned() },
     ],
+    beside: &[],
     labels: None,
 };
 

@@ -50,6 +50,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_sum(row.size) },
         Column { name: "Reclaimable", header: "RECLAIMABLE", value: reclaimable },
     ],
+    beside: &[],
     labels: None,
 };
 

@@ -30,6 +30,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Type", header: "CHANGE TYPE", value: |entry, _| entry.kind.to_string() },
         Column { name: "Path", header: "PATH", value: |entry, _| entry.path.clone() },
     ],
+    beside: &[],
     labels: None,
 };
 

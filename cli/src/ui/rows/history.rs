@@ -50,6 +50,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Size", header: "SIZE", value: size },
         Column { name: "Comment", header: "COMMENT", value: |entry, _| entry.comment.clone() },
     ],
+    beside: &[],
     labels: None,
 };
 

@@ -140,6 +140,7 @@ pub const MODEL: Model<Row> = Model {
             value: |row, _| known(row, |usage| units::human_sum(usage.unique)),
         },
     ],
+    beside: &[],
     labels: None,
 };
 

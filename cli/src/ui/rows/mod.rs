@@ -58,6 +58,8 @@ pub struct Column<T> {
 pub struct Model<T: 'static> {
     /// Its fields.
     pub columns: &'static [Column<T>],
+    /// Fields that a template may name, and that a row which is printed whole is without: docker's are no text there.
+    pub beside: &'static [Column<T>],
     /// What the method `.Label "key"` looks into.
     pub labels: Option<LabelsOf<T>>,
 }
@@ -144,7 +146,7 @@ impl<T> Model<T> {
                     match piece {
                         Piece::Text(text) => out.push_str(text),
                         Piece::Field(field) => {
-                            let column = self.columns.iter().find(|column| column.name == field);
+                            let column = self.all().find(|column| column.name == field);
                             let text = column.map_or_else(String::new, |column| (column.value)(row, view));
                             out.push_str(&if escape_cells { escape::line(&text) } else { Cow::Borrowed(&*text) });
                         }
@@ -164,7 +166,8 @@ impl<T> Model<T> {
 
     fn row(&self, format: &Format, row: &T, view: &View, escape_cells: bool) -> Value {
         let mut fields: BTreeMap<Arc<str>, Value> = BTreeMap::new();
-        for column in self.columns.iter().filter(|column| format.template.uses(column.name)) {
+        let beside = if format.is_whole() { &[] } else { self.beside };
+        for column in self.columns.iter().chain(beside).filter(|column| format.template.uses(column.name)) {
             let text = (column.value)(row, view);
             let text: Arc<str> = if escape_cells { escape::line(&text).into() } else { text.into() };
             fields.insert(column.name.into(), Value::String(text));
@@ -180,8 +183,12 @@ impl<T> Model<T> {
         Value::Map(Arc::new(fields))
     }
 
+    fn all(&self) -> impl Iterator<Item = &Column<T>> {
+        self.columns.iter().chain(self.beside)
+    }
+
     fn headers(&self) -> Value {
-        let fields = self.columns.iter().map(|column| (column.name.into(), Value::String(column.header.into())));
+        let fields = self.all().map(|column| (column.name.into(), Value::String(column.header.into())));
         let mut fields: BTreeMap<Arc<str>, Value> = fields.collect();
         let last_word = |key: &str| key.rsplit('.').next().unwrap_or(key).replace(['-', '_'], " ");
         fields.insert(LABEL.into(), method(last_word));
@@ -189,13 +196,12 @@ impl<T> Model<T> {
     }
 
     fn check_fields(&self, format: &Format) -> Result<()> {
-        let known = |field: &str| {
-            self.columns.iter().any(|column| column.name == field) || (field == LABEL && self.labels.is_some())
-        };
+        let known =
+            |field: &str| self.all().any(|column| column.name == field) || (field == LABEL && self.labels.is_some());
         match format.template.fields().find(|field| !known(field)) {
             None => Ok(()),
             Some(field) => {
-                let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+                let names: Vec<&str> = self.all().map(|column| column.name).collect();
                 let message = format!("template: executing \"\" at <.{field}>: can't evaluate field {field}");
                 Err(Error::new(ErrorKind::Invalid, message).hint(format!("the fields are {}", names.join(", "))))
             }
@@ -257,6 +263,7 @@ mod tests {
             Column { name: "Name", header: "NAME", value: |row, _| row.name.to_owned() },
             Column { name: "Length", header: "LENGTH OF IT", value: |row, _| row.name.len().to_string() },
         ],
+        beside: &[],
         labels: Some(|row| &row.labels),
     };
 

@@ -96,6 +96,8 @@ pub struct Entry {
     pub image_id: String,
     /// The full ids of the image and of all images it was made from, for the filter `ancestor`.
     pub lineage: Vec<String>,
+    /// What the image is made for, `os/architecture`; empty where it was not asked for, or the image is not here.
+    pub platform: String,
     /// The program and its arguments.
     pub argv: Vec<String>,
     /// When it was created.
@@ -162,6 +164,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Networks", header: "NETWORKS", value: |c, _| c.networks.join(",") },
         Column { name: "HealthStatus", header: "HEALTH STATUS", value: |_, _| String::new() },
     ],
+    beside: &[Column { name: "Platform", header: "PLATFORM", value: |c, _| c.platform.clone() }],
     labels: Some(|c| &c.labels),
 };
 
@@ -220,6 +223,7 @@ pub mod tests {
             image: "stage0".to_owned(),
             image_id: format!("sha256:{}", "ab".repeat(32)),
             lineage: vec![format!("sha256:{}", "ab".repeat(32))],
+            platform: "linux/amd64".to_owned(),
             argv: vec!["bash".to_owned()],
             created: at(created),
             state,

@@ -30,6 +30,7 @@ pub const MODEL: Model<Referrer> = Model {
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.size) },
         Column { name: "Annotations", header: "ANNOTATIONS", value: annotations },
     ],
+    beside: &[],
     labels: Some(|row| &row.annotations),
 };
 

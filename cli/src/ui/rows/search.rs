@@ -36,6 +36,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "StarCount", header: "STARS", value: |row, _| row.found.stars.to_string() },
         Column { name: "IsOfficial", header: "OFFICIAL", value: official },
     ],
+    beside: &[],
     labels: None,
 };
 

@@ -44,6 +44,7 @@ pub const MODEL: Model<Entry> = Model {
         Column { name: "Size", header: "SIZE", value: |row, _| units::human_size(row.container.size_rw.unwrap_or(0)) },
         Column { name: "Names", header: "NAMES", value: |row, _| row.container.name.clone() },
     ],
+    beside: &[],
     labels: Some(|row| &row.container.labels),
 };
 
