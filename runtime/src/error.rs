@@ -79,6 +79,12 @@ impl Error {
         self
     }
 
+    /// The error, where it says something of what was looked at; where the machine lacked something, it says nothing of that,
+    /// and ends the look.
+    pub fn of_the_thing(self) -> Result<Self> {
+        if self.kind == ErrorKind::Exhausted { Err(self) } else { Ok(self) }
+    }
+
     /// What callers branch on.
     pub fn kind(&self) -> ErrorKind {
         self.kind

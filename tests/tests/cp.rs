@@ -291,7 +291,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn special_files_holes_links_and_attributes() {
     let lrun = Lrun::with_busybox();
-    let script = "mkdir /src; cd /src; mkfifo fifo; echo x > a; ln a b; truncate -s 1G hole; echo end >> hole; mkdir -m 700 private; touch -d @86400 old";
+    let script = "mkdir /src; cd /src; mkfifo fifo; echo x > a; ln a b; truncate -s 1G hole; echo end >> hole; mkdir -m 700 private; touch -d @86400 old; \
+                  mkdir s; ln -s x s/l; mkfifo s/p; cp -al s t";
     containers(&lrun, script);
     for container in STATES {
         let output = lrun.run(&["cp", &format!("{container}:/src"), container]);
@@ -299,6 +300,10 @@ fn special_files_holes_links_and_attributes() {
         let at = |name: &str| lrun.folder().join(container).join(name);
         assert!(fs::symlink_metadata(at("fifo")).expect("the FIFO").file_type().is_fifo());
         assert_eq!(fs::metadata(at("a")).expect("a").ino(), fs::metadata(at("b")).expect("b").ino());
+        for name in ["l", "p"] {
+            let inode = |folder: &str| fs::symlink_metadata(at(folder).join(name)).expect("it is there").ino();
+            assert_eq!(inode("s"), inode("t"), "{name}");
+        }
         let hole = fs::metadata(at("hole")).expect("the file with a hole");
         assert!(hole.len() == (1 << 30) + 4 && hole.blocks() < 1000, "{hole:?}");
         assert_eq!(fs::metadata(at("private")).expect("a folder").mode() & 0o7777, 0o700);
@@ -309,6 +314,8 @@ fn special_files_holes_links_and_attributes() {
         let shown = shell(&lrun, container, script);
         assert!(shown.starts_with("fifo 1 0 ") && shown.contains("regular file 2 2 "), "{shown}");
         assert!(shown.contains("regular file 1 1073741828 ") && shown.ends_with(" 86400\nend\nsparse"), "{shown}");
+        let same = "cd /back; [ s/p -ef t/p ] && stat -c %h s/l t/l";
+        assert_eq!(shell(&lrun, container, same), "2\n2");
         // Nothing of it blocks.
         lrun.ok(&["cp", &format!("{container}:/src/fifo"), &format!("{container}/fifo2")]);
         lrun.ok(&["cp", &format!("{container}/fifo"), &format!("{container}:/tmp/fifo")]);

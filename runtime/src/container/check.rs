@@ -17,7 +17,7 @@ use super::cache_mounts;
 use super::engine::Engine;
 use super::lifecycle::containers as all_containers;
 use crate::digest::Digest;
-use crate::error::{Context, Error, ErrorKind, REPAIR, Result};
+use crate::error::{Context, Error, REPAIR, Result};
 use crate::file::{self, Durability, Lock, LockState, Staging};
 use crate::idmap::helper;
 use crate::image::check::{LayerReport, Wrong, check_layer};
@@ -237,9 +237,8 @@ impl Check<'_> {
             Sealed::Lost(what) => (None, vec![Wrong { line: format!("{}: {what}", Root::LAYER_META), mended: false }]),
         };
         let report = match self.look(digest, meta.as_ref(), all, options) {
-            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error.context("read the layer")),
             Err(error) => LayerReport {
-                wrong: vec![Wrong { line: format!("cannot be checked: {error}"), mended: false }],
+                wrong: vec![Wrong { line: format!("cannot be checked: {}", error.of_the_thing()?), mended: false }],
                 meta: None,
             },
             Ok(report) => report,
@@ -304,8 +303,8 @@ impl Check<'_> {
                     .into_iter()
                     .for_each(|line| self.tell(format!("{place}: {line}"), repair, Some(hint.to_owned())));
             }
-            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error.context(place)),
             Err(error) => {
+                let error = error.of_the_thing().context(|| place.clone())?;
                 self.tell(format!("{place}: cannot be checked: {error}"), false, error.hint_text().map(str::to_owned))
             }
         }
@@ -454,11 +453,11 @@ enum Sealed<T> {
 
 /// What is wrong with a file that cannot be read; an error where that says nothing of the file.
 fn reason(error: Error) -> Result<String> {
-    match error.errno() {
-        _ if error.kind() == ErrorKind::Exhausted => Err(error),
-        Some(libc::ENOENT) => Ok("is missing".to_owned()),
-        _ => Ok(format!("cannot be read: {error}")),
-    }
+    let error = error.of_the_thing()?;
+    Ok(match error.errno() {
+        Some(libc::ENOENT) => "is missing".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    })
 }
 
 /// What to do about something that images need and that is lost.

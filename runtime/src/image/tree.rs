@@ -2,13 +2,14 @@
 //!
 //! No path is ever resolved, so depth is not limited by `PATH_MAX` and no link is followed. Few descriptors are held.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::tar::shown;
+use super::tar::{Head, Kind, shown};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Directories above the current one that stay open; those further up are opened again by `..`.
@@ -23,6 +24,27 @@ pub(crate) enum Step<'w> {
     Item { directory: BorrowedFd<'w>, name: &'w CStr, kind: FileType, path: &'w [u8] },
     /// Out of a directory again.
     Leave { directory: BorrowedFd<'w> },
+}
+
+/// The first names of what has several, by device and inode.
+#[derive(Debug, Default)]
+pub(crate) struct FirstNames(HashMap<(u64, u64), Vec<u8>>);
+
+impl FirstNames {
+    /// Makes a hard link of a head whose thing was met before by another name.
+    pub(crate) fn link(&mut self, head: &mut Head, stat: &Stat) {
+        if stat.st_nlink < 2 {
+            return;
+        }
+        match self.0.get(&(stat.st_dev, stat.st_ino)) {
+            Some(first) => {
+                head.kind = Kind::Hardlink;
+                head.link.clone_from(first);
+                head.xattrs.clear();
+            }
+            None => drop(self.0.insert((stat.st_dev, stat.st_ino), head.path.clone())),
+        }
+    }
 }
 
 /// A name in a directory.

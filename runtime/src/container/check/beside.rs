@@ -4,7 +4,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::Check;
-use crate::error::{Context as _, ErrorKind, Result};
+use crate::error::{Context as _, Result};
 use crate::file::{self, Lock, LockState, Staging};
 use crate::paths::ContainerPaths;
 use crate::stdio::log;
@@ -47,8 +47,7 @@ impl Check<'_> {
             Ok(0) => return Ok(()),
             Ok(bytes) => format!("{bytes} bytes are damaged"),
             Err(_) if !file::exists(paths.path())? => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
-            Err(error) => format!("cannot be read: {error}"),
+            Err(error) => format!("cannot be read: {}", error.of_the_thing()?),
         };
         let hint = "nothing can mend a log; `lrun logs` shows what can be read of it".to_owned();
         self.tell(format!("{words}: log: {what}"), false, Some(hint));

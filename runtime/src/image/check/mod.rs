@@ -186,8 +186,7 @@ impl<'a> Job<'a> {
                 }
                 look.model = Some(model);
             }
-            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
-            Err(error) => look.beside.push(format!("index: {error}")),
+            Err(error) => look.beside.push(format!("index: {}", error.of_the_thing()?)),
         }
         Ok(look)
     }
@@ -209,8 +208,7 @@ impl<'a> Job<'a> {
                 (Some(recorded), Ok(Some(found))) if *recorded != found => {
                     wrong.push(format!("{name}: its content was changed"));
                 }
-                (_, Err(error)) if error.kind() == ErrorKind::Exhausted => return Err(error),
-                (_, Err(error)) => wrong.push(format!("{name}: cannot be read: {error}")),
+                (_, Err(error)) => wrong.push(format!("{name}: cannot be read: {}", error.of_the_thing()?)),
                 _ => {}
             }
         }
@@ -225,8 +223,7 @@ impl<'a> Job<'a> {
                 return Ok(());
             }
             Ok(_) => "the archive that it describes is not the layer's".to_owned(),
-            Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
-            Err(error) => error.to_string(),
+            Err(error) => error.of_the_thing()?.to_string(),
         };
         // Whoever changes a file changes its time, too: only what is made anew anyway is passed over.
         let is_remade = |fault: &&Fault| fault.kind.is_remade();
@@ -241,8 +238,7 @@ impl<'a> Job<'a> {
                 let kind = match has_content(self.layer, path, *size, segments.as_deref(), digest) {
                     Ok(true) => continue,
                     Ok(false) => FaultKind::Content,
-                    Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
-                    Err(error) => FaultKind::Unreadable(error.to_string()),
+                    Err(error) => FaultKind::Unreadable(error.of_the_thing()?.to_string()),
                 };
                 look.faults.push(Fault { path: path.clone(), kind });
                 explained = true;

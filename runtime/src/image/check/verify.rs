@@ -11,7 +11,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::model::{Model, Node, What};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Result};
 use crate::image::attributes::{self, timestamps, travels};
 use crate::image::index::ContentDigest;
 use crate::image::tar::{Segment, Time, shown, within};
@@ -166,9 +166,8 @@ impl<'a> Compare<'a> {
                 Ok(None) => return Ok(()),
                 Ok(Some(Step::Leave { .. })) => continue,
                 Ok(Some(step)) => step,
-                // The machine's lack says nothing of the layer.
-                Err(error) if error.kind() == ErrorKind::Exhausted => return Err(error),
                 Err(error) => {
+                    let error = error.of_the_thing()?;
                     failures += 1;
                     if failures > MOST_FAILURES {
                         return Err(error);
@@ -191,10 +190,7 @@ impl<'a> Compare<'a> {
                 Step::Leave { .. } => Ok(()),
             };
             if let Err(error) = outcome {
-                if error.kind() == ErrorKind::Exhausted {
-                    return Err(error);
-                }
-                self.fault(&path, FaultKind::Unreadable(error.to_string()));
+                self.fault(&path, FaultKind::Unreadable(error.of_the_thing()?.to_string()));
             }
             if !known {
                 extra = Some(path);

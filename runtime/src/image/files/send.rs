@@ -1,6 +1,5 @@
 //! A file, or a directory with all that is below it, becomes a tar while it may be changing.
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +14,7 @@ use crate::image::attributes::{Reader, Xattrs};
 use crate::image::owners::Owner;
 use crate::image::pack::stream::{Stream, without_digest};
 use crate::image::tar::{Head, Kind, Limits, Time, header, join, shown};
-use crate::image::tree::{Step, Walk, open};
+use crate::image::tree::{FirstNames, Step, Walk, open};
 
 /// What is sent, opened already.
 #[derive(Debug)]
@@ -56,9 +55,9 @@ pub fn send(root: &Root, rules: &SendRules<'_>, out: &mut dyn Write) -> Result<S
     let mut sent = Sent::default();
     sent.bytes = without_digest(out, |stream| {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let (links, limits) = (HashMap::new(), Limits::default());
+        let (names, limits) = (FirstNames::default(), Limits::default());
         let (attributes, blocks) = (Reader::new(), Vec::new());
-        let mut sender = Sender { stream, rules, own, links, limits, attributes, blocks, sent: &mut sent };
+        let mut sender = Sender { stream, rules, own, names, limits, attributes, blocks, sent: &mut sent };
         match root {
             Root::Directory(fd) => sender.tree(fd.as_fd())?,
             Root::File(fd) => sender.file(fd.as_fd(), b"")?,
@@ -75,8 +74,7 @@ struct Sender<'a, 's> {
     rules: &'a SendRules<'a>,
     /// Whose files may have a recorded owner.
     own: (u32, u32),
-    /// Files with more than one name, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    names: FirstNames,
     limits: Limits,
     attributes: Reader,
     blocks: Vec<u8>,
@@ -154,6 +152,9 @@ impl Sender<'_, '_> {
         };
         let mut head = self.head(path, kind, stat, Vec::new());
         head.link = link;
+        if matches!(kind, Kind::Symlink | Kind::Fifo) {
+            self.names.link(&mut head, stat);
+        }
         self.write(&head)
     }
 
@@ -164,16 +165,9 @@ impl Sender<'_, '_> {
         }
         let xattrs = self.attributes.read(file)?.xattrs;
         let mut head = self.head(path, Kind::File, &stat, xattrs);
-        if stat.st_nlink > 1 {
-            match self.links.get(&(stat.st_dev, stat.st_ino)) {
-                Some(first) => {
-                    head.kind = Kind::Hardlink;
-                    head.link.clone_from(first);
-                    head.xattrs.clear();
-                    return self.write(&head);
-                }
-                None => drop(self.links.insert((stat.st_dev, stat.st_ino), head.path.clone())),
-            }
+        self.names.link(&mut head, &stat);
+        if head.kind == Kind::Hardlink {
+            return self.write(&head);
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.sent.content = self.sent.content.saturating_add(size);

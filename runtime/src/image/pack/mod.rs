@@ -11,7 +11,6 @@ mod tests;
 
 pub use merged::{Marks, Merged, pack_merged};
 
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Write;
@@ -25,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::attributes::{self, RootAttrs, timestamps};
 use super::owners::Owner;
 use super::tar::{Head, Kind, Limits, OPAQUE, Time, WHITEOUT, header, join, shown};
-use super::tree::{Step, Walk, open};
+use super::tree::{FirstNames, Step, Walk, open};
 use crate::digest::Digest;
 use crate::error::{Context, Error, ErrorKind, Result};
 use stream::Stream;
@@ -184,8 +183,7 @@ struct Packer<'a, 's> {
     /// Whose files may have a recorded owner; 0 and 0 in the storage helper.
     own: (u32, u32),
     attributes: attributes::Reader,
-    /// Files with more than one name, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    names: FirstNames,
     limits: Limits,
     blocks: Vec<u8>,
     entries: u64,
@@ -201,10 +199,10 @@ impl<'a, 's> Packer<'a, 's> {
     fn new(stream: &'a mut Stream<'s>, rules: Rules<'a>) -> Self {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let attributes = attributes::Reader::new();
-        let (links, limits, blocks) = (HashMap::new(), Limits::default(), Vec::new());
+        let (names, limits, blocks) = (FirstNames::default(), Limits::default(), Vec::new());
         let (entries, content, implicit, marks) = (0, 0, 0, 0);
         let fresh = Vec::new();
-        Self { stream, rules, own, attributes, links, limits, blocks, entries, content, implicit, fresh, marks }
+        Self { stream, rules, own, attributes, names, limits, blocks, entries, content, implicit, fresh, marks }
     }
 
     fn tree(&mut self, root: BorrowedFd<'_>) -> Result<()> {
@@ -292,23 +290,9 @@ impl<'a, 's> Packer<'a, 's> {
         }
         // Devices are not made, so that nothing could be linked to them.
         if matches!(kind, Kind::Symlink | Kind::Fifo) {
-            self.link(&mut head, &stat);
+            self.names.link(&mut head, &stat);
         }
         self.write(&head)
-    }
-
-    /// Makes a link of a later name of something that has several.
-    fn link(&mut self, head: &mut Head, stat: &Stat) {
-        if stat.st_nlink < 2 {
-            return;
-        }
-        match self.links.get(&(stat.st_dev, stat.st_ino)) {
-            Some(first) => {
-                head.kind = Kind::Hardlink;
-                head.link.clone_from(first);
-            }
-            None => drop(self.links.insert((stat.st_dev, stat.st_ino), head.path.clone())),
-        }
     }
 
     fn file(&mut self, directory: BorrowedFd<'_>, name: &CStr, path: &[u8]) -> Result<()> {
@@ -318,7 +302,7 @@ impl<'a, 's> Packer<'a, 's> {
         if self.rules.sets_time(&stat, &head) {
             futimens(&file, &timestamps(head.mtime)).context(|| "set the time of a file")?;
         }
-        self.link(&mut head, &stat);
+        self.names.link(&mut head, &stat);
         if head.kind == Kind::Hardlink {
             return self.write(&head);
         }
