@@ -151,17 +151,21 @@ fn build(
         }
         Built::Failed { text, code, container, image } => {
             failed(engine, kind, (&text, code), &container)?;
-            if args.force_rm {
-                let record = lifecycle::find(engine, container.as_str())?;
-                let removal = Removal { force: true, trash: false, relaxed: false };
-                lifecycle::remove(engine, &record, removal)?;
-            } else if kind != ProgressKind::Json {
-                way_on(&container, &image);
+            match args.force_rm {
+                true => forced_away(engine, &container)?,
+                false if kind == ProgressKind::Json => {}
+                false => way_on(&container, &image),
             }
             Ok(code)
         }
         Built::Interrupted(signal) => Ok(u8::try_from(128 + signal).unwrap_or(255)),
     }
+}
+
+/// `--force-rm`: nothing is kept of a command that failed.
+fn forced_away(engine: &Engine, container: &ContainerId) -> Result<()> {
+    let record = lifecycle::find(engine, container.as_str())?;
+    lifecycle::remove(engine, &record, Removal { force: true, trash: false, relaxed: false })
 }
 
 /// The time that the Dockerfile fixes itself, by a default of the argument before its first stage. Given as nothing, it

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Seen;
+use super::access::Access;
 use super::path::{There, Typed};
 use super::place::{MOST_LINKS, Place, path_of};
-use super::{Access, Engine, Extraction, Inside, Record, is_broken_pipe, pipe, received_warnings};
+use super::{Engine, Extraction, Inside, Record, is_broken_pipe, pipe, received_warnings};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::file;
 use crate::idmap::helper::{self, Helper, Work};
